@@ -1,0 +1,64 @@
+//! What the collector counts of itself; queryable as the table `counters`.
+//!
+//! Invariant: a counter only grows, and starts at 0 with the process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter),*
+        }
+
+        impl Counters {
+            /// Name and value of each, in a fixed order.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get())),*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Streams that said `Hello` and were welcomed.
+    streams,
+    /// Events taken for the first time.
+    events,
+    /// Events that had been taken before.
+    duplicates,
+    /// Streams and connections that were refused, by code.
+    refused_malformed,
+    refused_sequence_gap,
+    refused_wrong_epoch,
+    refused_too_large,
+    refused_internal,
+    /// Connections that did not speak HTTP/2.
+    refused_not_http2,
+    /// Files written by flushes.
+    files_written,
+    /// Merges of files.
+    files_merged,
+    /// Attempts to write a file that failed; the rows stay in memory, unacknowledged.
+    write_failures,
+    /// Stored files set aside as damaged.
+    files_damaged,
+    /// Queries answered to the end.
+    queries,
+    /// Queries refused, failed or stopped at a limit.
+    queries_failed,
+}
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

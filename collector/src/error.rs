@@ -1,0 +1,72 @@
+//! What can go wrong in the collector, told with the place and the remedy.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// One result type for the crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "cannot write to the data directory {path}: {source}; make it writable for this user, or \
+         name another one with --data"
+    )]
+    DataDirectory { path: PathBuf, source: io::Error },
+    #[error(
+        "data directory {path} is in use by another collector; stop that one, or name another \
+         directory with --data"
+    )]
+    DataDirectoryInUse { path: PathBuf },
+    #[error("stored file {path} is damaged: {reason}")]
+    Damaged { path: PathBuf, reason: String },
+    #[error(
+        "stored file {path} has format {found}, and this collector knows {known}; start the newer \
+         collector that wrote it, or name another directory with --data"
+    )]
+    UnknownFormat {
+        path: PathBuf,
+        found: String,
+        known: &'static str,
+    },
+    #[error("cannot encode rows: {0}")]
+    Rows(#[from] arrow::error::ArrowError),
+    #[error(
+        "cannot listen on {address}: without TLS the collector takes connections from this machine \
+         only, since anybody on the network could read and write what it stores; use a loopback \
+         address such as 127.0.0.1:7317"
+    )]
+    NotLoopback { address: SocketAddr },
+    #[error("cannot listen on {address}: {source}; stop what uses it, or name another with --listen")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("the server stopped: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("cannot prepare the query engine: {0}")]
+    Engine(#[from] datafusion::error::DataFusionError),
+    #[error("cannot start the threads of the query engine: {0}")]
+    Threads(io::Error),
+    #[error(
+        "this collector knows {limit} sensors already and takes no more; remove files of sensors \
+         that are gone from the folder `sensors` of the data directory"
+    )]
+    TooManySensors { limit: usize },
+}
+
+impl Error {
+    /// For `map_err` on a file operation.
+    pub(crate) fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { action, path, source }
+    }
+}

@@ -1,0 +1,326 @@
+//! Takes the streams of sensors: `skep.v1.Ingest`.
+//!
+//! A stream goes `Hello` → `Welcome`, then batches up and acknowledgements down. Invariants:
+//! - an acknowledgement is sent only for what [`Store`] calls durable, and never for more than the
+//!   stream itself was told or sent;
+//! - a stream that breaks the protocol is refused alone: it gets a `Refusal` with code and reason,
+//!   is counted by code and logged with its peer address; nothing of the message that broke the
+//!   protocol is stored, and no other stream notices;
+//! - nothing that a peer sent is put into a log line as text, only lengths and numbers.
+//!
+//! Bounds, a stream: one decoded message of [`skep_proto::MAX_MESSAGE_BYTES`] and its rows while
+//! they wait for the store, [`REPLIES`] messages down; [`MAX_STREAMS`] streams. What waits in the
+//! store is bounded there, and a full store makes the stream wait, which HTTP/2 flow control hands
+//! on to the sensor.
+
+mod check;
+mod connection;
+#[cfg(any())]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use skep_proto::v1::{
+    Ack, Batch, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
+    collector_message::Body as Down, ingest_server::Ingest, sensor_message::Body as Up,
+};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::{
+    counters::Counters,
+    schema::{self, Origin},
+    store::{SequenceGap, Source, Store},
+};
+
+pub use check::{Refusal, RefusalCode};
+pub use connection::{Connection, connections};
+
+/// Streams at one time.
+pub const MAX_STREAMS: usize = 4096;
+/// Messages on their way down a stream.
+const REPLIES: usize = 16;
+/// A connection that opens a stream must say who it is within this time.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+type Reply = Result<CollectorMessage, Status>;
+
+/// The gRPC service.
+#[derive(Clone)]
+pub struct IngestService {
+    store: Store,
+    counters: Arc<Counters>,
+    streams: Arc<Semaphore>,
+    /// Turns true when the collector stops.
+    stopping: watch::Receiver<bool>,
+}
+
+/// Why a stream ended other than by the sensor's wish.
+enum End {
+    Refused(Refusal),
+    /// The connection broke, or nobody listens any more.
+    Gone,
+    Stopping,
+}
+
+/// One sensor's stream after its `Hello`.
+struct Session<'a> {
+    service: &'a IngestService,
+    replies: &'a mpsc::Sender<Reply>,
+    origin: Origin,
+    source: Source,
+    durable: watch::Receiver<u64>,
+    /// Highest sequence the sensor was told, or sent here.
+    highest: u64,
+    acked: u64,
+}
+
+// === impl IngestService ===
+
+impl IngestService {
+    pub fn new(store: Store, counters: Arc<Counters>, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            store,
+            counters,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stopping,
+        }
+    }
+
+    async fn run(
+        &self,
+        peer: Option<SocketAddr>,
+        mut messages: Streaming<SensorMessage>,
+        replies: &mpsc::Sender<Reply>,
+    ) -> Result<(), End> {
+        let mut session = self.hello(peer, &mut messages, replies).await?;
+        let mut stopping = self.stopping.clone();
+        loop {
+            tokio::select! {
+                message = messages.message() => match message.map_err(broken)? {
+                    Some(SensorMessage { body: Some(Up::Batch(batch)) }) => session.batch(batch).await?,
+                    Some(SensorMessage { body: Some(Up::Hello(_)) }) => {
+                        return Err(Refusal::malformed("a second hello on one stream").into());
+                    }
+                    Some(SensorMessage { body: None }) => {
+                        return Err(Refusal::malformed("a message that is neither hello nor batch").into());
+                    }
+                    None => return session.settle().await,
+                },
+                _ = session.durable.changed() => session.acknowledge().await?,
+                () = replies.closed() => return Err(End::Gone),
+                () = told(&mut stopping) => {
+                    session.settle().await?;
+                    return Err(End::Stopping);
+                }
+            }
+        }
+    }
+
+    /// Waits for the first message, keeps what it tells, and welcomes the sensor.
+    async fn hello<'a>(
+        &'a self,
+        peer: Option<SocketAddr>,
+        messages: &mut Streaming<SensorMessage>,
+        replies: &'a mpsc::Sender<Reply>,
+    ) -> Result<Session<'a>, End> {
+        let mut stopping = self.stopping.clone();
+        let first = tokio::select! {
+            first = timeout(HELLO_WITHIN, messages.message()) => first,
+            () = told(&mut stopping) => return Err(End::Stopping),
+        };
+        let first = first.map_err(|_| Refusal::malformed("no hello within 10 seconds"))?;
+        let hello = match first.map_err(broken)? {
+            Some(SensorMessage { body: Some(Up::Hello(hello)) }) => hello,
+            Some(_) => return Err(Refusal::malformed("the first message must be hello").into()),
+            None => return Err(End::Gone),
+        };
+        let facts = check::hello(hello)?;
+        let source = Source {
+            sensor_id: facts.sensor_id.clone(),
+            epoch: facts.epoch,
+        };
+        let origin = Origin {
+            sensor_id: facts.sensor_id.clone(),
+            epoch: facts.epoch,
+            hostname: facts.hostname.clone(),
+            kernel: facts.kernel.clone(),
+        };
+        self.store.remember(facts).await.map_err(internal)?;
+
+        let mut durable = self.store.durable(&source);
+        let acked = *durable.borrow_and_update();
+        send(replies, Down::Welcome(Welcome { acked_seq: acked })).await?;
+        self.counters.streams.add(1);
+        tracing::info!(
+            peer = peer.map(tracing::field::display), sensor = source.sensor_id,
+            epoch = source.epoch, acked, "sensor connected"
+        );
+        Ok(Session {
+            service: self,
+            replies,
+            origin,
+            source,
+            durable,
+            highest: acked,
+            acked,
+        })
+    }
+
+    fn ended(&self, peer: Option<SocketAddr>, end: End) -> Option<Reply> {
+        let peer = peer.map(tracing::field::display);
+        match end {
+            End::Refused(refusal) => {
+                refusal.code.counter(&self.counters).add(1);
+                tracing::warn!(peer, code = refusal.code.as_str(), reason = refusal.reason, "stream refused");
+                let message = RefusalMessage {
+                    code: refusal.code.as_str().to_owned(),
+                    reason: refusal.reason,
+                };
+                Some(Ok(down(Down::Refusal(message))))
+            }
+            End::Gone => {
+                tracing::info!(peer, "stream broke off");
+                None
+            }
+            End::Stopping => Some(Err(Status::unavailable("the collector is stopping"))),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Ingest for IngestService {
+    type StreamStream = ReceiverStream<Reply>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<SensorMessage>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let peer = request.remote_addr();
+        let messages = request.into_inner();
+        let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
+            tracing::warn!(peer = peer.map(tracing::field::display), limit = MAX_STREAMS, "too many streams");
+            return Err(Status::resource_exhausted("the collector serves its limit of streams"));
+        };
+        let (replies, receiver) = mpsc::channel(REPLIES);
+        let service = self.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let reply = match service.run(peer, messages, &replies).await {
+                Ok(()) => None,
+                Err(end) => service.ended(peer, end),
+            };
+            if let Some(reply) = reply {
+                // A peer that is gone needs no answer.
+                let _ = replies.send(reply).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+// === impl Session ===
+
+impl Session<'_> {
+    async fn batch(&mut self, batch: Batch) -> Result<(), End> {
+        check::batch(&batch)?;
+        let rows = schema::encode(&self.origin, batch.first_seq, &batch.events).map_err(internal)?;
+        let last = batch.first_seq + (batch.events.len() as u64 - 1);
+        drop(batch.events);
+        let count = rows.num_rows();
+        let store = &self.service.store;
+        let taken = tokio::select! {
+            taken = store.append(&self.source, batch.first_seq, rows) => taken,
+            () = self.replies.closed() => return Err(End::Gone),
+        };
+        let duplicates = taken.map_err(Refusal::from)?;
+        self.service.counters.duplicates.add(duplicates as u64);
+        self.service.counters.events.add((count - duplicates) as u64);
+        self.highest = self.highest.max(last);
+        // Rows that were already durable are not announced again.
+        self.acknowledge().await
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), End> {
+        let seq = (*self.durable.borrow_and_update()).min(self.highest);
+        if seq > self.acked {
+            send(self.replies, Down::Ack(Ack { seq })).await?;
+            self.acked = seq;
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was sent is durable and acknowledged.
+    async fn settle(&mut self) -> Result<(), End> {
+        loop {
+            self.acknowledge().await?;
+            if self.acked >= self.highest {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = self.durable.changed() => {}
+                () = self.replies.closed() => return Err(End::Gone),
+            }
+        }
+    }
+}
+
+// === impl End ===
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<SequenceGap> for Refusal {
+    fn from(gap: SequenceGap) -> Self {
+        Self {
+            code: RefusalCode::SequenceGap,
+            reason: gap.to_string(),
+        }
+    }
+}
+
+/// What a failed read of the stream means: the peer's fault, or a broken connection.
+fn broken(status: Status) -> End {
+    let message = status.message();
+    let transport = message.starts_with("h2 protocol error") || message.starts_with("Unexpected EOF");
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => Refusal {
+            code: RefusalCode::TooLarge,
+            reason: format!("a message of more than {} bytes", skep_proto::MAX_MESSAGE_BYTES),
+        }
+        .into(),
+        Code::Internal if !transport => {
+            Refusal::malformed("a message that is not a skep.v1 SensorMessage").into()
+        }
+        _ => End::Gone,
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> End {
+    tracing::error!(%error, "cannot take events");
+    End::Refused(Refusal {
+        code: RefusalCode::Internal,
+        reason: "the collector cannot store events now; its log says why".to_owned(),
+    })
+}
+
+/// Returns when the collector stops.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    // A sender that is gone is a server that was dropped: stop as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn send(replies: &mpsc::Sender<Reply>, body: Down) -> Result<(), End> {
+    replies.send(Ok(down(body))).await.map_err(|_| End::Gone)
+}
+
+fn down(body: Down) -> CollectorMessage {
+    CollectorMessage { body: Some(body) }
+}

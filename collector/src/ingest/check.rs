@@ -1,0 +1,208 @@
+//! What a message must look like to be taken.
+//!
+//! Everything that passes fits the columns of [`crate::schema`]; that module relies on it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use skep_proto::v1::{self, HookStatus, event::Detail, session::Phase};
+
+use crate::{
+    counters::{Counter, Counters},
+    store::{Hook, SensorFacts},
+};
+
+/// Bytes of one text in `Hello`.
+const MAX_FACT_BYTES: usize = 1024;
+const MAX_HOOKS: usize = 64;
+
+/// `code` of the wire's `Refusal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCode {
+    Malformed,
+    SequenceGap,
+    WrongEpoch,
+    TooLarge,
+    Internal,
+}
+
+/// Why a stream is ended by the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: RefusalCode,
+    /// Says what was wrong, without text of the peer's.
+    pub reason: String,
+}
+
+// === impl RefusalCode ===
+
+impl RefusalCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::SequenceGap => "sequence_gap",
+            Self::WrongEpoch => "wrong_epoch",
+            Self::TooLarge => "too_large",
+            Self::Internal => "internal",
+        }
+    }
+
+    pub(super) fn counter(self, counters: &Counters) -> &Counter {
+        match self {
+            Self::Malformed => &counters.refused_malformed,
+            Self::SequenceGap => &counters.refused_sequence_gap,
+            Self::WrongEpoch => &counters.refused_wrong_epoch,
+            Self::TooLarge => &counters.refused_too_large,
+            Self::Internal => &counters.refused_internal,
+        }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn malformed(reason: impl Into<String>) -> Self {
+        Self {
+            code: RefusalCode::Malformed,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The facts of a `Hello`, with the texts that were left empty as unknown.
+pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
+    if !is_id(&hello.sensor_id) {
+        return Err(Refusal::malformed("hello: sensor_id is not 32 lower-case hexadecimal digits"));
+    }
+    if hello.epoch == 0 || i64::try_from(hello.epoch).is_err() {
+        return Err(Refusal {
+            code: RefusalCode::WrongEpoch,
+            reason: "hello: epoch is not a time in unix nanoseconds".to_owned(),
+        });
+    }
+    if hello.hooks.len() > MAX_HOOKS {
+        return Err(Refusal::malformed(format!("hello: more than {MAX_HOOKS} hooks")));
+    }
+    let host = hello.host.unwrap_or_default();
+    let hooks = hello.hooks.into_iter().map(|hook| {
+        let status = match hook.status() {
+            HookStatus::Unspecified => None,
+            HookStatus::Live => Some("live".to_owned()),
+            HookStatus::Fallback => Some("fallback".to_owned()),
+            HookStatus::Off => Some("off".to_owned()),
+        };
+        Ok(Hook {
+            fact: fact("hook.fact", hook.fact)?.unwrap_or_default(),
+            hook: fact("hook.hook", hook.hook.unwrap_or_default())?,
+            status,
+            reason: fact("hook.reason", hook.reason)?,
+        })
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    Ok(SensorFacts {
+        epoch: hello.epoch,
+        sensor_version: fact("sensor_version", hello.sensor_version)?,
+        hostname: fact("host.hostname", host.hostname)?,
+        os: fact("host.os", host.os)?,
+        kernel: fact("host.kernel", host.kernel)?,
+        arch: fact("host.arch", host.arch)?,
+        boot_id: fact("host.boot_id", host.boot_id)?,
+        hooks: hooks.collect::<Result<_, Refusal>>()?,
+        sensor_id: hello.sensor_id,
+        first_hello: now,
+        last_hello: now,
+    })
+}
+
+pub(super) fn batch(batch: &v1::Batch) -> Result<(), Refusal> {
+    let count = batch.events.len();
+    if count == 0 {
+        return Err(Refusal::malformed("a batch without events"));
+    }
+    if count > skep_proto::MAX_BATCH_EVENTS {
+        return Err(Refusal {
+            code: RefusalCode::TooLarge,
+            reason: format!(
+                "a batch of {count} events; at most {} are taken",
+                skep_proto::MAX_BATCH_EVENTS
+            ),
+        });
+    }
+    if batch.first_seq == 0 || batch.first_seq.checked_add(count as u64).is_none() {
+        return Err(Refusal::malformed("a batch whose sequence does not start between 1 and 2^64"));
+    }
+    for (index, event) in batch.events.iter().enumerate() {
+        event_fits(event).map_err(|what| {
+            let seq = batch.first_seq + index as u64;
+            Refusal::malformed(format!("event {seq}: {what}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
+    time(event.time_unix_nano)?;
+    session_id(event.session.as_deref())?;
+    if event.agent.as_ref().is_some_and(|agent| agent.confidence > 100) {
+        return Err("agent.confidence is more than 100");
+    }
+    time(event.process.as_ref().and_then(|p| p.start_unix_nano).unwrap_or_default())?;
+    match event.detail.as_ref().ok_or("it has no detail")? {
+        Detail::Exec(_) => Ok(()),
+        Detail::Exit(exit) => {
+            fits::<u8>(exit.code).ok_or("exit.code is more than 255")?;
+            fits::<u8>(exit.signal).ok_or("exit.signal is more than 255")
+        }
+        Detail::Open(file) => {
+            counted(file.count)?;
+            time(file.last_unix_nano.unwrap_or_default())
+        }
+        Detail::Connect(net) => {
+            if !["inet", "inet6", "unix"].contains(&net.family.as_str()) {
+                return Err("net.family is not inet, inet6 or unix");
+            }
+            fits::<u16>(net.port).ok_or("net.port is more than 65535")?;
+            counted(net.count)?;
+            time(net.last_unix_nano.unwrap_or_default())
+        }
+        Detail::SessionInfo(session) => {
+            let known = Phase::try_from(session.phase).is_ok_and(|p| p != Phase::Unspecified);
+            known.then_some(()).ok_or("session.phase is not start, end or update")?;
+            session_id(session.parent.as_deref())
+        }
+        Detail::Lost(lost) => {
+            counted(lost.count)?;
+            time(lost.first_unix_nano)?;
+            time(lost.last_unix_nano)
+        }
+    }
+}
+
+fn fits<T: TryFrom<u32>>(number: Option<u32>) -> Option<()> {
+    number.is_none_or(|number| T::try_from(number).is_ok()).then_some(())
+}
+
+fn time(unix_nanos: u64) -> Result<(), &'static str> {
+    i64::try_from(unix_nanos).map(drop).map_err(|_| "a time after the year 2262")
+}
+
+fn counted(count: u64) -> Result<(), &'static str> {
+    (count > 0).then_some(()).ok_or("a count of 0")
+}
+
+fn session_id(id: Option<&str>) -> Result<(), &'static str> {
+    let known = id.is_none_or(is_id);
+    known.then_some(()).ok_or("a session id is not 32 lower-case hexadecimal digits")
+}
+
+fn is_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn fact(name: &str, text: String) -> Result<Option<String>, Refusal> {
+    if text.len() > MAX_FACT_BYTES {
+        let reason = format!("hello: {name} is longer than {MAX_FACT_BYTES} bytes");
+        return Err(Refusal::malformed(reason));
+    }
+    Ok((!text.is_empty()).then_some(text))
+}

@@ -1,0 +1,199 @@
+//! What can be named in SQL: `events`, the facts of sensors, and the [views](super::views).
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array},
+    datatypes::SchemaRef,
+    error::ArrowError,
+};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::Session,
+    datasource::{
+        MemTable, TableProvider, TableType,
+        file_format::parquet::ParquetFormat,
+        listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
+    },
+    error::{DataFusionError, Result},
+    execution::{
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::GreedyMemoryPool,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    logical_expr::{Expr, TableProviderFilterPushDown},
+    physical_plan::{ExecutionPlan, union::UnionExec},
+    prelude::{SessionConfig, SessionContext},
+};
+use url::Url;
+
+use super::views::VIEWS;
+use crate::{
+    counters::Counters,
+    schema,
+    store::{Segment, SensorFacts, Snapshot},
+};
+
+/// What all queries share: caches of file footers, and settings.
+pub(super) struct Base {
+    runtime: RuntimeEnv,
+    config: SessionConfig,
+}
+
+/// The rows of a snapshot: those in files, and those on their way there.
+#[derive(Debug)]
+struct Events {
+    stored: Option<ListingTable>,
+    buffered: MemTable,
+}
+
+// === impl Base ===
+
+impl Base {
+    pub fn new() -> Result<Self> {
+        let no_spilling = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(no_spilling).build()?;
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            // Plain strings in every answer, whatever the reader's Arrow knows.
+            .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+            .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
+        Ok(Self { runtime, config })
+    }
+
+    /// A planner that sees the snapshot and nothing else.
+    pub async fn context(
+        &self,
+        snapshot: &Snapshot,
+        counters: &Counters,
+        memory: usize,
+    ) -> Result<SessionContext> {
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime)
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
+            .build_arc()?;
+        let context = SessionContext::new_with_config_rt(self.config.clone(), runtime);
+        context.register_table("events", Arc::new(Events::of(snapshot)?))?;
+        context.register_batch("hosts", hosts(&snapshot.sensors)?)?;
+        context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
+        context.register_batch("counters", own_counters(counters)?)?;
+        for view in VIEWS {
+            let rows = context.sql(view.sql).await?;
+            context.register_table(view.name, rows.into_view())?;
+        }
+        Ok(context)
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    fn of(snapshot: &Snapshot) -> Result<Self> {
+        let schema = schema::events();
+        let urls = snapshot.segments.iter().map(|segment| url(segment));
+        let urls = urls.collect::<Result<Vec<_>>>()?;
+        let stored = if urls.is_empty() {
+            None
+        } else {
+            let parquet = ParquetFormat::default().with_force_view_types(false);
+            let options = ListingOptions::new(Arc::new(parquet)).with_file_extension(".parquet");
+            let config = ListingTableConfig::new_with_multi_paths(urls)
+                .with_listing_options(options)
+                .with_schema(Arc::clone(&schema));
+            Some(ListingTable::try_new(config)?)
+        };
+        let buffered = MemTable::try_new(schema, vec![snapshot.buffered.clone()])?;
+        Ok(Self { stored, buffered })
+    }
+}
+
+#[async_trait]
+impl TableProvider for Events {
+    fn schema(&self) -> SchemaRef {
+        schema::events()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let buffered = self.buffered.scan(state, projection, filters, limit).await?;
+        let Some(stored) = &self.stored else {
+            return Ok(buffered);
+        };
+        let stored = stored.scan(state, projection, filters, limit).await?;
+        UnionExec::try_new(vec![stored, buffered])
+    }
+
+    /// Filters skip files and row groups; the planner applies them again to what is left.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+fn url(segment: &Segment) -> Result<ListingTableUrl> {
+    let absolute = std::path::absolute(segment.path())?;
+    let url = Url::from_file_path(&absolute).map_err(|()| {
+        DataFusionError::Configuration(format!("{} is not an absolute path", absolute.display()))
+    })?;
+    ListingTableUrl::try_new(url, None)
+}
+
+fn hosts(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_from_iter_with_nullable([
+        ("sensor_id", text(sensors, |s| Some(&s.sensor_id)), false),
+        ("host", text(sensors, |s| s.hostname.as_ref()), true),
+        ("os", text(sensors, |s| s.os.as_ref()), true),
+        ("kernel", text(sensors, |s| s.kernel.as_ref()), true),
+        ("arch", text(sensors, |s| s.arch.as_ref()), true),
+        ("boot_id", text(sensors, |s| s.boot_id.as_ref()), true),
+        ("sensor_version", text(sensors, |s| s.sensor_version.as_ref()), true),
+        ("epoch", number(sensors, |s| s.epoch), false),
+        ("first_hello", time(sensors, |s| s.first_hello), false),
+        ("last_hello", time(sensors, |s| s.last_hello), false),
+    ])
+}
+
+fn hooks<'a>(sensors: &'a [SensorFacts]) -> Result<RecordBatch, ArrowError> {
+    let of_sensor = |sensor: &'a SensorFacts| std::iter::repeat(sensor).zip(&sensor.hooks);
+    let rows: Vec<_> = sensors.iter().flat_map(of_sensor).collect();
+    RecordBatch::try_from_iter_with_nullable([
+        ("sensor_id", text(&rows, |(sensor, _)| Some(&sensor.sensor_id)), false),
+        ("host", text(&rows, |(sensor, _)| sensor.hostname.as_ref()), true),
+        ("fact", text(&rows, |(_, hook)| Some(&hook.fact)), false),
+        ("hook", text(&rows, |(_, hook)| hook.hook.as_ref()), true),
+        ("status", text(&rows, |(_, hook)| hook.status.as_ref()), true),
+        ("reason", text(&rows, |(_, hook)| hook.reason.as_ref()), true),
+    ])
+}
+
+fn own_counters(counters: &Counters) -> Result<RecordBatch, ArrowError> {
+    let all = counters.all();
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(all.iter().map(|(name, _)| name)));
+    RecordBatch::try_from_iter_with_nullable([
+        ("name", names, false),
+        ("value", number(&all, |(_, value)| *value), false),
+    ])
+}
+
+fn text<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> Option<&'a String>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<StringArray>())
+}
+
+fn number<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(rows.iter().map(value)))
+}
+
+fn time<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
+    let nanos = rows.iter().map(|row| i64::try_from(value(row)).unwrap_or(i64::MAX));
+    Arc::new(TimestampNanosecondArray::from_iter_values(nanos).with_timezone("UTC"))
+}

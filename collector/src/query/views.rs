@@ -1,0 +1,139 @@
+//! The views that a SOC analyst starts from, in SQL over `events`.
+//!
+//! A view may use `events` and the views before it. Nothing in a view turns an unknown fact into a
+//! value: what no event told is null.
+
+/// A named query.
+pub struct View {
+    pub name: &'static str,
+    /// One line for the documentation.
+    pub about: &'static str,
+    pub sql: &'static str,
+}
+
+/// Every view, in the order in which they build on one another.
+pub const VIEWS: &[View] = &[
+    View {
+        name: "exec",
+        about: "programs executed",
+        sql: "
+            SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, ppid,
+                   exe, argv, argv_truncated, cwd, uid, exec_filename AS filename, result, hook
+            FROM events WHERE class = 'exec'",
+    },
+    View {
+        name: "files",
+        about: "files opened; access is read, write, create (O_CREAT was given: it may have existed) \
+                or path (O_PATH: not opened for reading or writing)",
+        sql: "
+            SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe,
+                   file_path AS path, file_resolved AS resolved,
+                   CASE WHEN file_flags & 2097152 <> 0 THEN 'path'
+                        WHEN file_flags & 64 <> 0 THEN 'create'
+                        WHEN file_flags & 3 <> 0 OR file_flags & 512 <> 0 THEN 'write'
+                        ELSE 'read' END AS access,
+                   file_flags AS flags, file_mode AS mode, count, last, result, hook
+            FROM events WHERE class = 'open'",
+    },
+    View {
+        name: "net",
+        about: "connections and datagrams to named peers; destination is address:port or the path",
+        sql: "
+            SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe,
+                   net_family AS family, net_addr AS addr, net_port AS port, net_proto AS proto,
+                   net_path AS path,
+                   CASE WHEN net_family = 'inet6'
+                        THEN '[' || net_addr || ']:' || CAST(net_port AS VARCHAR)
+                        WHEN net_family = 'inet'
+                        THEN net_addr || ':' || CAST(net_port AS VARCHAR)
+                        ELSE net_path END AS destination,
+                   count, last, result, hook
+            FROM events WHERE class = 'connect'",
+    },
+    View {
+        name: "lost",
+        about: "records that did not arrive, by hop, type and cause",
+        sql: "
+            SELECT sensor_id, host, time, lost_hop AS hop, lost_record AS record,
+                   lost_cause AS cause, count, lost_first AS first, lost_last AS last
+            FROM events WHERE class = 'lost'",
+    },
+    View {
+        name: "sessions",
+        about: "one row a session: what the agent was, where and when it ran, and how much it did; \
+                lost is true when records were lost on its host while it ran",
+        sql: "
+            WITH story AS (
+                SELECT sensor_id, session,
+                    last_value(host ORDER BY time, seq) AS host,
+                    last_value(agent_family ORDER BY time, seq)
+                        FILTER (WHERE agent_family IS NOT NULL) AS agent_family,
+                    last_value(agent_version ORDER BY time, seq)
+                        FILTER (WHERE agent_version IS NOT NULL) AS agent_version,
+                    last_value(agent_confidence ORDER BY time, seq)
+                        FILTER (WHERE agent_confidence IS NOT NULL) AS agent_confidence,
+                    last_value(agent_evidence ORDER BY time, seq)
+                        FILTER (WHERE agent_evidence IS NOT NULL) AS agent_evidence,
+                    last_value(agent_install_path ORDER BY time, seq)
+                        FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
+                    min(time) FILTER (WHERE session_phase = 'start') AS started,
+                    max(time) FILTER (WHERE session_phase = 'end') AS ended,
+                    min(time) AS first_seen,
+                    max(coalesce(last, time)) AS last_seen,
+                    last_value(session_parent ORDER BY time, seq)
+                        FILTER (WHERE session_parent IS NOT NULL) AS parent,
+                    last_value(user_name ORDER BY time, seq)
+                        FILTER (WHERE user_name IS NOT NULL) AS user_name,
+                    last_value(user_uid ORDER BY time, seq)
+                        FILTER (WHERE user_uid IS NOT NULL) AS uid,
+                    last_value(login_uid ORDER BY time, seq)
+                        FILTER (WHERE login_uid IS NOT NULL) AS login_uid,
+                    last_value(terminal ORDER BY time, seq)
+                        FILTER (WHERE terminal IS NOT NULL) AS terminal,
+                    last_value(session_cwd ORDER BY time, seq)
+                        FILTER (WHERE session_cwd IS NOT NULL) AS cwd,
+                    last_value(repo_root ORDER BY time, seq)
+                        FILTER (WHERE repo_root IS NOT NULL) AS repo_root,
+                    last_value(repo_remote ORDER BY time, seq)
+                        FILTER (WHERE repo_remote IS NOT NULL) AS repo_remote,
+                    last_value(repo_branch ORDER BY time, seq)
+                        FILTER (WHERE repo_branch IS NOT NULL) AS repo_branch,
+                    first_value(pid ORDER BY time, seq)
+                        FILTER (WHERE session_phase = 'start') AS root_pid,
+                    first_value(ppid ORDER BY time, seq)
+                        FILTER (WHERE session_phase = 'start') AS root_ppid,
+                    count(DISTINCT concat(CAST(pid AS VARCHAR), '/', CAST(start AS VARCHAR)))
+                        FILTER (WHERE pid IS NOT NULL) AS processes,
+                    count(DISTINCT file_path) AS files,
+                    count(DISTINCT concat(net_addr, '/', CAST(net_port AS VARCHAR), '/', net_path))
+                        FILTER (WHERE class = 'connect') AS destinations
+                FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
+            ),
+            spans AS (
+                SELECT sensor_id, session, min(time) AS first_seen, max(coalesce(last, time)) AS last_seen
+                FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
+            ),
+            losses AS (
+                SELECT spans.sensor_id, spans.session, sum(lost.count) AS records
+                FROM spans JOIN lost ON spans.sensor_id = lost.sensor_id
+                    AND lost.first <= spans.last_seen AND lost.last >= spans.first_seen
+                GROUP BY spans.sensor_id, spans.session
+            )
+            SELECT story.*, losses.records IS NOT NULL AS lost
+            FROM story LEFT JOIN losses
+                ON story.sensor_id = losses.sensor_id AND story.session = losses.session",
+    },
+    View {
+        name: "agents",
+        about: "inventory: each agent by host, user, version and install path",
+        sql: "
+            SELECT sensor_id, host, user_name, agent_family, agent_version,
+                   agent_install_path AS install_path,
+                   max(agent_confidence) AS confidence,
+                   last_value(agent_evidence ORDER BY last_seen) AS evidence,
+                   count(*) AS sessions,
+                   min(first_seen) AS first_seen, max(last_seen) AS last_seen
+            FROM sessions WHERE agent_family IS NOT NULL
+            GROUP BY sensor_id, host, user_name, agent_family, agent_version, agent_install_path",
+    },
+];

@@ -1,0 +1,139 @@
+//! The form of a catalogue file, as written. Values that are checked later carry their place.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub schema: Spanned<i64>,
+    pub family: Option<Spanned<FamilyTable>>,
+    #[serde(default)]
+    pub package: Vec<Spanned<Package>>,
+    #[serde(default)]
+    pub marker: Vec<Spanned<Marker>>,
+    #[serde(default)]
+    pub hash: Vec<Spanned<Hash>>,
+    #[serde(default)]
+    pub layout: Vec<Spanned<Layout>>,
+    #[serde(default)]
+    pub python: Vec<Spanned<Python>>,
+    #[serde(default)]
+    pub name: Vec<Spanned<Name>>,
+    #[serde(default)]
+    pub runtime: Vec<Spanned<Runtime>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FamilyTable {
+    pub id: Spanned<String>,
+    pub title: String,
+    pub vendor: String,
+    #[serde(default)]
+    pub plain_runtime_env: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub multicall: Multicall,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Multicall {
+    #[serde(default)]
+    pub argv0: Vec<String>,
+    #[serde(default)]
+    pub argv1: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Package {
+    pub name: Spanned<String>,
+    pub entry: Vec<Spanned<String>>,
+    pub version_suffix: Option<Spanned<String>>,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Marker {
+    /// `bun`, `node-sea`, `script` or `section`.
+    #[serde(rename = "in")]
+    pub scope: Spanned<String>,
+    pub section: Option<Spanned<String>>,
+    pub text: Spanned<String>,
+    pub version: Option<Spanned<String>>,
+    #[serde(default)]
+    pub min_size: u64,
+    #[serde(default)]
+    pub static_only: bool,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hash {
+    pub sha256: Spanned<String>,
+    pub size: u64,
+    pub version: String,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Layout {
+    pub path: Spanned<String>,
+    #[serde(default)]
+    pub beside: Vec<Spanned<String>>,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Python {
+    pub distribution: Spanned<String>,
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    #[serde(default)]
+    pub script_text: Vec<String>,
+    #[serde(default)]
+    pub modules: Vec<String>,
+    #[serde(default)]
+    pub entry: Vec<Spanned<String>>,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Name {
+    pub name: Spanned<String>,
+    pub weight: Spanned<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runtime {
+    pub id: Spanned<String>,
+    pub file_name: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub defines: Vec<String>,
+    #[serde(default)]
+    pub imports: Vec<String>,
+    pub needs: Option<Spanned<String>>,
+    #[serde(default)]
+    pub subcommands: Vec<String>,
+    #[serde(default)]
+    pub no_script_words: Vec<String>,
+    #[serde(default)]
+    pub value_options: Vec<String>,
+    #[serde(default)]
+    pub no_script_options: Vec<String>,
+    pub module_option: Option<String>,
+    #[serde(default)]
+    pub clustered: bool,
+    #[serde(default)]
+    pub extensions: Vec<String>,
+    #[serde(default)]
+    pub loads_programs: bool,
+    pub plain_env: Option<Spanned<String>>,
+}

@@ -1,0 +1,283 @@
+//! connect, and datagrams to a named peer, by tier:
+//!
+//! - inet: cgroup `connect4/6` and `sendmsg4/6` on the root of cgroup v2 (4.17; the current pid is
+//!   available to them since 6.1): sees every IP connect of every process, whatever made it,
+//!   io_uring included, with the protocol; runs before the outcome. They can also deny.
+//! - unix, best: LSM `socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
+//!   (5.7) or fentry `security_socket_connect` (5.5); also inet where cgroup programs are refused.
+//! - last: tracepoints `sys_enter_connect` and `sys_exit_connect`, which know the outcome but neither
+//!   the protocol nor io_uring.
+
+use aya_ebpf::{
+    bindings::bpf_sock_addr,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_user,
+    },
+    macros::{cgroup_sock_addr, fentry, lsm, tracepoint},
+    programs::{FEntryContext, LsmContext, SockAddrContext, TracePointContext},
+};
+use skep_abi::{
+    Cause, Connect, Hook, Kind, MISSING_PROTO, MISSING_RESULT, Offset, ProcessState, UNIX_PATH_MAX,
+};
+
+use crate::{
+    interest::watched,
+    kernel::{Address, Read, Unreadable},
+    open::{argument, enter, take},
+    record::{self, Draft},
+};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// Bytes of `sa_family_t`.
+const FAMILY_BYTES: u64 = 2;
+/// A cgroup program's "go on".
+const ALLOW: i32 = 1;
+
+/// Set by the daemon before load: 1 when cgroup programs report inet, so the others leave it out.
+#[unsafe(no_mangle)]
+static CGROUP_INET: u8 = 0;
+
+#[inline(always)]
+fn wanted(family: u16) -> bool {
+    // SAFETY: a plain global; volatile because the daemon changes it before load.
+    let cgroup_inet = unsafe { core::ptr::read_volatile(&raw const CGROUP_INET) };
+    family == AF_UNIX || (cgroup_inet == 0 && (family == AF_INET || family == AF_INET6))
+}
+
+// === inet: cgroup ===
+
+#[cgroup_sock_addr(connect4)]
+pub fn cgroup_connect4(ctx: SockAddrContext) -> i32 {
+    try_cgroup(Hook::CgroupConnect4, AF_INET, ctx.sock_addr);
+    ALLOW
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn cgroup_connect6(ctx: SockAddrContext) -> i32 {
+    try_cgroup(Hook::CgroupConnect6, AF_INET6, ctx.sock_addr);
+    ALLOW
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub fn cgroup_sendmsg4(ctx: SockAddrContext) -> i32 {
+    try_cgroup(Hook::CgroupSendmsg4, AF_INET, ctx.sock_addr);
+    ALLOW
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn cgroup_sendmsg6(ctx: SockAddrContext) -> i32 {
+    try_cgroup(Hook::CgroupSendmsg6, AF_INET6, ctx.sock_addr);
+    ALLOW
+}
+
+#[inline(always)]
+fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(state) = watched(pid_tgid) else { return };
+    let mut header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, &state);
+    header.missing = MISSING_RESULT;
+    header.len = size_of::<Connect>() as u32;
+    let mut words = [0u32; 4];
+    // SAFETY: reads of the context, 4 bytes each and one by one, as the verifier demands.
+    let (port, proto) = unsafe {
+        if family == AF_INET {
+            words[0] = core::ptr::read_volatile(&raw const (*ctx).user_ip4);
+        } else {
+            words[0] = core::ptr::read_volatile(&raw const (*ctx).user_ip6[0]);
+            words[1] = core::ptr::read_volatile(&raw const (*ctx).user_ip6[1]);
+            words[2] = core::ptr::read_volatile(&raw const (*ctx).user_ip6[2]);
+            words[3] = core::ptr::read_volatile(&raw const (*ctx).user_ip6[3]);
+        }
+        (
+            core::ptr::read_volatile(&raw const (*ctx).user_port),
+            core::ptr::read_volatile(&raw const (*ctx).protocol),
+        )
+    };
+    let connect = Connect {
+        header,
+        // SAFETY: same size, any bit pattern; the words are in network order already.
+        addr: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) },
+        result: 0,
+        family,
+        port: u16::from_be(port as u16),
+        proto: proto as u8,
+        pad: 0,
+        path_len: 0,
+        pad2: 0,
+    };
+    record::send_fixed(Kind::Connect, &connect);
+}
+
+// === LSM and fentry ===
+
+#[lsm(hook = "socket_connect")]
+pub fn lsm_socket_connect(ctx: LsmContext) -> i32 {
+    try_socket_connect(
+        Hook::LsmSocketConnect,
+        Address::of(ctx.arg::<*const u8>(0)),
+        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<i32>(2),
+    );
+    // The verdict of the LSM before us.
+    ctx.arg::<i32>(3)
+}
+
+#[fentry(function = "security_socket_connect")]
+pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
+    try_socket_connect(
+        Hook::FentrySocketConnect,
+        Address::of(ctx.arg::<*const u8>(0)),
+        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<i32>(2),
+    );
+    0
+}
+
+#[inline(always)]
+fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(state) = watched(pid_tgid) else { return };
+    let proto = socket
+        .follow(Offset::SocketSk)
+        .and_then(|sock| sock.read::<u16>(Offset::SockProtocol))
+        .map(|proto| proto as u8);
+    let peer = Peer { memory: Memory::Kernel, address: address.0, len: len as u64 };
+    send(hook, pid_tgid, &state, peer, proto.ok(), None);
+}
+
+// === tracepoints ===
+
+#[tracepoint(category = "syscalls", name = "sys_enter_connect")]
+pub fn enter_connect(ctx: TracePointContext) -> u32 {
+    enter(Kind::Connect, argument(&ctx, 1), argument(&ctx, 2), -1);
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
+pub fn exit_connect(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if let Some(call) = take(pid_tgid)
+        && let Some(state) = watched(pid_tgid)
+    {
+        let peer = Peer { memory: Memory::User, address: call.pointer, len: call.extra };
+        send(Hook::TpConnect, pid_tgid, &state, peer, None, Some(argument(&ctx, 0) as i32));
+    }
+    0
+}
+
+// === socket addresses ===
+
+/// Where a socket address lies.
+#[derive(Clone, Copy)]
+enum Memory {
+    Kernel,
+    User,
+}
+
+#[derive(Clone, Copy)]
+struct Peer {
+    memory: Memory,
+    address: u64,
+    len: u64,
+}
+
+impl Peer {
+    /// Value at `offset` of the address, which must lie within it.
+    #[inline(always)]
+    fn read<T>(self, offset: u64) -> Read<T> {
+        if offset + size_of::<T>() as u64 > self.len {
+            return Err(Unreadable);
+        }
+        match self.memory {
+            Memory::Kernel => Address(self.address + offset).value(),
+            Memory::User => {
+                // SAFETY: the helper checks the address.
+                unsafe { bpf_probe_read_user((self.address + offset) as *const T) }
+                    .map_err(|_| Unreadable)
+            }
+        }
+    }
+
+    /// Appends the path of a `sockaddr_un`.
+    #[inline(always)]
+    fn path(self, draft: &mut Draft<Connect>) -> Read<usize> {
+        let len = self.len.saturating_sub(FAMILY_BYTES);
+        match self.memory {
+            Memory::Kernel => {
+                draft.kernel_bytes::<UNIX_PATH_MAX>(self.address + FAMILY_BYTES, len)
+            }
+            Memory::User => draft.user_bytes::<UNIX_PATH_MAX>(self.address + FAMILY_BYTES, len),
+        }
+    }
+}
+
+#[inline(always)]
+fn send(
+    hook: Hook,
+    pid_tgid: u64,
+    state: &ProcessState,
+    peer: Peer,
+    proto: Option<u8>,
+    result: Option<i32>,
+) {
+    let Ok(family) = peer.read::<u16>(0) else {
+        // A call with no readable address fails in the kernel too; it connects to nothing.
+        if result.is_none_or(|result| result == 0) {
+            record::lost(Kind::Connect, Cause::Unreadable);
+        }
+        return;
+    };
+    if !wanted(family) {
+        return;
+    }
+    record::send::<Connect>(Kind::Connect, |draft| {
+        let mut header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
+        let mut connect = Connect {
+            header,
+            addr: [0; 16],
+            result: result.unwrap_or(0),
+            family,
+            port: 0,
+            proto: proto.unwrap_or(0),
+            pad: 0,
+            path_len: 0,
+            pad2: 0,
+        };
+        if result.is_none() {
+            header.missing |= MISSING_RESULT;
+        }
+        if proto.is_none() {
+            header.missing |= MISSING_PROTO;
+        }
+        let start = draft.len();
+        if fill(draft, peer, &mut connect).is_err() {
+            header.missing |= skep_abi::MISSING_ADDR;
+        }
+        connect.path_len = (draft.len() - start) as u16;
+        connect.header = header;
+        // SAFETY: the slot is large enough and aligned for the fixed part.
+        unsafe { draft.fixed().write(connect) };
+    });
+}
+
+/// Reads address and port (`sockaddr_in`, `sockaddr_in6`) or path (`sockaddr_un`).
+#[inline(always)]
+fn fill(draft: &mut Draft<Connect>, peer: Peer, connect: &mut Connect) -> Read<()> {
+    match connect.family {
+        AF_UNIX => {
+            peer.path(draft)?;
+        }
+        AF_INET => {
+            connect.port = u16::from_be(peer.read(2)?);
+            let [a, b, c, d] = peer.read::<[u8; 4]>(4)?;
+            connect.addr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        }
+        _ => {
+            connect.port = u16::from_be(peer.read(2)?);
+            connect.addr = peer.read(8)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! exec: raw tracepoint `sched_process_exec`.
+//!
+//! Kernel prototype: `(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+//! (include/trace/events/sched.h). Minimum 5.8 (ring buffer, boot clock); no fallback is needed, the
+//! tracepoint is in every kernel since 3.4 and raw tracepoints since 4.17.
+//!
+//! It fires in the new image, after the point of no return: argv is read from the new stack, before
+//! the program has run one instruction and could overwrite it; `bprm->file` is the file that was
+//! really executed, whatever name led to it. For a `#!` script that is the interpreter, and the
+//! script's own inode is no longer held (`bprm->executable` is set for binfmt_misc only), so the
+//! verdict cache is keyed by the interpreter and `bprm->filename` names the script.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_current_cgroup_id},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
+};
+use skep_abi::{
+    ARGV_MAX, Cause, Claim, Exec, FileKey, Hook, Kind, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
+    MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
+    MISSING_PATH_HEAD, MISSING_START, Offset, PATH_MAX, ProcessState, STATE_PENDING, TTY_MAX,
+    VERDICT_NOT_AGENT,
+};
+
+use crate::{
+    interest::watched,
+    kernel::{Address, Read, inode_of},
+    maps::{PROCESSES, VERDICTS},
+    path,
+    record::{self, Draft},
+};
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
+    try_exec(Address::of(ctx.arg::<*const u8>(0)), Address::of(ctx.arg::<*const u8>(2)));
+    0
+}
+
+#[inline(always)]
+fn try_exec(task: Address, bprm: Address) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let before = watched(pid_tgid);
+    let inode = bprm.follow(Offset::BinprmFile).and_then(inode_of);
+    let mut state = ProcessState {
+        start_ns: 0,
+        session: 0,
+        claim: Claim::NONE,
+        state: STATE_PENDING,
+        pad: 0,
+    };
+    let mut missing = 0;
+    let mut previous_claim = Claim::NONE;
+    let time_ns = record::boot_ns();
+    if let Some(before) = before {
+        state = before;
+        previous_claim = before.claim;
+    }
+    if state.state == STATE_PENDING {
+        let never = match &inode {
+            // SAFETY: the value is copied out at once.
+            Ok(inode) => unsafe { VERDICTS.get(inode.key) }.copied() == Some(VERDICT_NOT_AGENT),
+            Err(_) => false,
+        };
+        if never {
+            if before.is_none() {
+                return; // an ordinary program of an unwatched process: the common case
+            }
+        } else {
+            let tgid = (pid_tgid >> 32) as u32;
+            state.claim = Claim { exec_ns: time_ns, tgid, pad: 0 };
+            match task.read(Offset::TaskStartBoottime) {
+                Ok(start_ns) => state.start_ns = start_ns,
+                Err(_) => missing |= MISSING_START,
+            }
+            if PROCESSES.insert(tgid, state, 0).is_err() {
+                // What the process does from here on is not seen.
+                record::lost(Kind::Exec, Cause::MapFull);
+            }
+        }
+    }
+    record::send::<Exec>(Kind::Exec, |draft| {
+        let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
+        let exec = draft.fixed();
+        let mut fixed = Exec {
+            header,
+            file: FileKey { ino: 0, ctime_sec: 0, ctime_nsec: 0, dev: 0 },
+            previous_claim,
+            parent_start_ns: 0,
+            // SAFETY: no arguments, no side effects.
+            cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+            file_size: 0,
+            ppid: 0,
+            uid: 0,
+            euid: 0,
+            gid: 0,
+            loginuid: 0,
+            argc: 0,
+            argv_bytes: 0,
+            exe_len: 0,
+            filename_len: 0,
+            cwd_len: 0,
+            argv_len: 0,
+            tty_len: 0,
+            mode: 0,
+        };
+        match inode {
+            Ok(inode) => {
+                fixed.file = inode.key;
+                fixed.mode = inode.mode;
+                fixed.file_size = inode.size;
+            }
+            Err(_) => missing |= MISSING_INODE,
+        }
+        missing |= identity(task, &mut fixed);
+        missing |= tail(draft, task, bprm, &mut fixed);
+        fixed.header.missing = missing;
+        // SAFETY: the slot is large enough and aligned for the fixed part.
+        unsafe { exec.write(fixed) };
+    });
+}
+
+/// Parent and user ids; the bits of what could not be read.
+#[inline(always)]
+fn identity(task: Address, exec: &mut Exec) -> u32 {
+    let mut missing = 0;
+    if parent(task, exec).is_err() {
+        missing |= MISSING_PARENT;
+    }
+    if credentials(task, exec).is_err() {
+        missing |= MISSING_CRED;
+    }
+    match task.read(Offset::TaskLoginuid) {
+        Ok(loginuid) => exec.loginuid = loginuid,
+        Err(_) => missing |= MISSING_LOGINUID,
+    }
+    missing
+}
+
+#[inline(always)]
+fn parent(task: Address, exec: &mut Exec) -> Read<()> {
+    let parent = task.follow(Offset::TaskRealParent)?;
+    exec.ppid = parent.read(Offset::TaskTgid)?;
+    // `real_parent` can be any thread: the process started with its leader.
+    exec.parent_start_ns =
+        parent.follow(Offset::TaskGroupLeader)?.read(Offset::TaskStartBoottime)?;
+    Ok(())
+}
+
+#[inline(always)]
+fn credentials(task: Address, exec: &mut Exec) -> Read<()> {
+    let cred = task.follow(Offset::TaskCred)?;
+    exec.uid = cred.read(Offset::CredUid)?;
+    exec.euid = cred.read(Offset::CredEuid)?;
+    exec.gid = cred.read(Offset::CredGid)?;
+    Ok(())
+}
+
+/// Appends the tail and sets its lengths; the bits of what is missing or cut.
+#[inline(always)]
+fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) -> u32 {
+    let mut missing = 0;
+
+    let start = draft.len();
+    let walked = bprm
+        .follow(Offset::BinprmFile)
+        .and_then(|file| file.member(Offset::FilePath))
+        .and_then(|at| path::append(draft, at));
+    match walked {
+        Ok(true) => {}
+        Ok(false) => missing |= MISSING_PATH_HEAD,
+        Err(_) => missing |= MISSING_PATH,
+    }
+    exec.exe_len = (draft.len() - start) as u16;
+
+    let start = draft.len();
+    let given = bprm
+        .follow(Offset::BinprmFilename)
+        .and_then(|name| draft.kernel_str::<PATH_MAX>(name));
+    if given.is_err() {
+        missing |= MISSING_FILENAME;
+    }
+    exec.filename_len = (draft.len() - start) as u16;
+
+    let start = draft.len();
+    let walked = task
+        .follow(Offset::TaskFs)
+        .and_then(|fs| fs.member(Offset::FsPwd))
+        .and_then(|at| path::append(draft, at));
+    match walked {
+        Ok(true) => {}
+        _ => missing |= MISSING_CWD,
+    }
+    exec.cwd_len = (draft.len() - start) as u16;
+
+    let start = draft.len();
+    if argv(draft, task, bprm, exec).is_err() {
+        missing |= MISSING_ARGV;
+    }
+    exec.argv_len = (draft.len() - start) as u16;
+
+    let start = draft.len();
+    // No terminal is not a missing fact: the tail is empty.
+    let _ = task
+        .follow(Offset::TaskSignal)
+        .and_then(|signal| signal.follow(Offset::SignalTty))
+        .and_then(|tty| tty.member(Offset::TtyName))
+        .and_then(|name| draft.kernel_str::<TTY_MAX>(name));
+    exec.tty_len = (draft.len() - start) as u16;
+    missing
+}
+
+#[inline(always)]
+fn argv(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) -> Read<()> {
+    exec.argc = bprm.read(Offset::BinprmArgc)?;
+    let mm = task.follow(Offset::TaskMm)?;
+    let start: u64 = mm.read(Offset::MmArgStart)?;
+    let end: u64 = mm.read(Offset::MmArgEnd)?;
+    exec.argv_bytes = end.saturating_sub(start) as u32;
+    draft.user_bytes::<ARGV_MAX>(start, end.saturating_sub(start))?;
+    Ok(())
+}

@@ -1,0 +1,436 @@
+//! The kernel/user ABI of the sensor: record layouts, map keys and values, constants.
+//!
+//! One definition for both sides. Invariants:
+//! - every struct is `#[repr(C)]` with explicit padding, no pointers, no `Option`; sizes and offsets
+//!   are asserted below, so a change that moves a byte does not compile;
+//! - a record is `Header`, then the fixed part of its kind, then a tail of byte strings whose lengths
+//!   stand in the fixed part, in the order documented there;
+//! - integers are in host byte order except where the name says network order;
+//! - a value that could not be read has its bit in `Header::missing` set; the field itself is then
+//!   meaningless, never "zero meaning unknown".
+#![no_std]
+#![deny(unsafe_code)]
+
+mod offsets;
+#[cfg(feature = "user")]
+mod pod;
+
+pub use offsets::{ABSENT, Offset, Offsets};
+
+use core::mem::{offset_of, size_of};
+
+/// Version of this ABI; the daemon refuses an object built for another.
+pub const ABI_VERSION: u32 = 1;
+
+/// Most bytes of a path, a working directory, a file name as given (`PATH_MAX`, linux/limits.h).
+pub const PATH_MAX: usize = 4096;
+/// Most bytes of argv carried by an exec record; `Exec::argv_bytes` tells how many there were.
+pub const ARGV_MAX: usize = 8192;
+/// Longest path component (`NAME_MAX`, linux/limits.h) with its terminator.
+pub const NAME_MAX: usize = 256;
+/// Most components walked from a file to its root.
+pub const COMPONENTS_MAX: usize = 64;
+/// Bytes of a terminal's name (`tty_struct::name`, linux/tty.h).
+pub const TTY_MAX: usize = 64;
+/// Bytes of `sockaddr_un::sun_path` (linux/un.h).
+pub const UNIX_PATH_MAX: usize = 108;
+/// Room for one record under construction: the largest record plus what one more read may write
+/// past its end. A per-CPU map value is limited to 32 KiB by the kernel.
+pub const SCRATCH_BYTES: usize = 28 * 1024;
+/// Records that may be under construction on one CPU at once (preempted or interrupted programs).
+pub const SCRATCH_SLOTS: u32 = 3;
+
+/// What a record reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    Exec = 1,
+    Fork = 2,
+    Exit = 3,
+    Open = 4,
+    Connect = 5,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Exec, Kind::Fork, Kind::Exit, Kind::Open, Kind::Connect];
+
+    pub const fn from_u16(value: u16) -> Option<Self> {
+        match value {
+            1 => Some(Kind::Exec),
+            2 => Some(Kind::Fork),
+            3 => Some(Kind::Exit),
+            4 => Some(Kind::Open),
+            5 => Some(Kind::Connect),
+            _ => None,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Exec => "exec",
+            Kind::Fork => "fork",
+            Kind::Exit => "exit",
+            Kind::Open => "open",
+            Kind::Connect => "connect",
+        }
+    }
+}
+
+/// Why the kernel side could not report or follow something. Counted per [`Kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Cause {
+    /// `bpf_ringbuf_output` refused: the reader is behind by a whole ring.
+    RingFull = 0,
+    /// All scratch slots of the CPU were in use.
+    ScratchBusy = 1,
+    /// A map the record depends on had no room (process state, system call in flight).
+    MapFull = 2,
+    /// A kernel structure could not be read, so the record could not be built at all.
+    Unreadable = 3,
+}
+
+impl Cause {
+    pub const ALL: [Cause; 4] =
+        [Cause::RingFull, Cause::ScratchBusy, Cause::MapFull, Cause::Unreadable];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::RingFull => "ring_full",
+            Cause::ScratchBusy => "scratch_busy",
+            Cause::MapFull => "map_full",
+            Cause::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Slots of the per-CPU counter map: for each kind one `sent`, then one per cause.
+pub const COUNTERS_PER_KIND: u32 = 1 + Cause::ALL.len() as u32;
+/// Length of the per-CPU counter map.
+pub const COUNTERS: u32 = COUNTERS_PER_KIND * (Kind::ALL.len() as u32 + 1);
+
+/// Index of the counter of records of `kind` that reached the ring.
+pub const fn sent_index(kind: Kind) -> u32 {
+    kind as u32 * COUNTERS_PER_KIND
+}
+
+/// Index of the counter of records of `kind` lost to `cause`.
+pub const fn lost_index(kind: Kind, cause: Cause) -> u32 {
+    kind as u32 * COUNTERS_PER_KIND + 1 + cause as u32
+}
+
+/// The hook that made a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Hook {
+    RawTpExec = 1,
+    RawTpFork = 2,
+    RawTpExit = 3,
+    LsmFileOpen = 10,
+    FentryFileOpen = 11,
+    TpOpen = 12,
+    TpOpenat = 13,
+    TpOpenat2 = 14,
+    TpCreat = 15,
+    TpOpenByHandleAt = 16,
+    CgroupConnect4 = 20,
+    CgroupConnect6 = 21,
+    CgroupSendmsg4 = 22,
+    CgroupSendmsg6 = 23,
+    LsmSocketConnect = 24,
+    FentrySocketConnect = 25,
+    TpConnect = 26,
+}
+
+impl Hook {
+    pub const ALL: [Hook; 17] = [
+        Hook::RawTpExec,
+        Hook::RawTpFork,
+        Hook::RawTpExit,
+        Hook::LsmFileOpen,
+        Hook::FentryFileOpen,
+        Hook::TpOpen,
+        Hook::TpOpenat,
+        Hook::TpOpenat2,
+        Hook::TpCreat,
+        Hook::TpOpenByHandleAt,
+        Hook::CgroupConnect4,
+        Hook::CgroupConnect6,
+        Hook::CgroupSendmsg4,
+        Hook::CgroupSendmsg6,
+        Hook::LsmSocketConnect,
+        Hook::FentrySocketConnect,
+        Hook::TpConnect,
+    ];
+
+    pub fn from_u8(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| *hook as u8 == value)
+    }
+
+    /// The kernel's name of the hook, prefixed with the program type.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hook::RawTpExec => "raw_tp/sched_process_exec",
+            Hook::RawTpFork => "raw_tp/sched_process_fork",
+            Hook::RawTpExit => "raw_tp/sched_process_exit",
+            Hook::LsmFileOpen => "lsm/file_open",
+            Hook::FentryFileOpen => "fentry/security_file_open",
+            Hook::TpOpen => "tp/sys_exit_open",
+            Hook::TpOpenat => "tp/sys_exit_openat",
+            Hook::TpOpenat2 => "tp/sys_exit_openat2",
+            Hook::TpCreat => "tp/sys_exit_creat",
+            Hook::TpOpenByHandleAt => "tp/sys_exit_open_by_handle_at",
+            Hook::CgroupConnect4 => "cgroup/connect4",
+            Hook::CgroupConnect6 => "cgroup/connect6",
+            Hook::CgroupSendmsg4 => "cgroup/sendmsg4",
+            Hook::CgroupSendmsg6 => "cgroup/sendmsg6",
+            Hook::LsmSocketConnect => "lsm/socket_connect",
+            Hook::FentrySocketConnect => "fentry/security_socket_connect",
+            Hook::TpConnect => "tp/sys_exit_connect",
+        }
+    }
+}
+
+/// An executable as the kernel names it: survives renames, differs for every rewritten file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FileKey {
+    pub ino: u64,
+    /// `inode::i_ctime`, seconds.
+    pub ctime_sec: i64,
+    /// `inode::i_ctime`, nanoseconds, without the multigrain flag (bit 31, `I_CTIME_QUERIED`).
+    pub ctime_nsec: u32,
+    /// `super_block::s_dev`, the kernel's 12:20 encoding.
+    pub dev: u32,
+}
+
+/// Names the exec whose verdict a pending process waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Claim {
+    /// Boot clock at the exec, nanoseconds.
+    pub exec_ns: u64,
+    pub tgid: u32,
+    pub pad: u32,
+}
+
+impl Claim {
+    pub const NONE: Claim = Claim { exec_ns: 0, tgid: 0, pad: 0 };
+}
+
+/// State of a watched process: the executable has no verdict yet.
+pub const STATE_PENDING: u32 = 1;
+/// State of a watched process: it belongs to an agent's session.
+pub const STATE_AGENT: u32 = 2;
+/// Verdict on a claim: no agent; the process and its descendants are not watched.
+pub const STATE_IGNORED: u32 = 3;
+
+/// Value of `PROCESSES` (key: tgid in the initial pid namespace). No entry: not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ProcessState {
+    /// `task_struct::start_boottime` of the group leader, nanoseconds.
+    pub start_ns: u64,
+    /// First eight bytes of the session id; 0 while pending.
+    pub session: u64,
+    pub claim: Claim,
+    /// [`STATE_PENDING`] or [`STATE_AGENT`].
+    pub state: u32,
+    pub pad: u32,
+}
+
+/// Value of `CLAIMS` (key: [`Claim`]), written by user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct ClaimVerdict {
+    pub session: u64,
+    /// [`STATE_AGENT`] or [`STATE_IGNORED`].
+    pub state: u32,
+    pub pad: u32,
+}
+
+/// Value of `VERDICTS` (key: [`FileKey`]): executing this file never makes an agent.
+pub const VERDICT_NOT_AGENT: u32 = 1;
+
+/// Start of every record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Header {
+    /// Boot clock (`CLOCK_BOOTTIME`), nanoseconds.
+    pub time_ns: u64,
+    /// Start of the process, boot clock, nanoseconds.
+    pub start_ns: u64,
+    /// See [`ProcessState::session`].
+    pub session: u64,
+    /// The claim the process waits for, or [`Claim::NONE`].
+    pub claim: Claim,
+    /// Length of the whole record, bytes.
+    pub len: u32,
+    /// Process and thread, initial pid namespace.
+    pub tgid: u32,
+    pub tid: u32,
+    /// [`STATE_PENDING`] or [`STATE_AGENT`].
+    pub state: u32,
+    /// `MISSING_*`: fields that could not be read.
+    pub missing: u32,
+    /// [`Kind`].
+    pub kind: u16,
+    /// [`Hook`].
+    pub hook: u8,
+    pub pad: u8,
+}
+
+/// The path or executable path could not be read.
+pub const MISSING_PATH: u32 = 1 << 0;
+/// The path walk stopped at [`COMPONENTS_MAX`] or [`PATH_MAX`]: the leading part is absent.
+pub const MISSING_PATH_HEAD: u32 = 1 << 1;
+/// The working directory could not be read.
+pub const MISSING_CWD: u32 = 1 << 2;
+/// argv could not be read, wholly or from some byte on.
+pub const MISSING_ARGV: u32 = 1 << 3;
+/// Device, inode, mode or change time could not be read.
+pub const MISSING_INODE: u32 = 1 << 4;
+/// Parent pid or start time could not be read.
+pub const MISSING_PARENT: u32 = 1 << 5;
+/// User ids could not be read.
+pub const MISSING_CRED: u32 = 1 << 6;
+/// The file name as given could not be read.
+pub const MISSING_FILENAME: u32 = 1 << 7;
+/// The login uid could not be read (audit not built in).
+pub const MISSING_LOGINUID: u32 = 1 << 8;
+/// The outcome is not known at this hook.
+pub const MISSING_RESULT: u32 = 1 << 9;
+/// The socket address could not be read.
+pub const MISSING_ADDR: u32 = 1 << 10;
+/// The start time of the process could not be read.
+pub const MISSING_START: u32 = 1 << 11;
+/// The transport protocol is not known at this hook.
+pub const MISSING_PROTO: u32 = 1 << 12;
+
+/// An exec. Tail: executable path (components, see [`PathForm`]), file name as given,
+/// working directory (components), argv (NUL-terminated strings), terminal name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Exec {
+    pub header: Header,
+    /// The file that was executed (`bprm->file`; the interpreter for a script).
+    pub file: FileKey,
+    /// What the process waited for before this exec, or [`Claim::NONE`].
+    pub previous_claim: Claim,
+    /// Start of the parent, boot clock, nanoseconds.
+    pub parent_start_ns: u64,
+    /// cgroup v2 id.
+    pub cgroup_id: u64,
+    /// Bytes of the file.
+    pub file_size: u64,
+    /// `real_parent->tgid` at the exec.
+    pub ppid: u32,
+    pub uid: u32,
+    pub euid: u32,
+    pub gid: u32,
+    /// `task_struct::loginuid`; `u32::MAX` is "not set" (linux/audit.h).
+    pub loginuid: u32,
+    pub argc: u32,
+    /// Bytes argv had in all.
+    pub argv_bytes: u32,
+    pub exe_len: u16,
+    pub filename_len: u16,
+    pub cwd_len: u16,
+    pub argv_len: u16,
+    pub tty_len: u16,
+    /// Permission and type bits of the file (`inode::i_mode`).
+    pub mode: u16,
+}
+
+/// A new process (not a thread). The header is the parent's; the child starts in the same state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fork {
+    pub header: Header,
+    pub child_start_ns: u64,
+    pub child_tgid: u32,
+    /// `real_parent->tgid` of the child: differs from the header's tgid under `CLONE_PARENT`.
+    pub child_ppid: u32,
+}
+
+/// The last thread of a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Exit {
+    pub header: Header,
+    /// Wait status: signal in bits 0..7 (bit 7: core dumped), exit status in bits 8..16.
+    pub status: u32,
+    pub pad: u32,
+}
+
+/// How the bytes of a path are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PathForm {
+    /// Names from the file up to its root, each ended by NUL, as walked over dentries and mounts.
+    Components = 1,
+    /// An absolute path made by the kernel (`bpf_d_path`), one NUL at the end.
+    Absolute = 2,
+    /// The string the program passed, one NUL at the end; relative to `dirfd`.
+    Given = 3,
+}
+
+/// An open. Tail: path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Open {
+    pub header: Header,
+    pub file: FileKey,
+    /// `O_*` flags.
+    pub flags: u32,
+    /// `inode::i_mode`, 0 in the upper half.
+    pub mode: u32,
+    /// 0 or a negative errno.
+    pub result: i32,
+    /// For [`PathForm::Given`]: the directory descriptor (`AT_FDCWD` is -100).
+    pub dirfd: i32,
+    pub path_len: u16,
+    /// [`PathForm`].
+    pub path_form: u8,
+    pub pad: [u8; 5],
+}
+
+/// A connect, or a datagram sent to a named peer. Tail: path of a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Connect {
+    pub header: Header,
+    /// IPv6 address, or IPv4 address in the first four bytes; network order.
+    pub addr: [u8; 16],
+    /// 0 or a negative errno (`-EINPROGRESS` for a non-blocking connect).
+    pub result: i32,
+    /// `AF_*` (linux/socket.h): 1 unix, 2 inet, 10 inet6.
+    pub family: u16,
+    /// Host byte order.
+    pub port: u16,
+    /// `IPPROTO_*` (linux/in.h).
+    pub proto: u8,
+    pub pad: u8,
+    pub path_len: u16,
+    pub pad2: u32,
+}
+
+const _: () = {
+    assert!(size_of::<FileKey>() == 24);
+    assert!(size_of::<Claim>() == 16);
+    assert!(size_of::<ProcessState>() == 40);
+    assert!(size_of::<ClaimVerdict>() == 16);
+    assert!(size_of::<Header>() == 64);
+    assert!(offset_of!(Header, claim) == 24);
+    assert!(offset_of!(Header, len) == 40);
+    assert!(offset_of!(Header, kind) == 60);
+    assert!(size_of::<Exec>() == 64 + 24 + 16 + 24 + 28 + 12);
+    assert!(offset_of!(Exec, exe_len) == 156);
+    assert!(size_of::<Fork>() == 80);
+    assert!(size_of::<Exit>() == 72);
+    assert!(size_of::<Open>() == 112);
+    assert!(size_of::<Connect>() == 96);
+    assert!(
+        size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES
+    );
+};

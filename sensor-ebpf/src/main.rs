@@ -1,0 +1,35 @@
+//! Kernel programs of the Skep sensor. One file per hook family; what they share:
+//!
+//! - `maps`: every map, with who reads and who writes it;
+//! - `kernel`: reads of kernel structures through the offset table;
+//! - `interest`: who is watched, decided without a race;
+//! - `path`: from a `struct path` to bytes;
+//! - `record`: building a record, sending it, counting what could not be sent.
+//!
+//! Each program is a thin macro-annotated function over a `try_*` body. The panic handler loops:
+//! the verifier refuses a program in which it can be reached.
+#![no_std]
+#![no_main]
+// Inline assembly for BPF is not stable yet; `record` needs one instruction.
+#![feature(asm_experimental_arch)]
+
+mod connect;
+mod exec;
+mod interest;
+mod kernel;
+mod lifecycle;
+mod maps;
+mod open;
+mod path;
+mod record;
+
+/// Refused by the verifier if reachable, which is the point.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The helpers used are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

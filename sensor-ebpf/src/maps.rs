@@ -1,0 +1,51 @@
+//! Every map of the kernel side. Sizes are defaults; the daemon sets its own before load.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use skep_abi::{COUNTERS, Claim, ClaimVerdict, FileKey, ProcessState, SCRATCH_SLOTS};
+
+use crate::record::Slot;
+
+/// Records, kernel to daemon.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
+
+/// Watched processes by tgid. Written here at fork, exec and exit; no entry means not watched, so
+/// an unwatched process costs one look-up.
+#[map]
+pub static PROCESSES: HashMap<u32, ProcessState> = HashMap::with_max_entries(32 * 1024, 0);
+
+/// Verdicts on pending execs, written by the daemon. Evicting one is harmless: the process stays
+/// pending and the daemon, which remembers, drops or keeps its records.
+#[map]
+pub static CLAIMS: LruHashMap<Claim, ClaimVerdict> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// Executables that never make an agent, written by the daemon. Evicting one costs a second look.
+#[map]
+pub static VERDICTS: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// Arguments of a system call between its enter and its exit, by thread (fallback tier).
+#[map]
+pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(16 * 1024, 0);
+
+/// `sent` and `lost` counters, see `skep_abi::sent_index` and `lost_index`.
+#[map]
+pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Room for records under construction.
+#[map]
+pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
+
+/// Value of [`IN_FLIGHT`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct InFlight {
+    /// User address of the path or socket address.
+    pub pointer: u64,
+    /// open: `O_*` flags, or the user address of `struct open_how`; connect: address length.
+    pub extra: u64,
+    pub dirfd: i32,
+    pub pad: u32,
+}

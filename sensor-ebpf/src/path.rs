@@ -1,0 +1,47 @@
+//! From a `struct path` to bytes, on every tier alike.
+//!
+//! The walk goes from the dentry up, over mount points, to the root of the mount namespace, and
+//! appends each name with its NUL: the record carries the names leaf first and the daemon turns them
+//! round. Compared with `bpf_d_path` (fentry/LSM allow-list only, 5.10) this works in tracepoints
+//! too, so that every tier reports the same path, and it does not stop at a chroot. It takes no
+//! lock: a rename during the walk can mix two names, which is why a record also has the inode.
+
+use skep_abi::{COMPONENTS_MAX, NAME_MAX, Offset, PATH_MAX};
+
+use crate::{
+    kernel::{Address, Read},
+    record::Draft,
+};
+
+/// Appends the names of `path` (address of a `struct path`), leaf first, and tells whether it got as
+/// far as the root. A file that is mounted nowhere (pipe, socket, memfd) has one name, followed by an
+/// empty one, so that it is not taken for a file of that name in `/`.
+#[inline(always)]
+pub fn append<T>(draft: &mut Draft<T>, path: Address) -> Read<bool> {
+    let start = draft.len();
+    let mut vfsmount = path.follow(Offset::PathMnt)?;
+    let mut dentry = path.follow(Offset::PathDentry)?;
+    for _ in 0..COMPONENTS_MAX {
+        if dentry == vfsmount.follow(Offset::VfsmountRoot)? {
+            let mount = vfsmount.container(Offset::MountMnt)?;
+            let parent = mount.follow(Offset::MountParent)?;
+            if parent == mount {
+                return Ok(true);
+            }
+            dentry = mount.follow(Offset::MountMountpoint)?;
+            vfsmount = parent.member(Offset::MountMnt)?;
+            continue;
+        }
+        if draft.len() - start > PATH_MAX - NAME_MAX {
+            return Ok(false);
+        }
+        draft.kernel_str::<NAME_MAX>(dentry.follow(Offset::DentryName)?)?;
+        let parent = dentry.follow(Offset::DentryParent)?;
+        if parent == dentry {
+            draft.nul()?;
+            return Ok(true);
+        }
+        dentry = parent;
+    }
+    Ok(false)
+}

@@ -1,0 +1,30 @@
+//! Builds the kernel object and leaves it in `OUT_DIR`, where the sensor embeds it from.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<(), Box<dyn std::error::Error>> {
+    let manifest = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+    let source = manifest.join("../sensor-ebpf").canonicalize()?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+
+    println!("cargo::rerun-if-changed=build.rs");
+    for watched in ["src", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", source.join(watched).display());
+    }
+    println!("cargo::rerun-if-env-changed=SKEP_CACHE");
+
+    let object = skep_kernel_object::build(&source, &out.join("kernel"))?;
+    std::fs::copy(object, out.join(skep_kernel_object::OBJECT_NAME))?;
+    Ok(())
+}

@@ -1,0 +1,450 @@
+//! The sensor's configuration file (TOML; a commented sample is `deploy/sensor.toml`).
+//!
+//! Invariants: an unknown key, a wrong type or a value out of range refuses the whole file, with
+//! file, line, column and what was expected; every key is optional and has the default printed by
+//! `skep-sensor check-config`.
+
+use std::{
+    fmt, fs, io,
+    net::IpAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+/// A larger file is no configuration.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Bounds of the kernel's ring buffer, bytes; a power of two, at least a page.
+pub const RING_BYTES: std::ops::RangeInclusive<u32> = 4096..=64 << 20;
+
+/// Bounds of the spool, bytes.
+pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// Longest socket path: `sun_path` of unix(7) less the suffix of the name it is created under.
+const MAX_SOCKET_PATH: usize = 100;
+
+/// Effective configuration: what the file says, else the defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Holds the install id and the boot clock.
+    pub state_directory: PathBuf,
+    pub collector: Collector,
+    pub spool: Spool,
+    pub status: Status,
+    pub kernel: Kernel,
+    pub catalogue: Catalogue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Collector {
+    /// `http://` and a loopback host and port.
+    pub address: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Spool {
+    pub directory: PathBuf,
+    /// What waits for the collector takes at most this much disk.
+    pub max_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Unix socket the daemon answers `skep-sensor status` on.
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kernel {
+    /// Size of the ring buffer between kernel and daemon.
+    pub ring_bytes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Catalogue {
+    /// Families here add to or replace the embedded ones; need not exist unless the file names it.
+    pub directory: PathBuf,
+}
+
+/// A configuration that was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{file}: {source}", file = .file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("{file}: not a configuration: {reason}", file = .file.display())]
+    NotText { file: PathBuf, reason: &'static str },
+    #[error("{file}:{place}: {reason}", file = .file.display())]
+    Invalid { file: PathBuf, place: Place, reason: String },
+}
+
+/// Line and column, from 1; the column counts characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+// What the file may hold. Values that are checked carry their place.
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawConfig {
+    state_directory: Option<Spanned<String>>,
+    #[serde(default)]
+    collector: RawCollector,
+    #[serde(default)]
+    spool: RawSpool,
+    #[serde(default)]
+    status: RawStatus,
+    #[serde(default)]
+    kernel: RawKernel,
+    #[serde(default)]
+    catalogue: RawCatalogue,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [collector]")]
+struct RawCollector {
+    address: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [spool]")]
+struct RawSpool {
+    directory: Option<Spanned<String>>,
+    max_bytes: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [status]")]
+struct RawStatus {
+    socket: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [kernel]")]
+struct RawKernel {
+    ring_bytes: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [catalogue]")]
+struct RawCatalogue {
+    directory: Option<Spanned<String>>,
+}
+
+/// What is wrong, and where in the text.
+struct Refused {
+    span: Range<usize>,
+    reason: String,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_directory: "/var/lib/skep".into(),
+            collector: Collector { address: "http://127.0.0.1:7317".into() },
+            spool: Spool { directory: "/var/lib/skep/spool".into(), max_bytes: 256 << 20 },
+            status: Status { socket: "/run/skep/sensor.sock".into() },
+            kernel: Kernel { ring_bytes: 4 << 20 },
+            catalogue: Catalogue { directory: "/etc/skep/catalogue".into() },
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { file: file.to_owned(), source };
+        let not_text = |reason| ConfigError::NotText { file: file.to_owned(), reason };
+        let meta = fs::metadata(file).map_err(read)?;
+        if !meta.is_file() {
+            return Err(not_text("it is not a regular file"));
+        }
+        if meta.len() > MAX_FILE {
+            return Err(not_text("it is larger than 1 MiB"));
+        }
+        let bytes = fs::read(file).map_err(read)?;
+        let text = String::from_utf8(bytes).map_err(|_| not_text("it is not UTF-8"))?;
+        Self::parse(&text).map_err(|refused| ConfigError::Invalid {
+            file: file.to_owned(),
+            place: Place::of(&text, refused.span.start),
+            reason: refused.reason,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, Refused> {
+        let raw: RawConfig = toml::from_str(text).map_err(|error| Refused {
+            span: error.span().unwrap_or(0..0),
+            reason: error.message().trim().replace('\n', ", "),
+        })?;
+        let RawConfig { state_directory, collector, spool, status, kernel, catalogue } = raw;
+        let RawCollector { address } = collector;
+        let RawSpool { directory: spool_directory, max_bytes } = spool;
+        let RawStatus { socket } = status;
+        let RawKernel { ring_bytes } = kernel;
+        let RawCatalogue { directory: catalogue_directory } = catalogue;
+
+        let mut config = Self::default();
+        if let Some(value) = state_directory {
+            config.state_directory = checked(value, absolute)?;
+            config.spool.directory = config.state_directory.join("spool");
+        }
+        if let Some(value) = address {
+            config.collector.address = checked(value, collector_address)?;
+        }
+        if let Some(value) = spool_directory {
+            config.spool.directory = checked(value, absolute)?;
+        }
+        if let Some(value) = max_bytes {
+            config.spool.max_bytes = checked(value, spool_bytes)?;
+        }
+        if let Some(value) = socket {
+            config.status.socket = checked(value, socket_path)?;
+        }
+        if let Some(value) = ring_bytes {
+            config.kernel.ring_bytes = checked(value, ring_size)?;
+        }
+        if let Some(value) = catalogue_directory {
+            config.catalogue.directory = checked(value, existing_directory)?;
+        }
+        Ok(config)
+    }
+
+    /// The effective values as TOML, for `check-config`.
+    pub fn effective(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+}
+
+/// What `check-config FILE` prints when the file is good.
+pub fn report(file: &Path, config: &Config) -> String {
+    format!("{}: ok\n\n{}", file.display(), config.effective())
+}
+
+fn checked<T, U>(
+    value: Spanned<T>,
+    check: impl FnOnce(T) -> Result<U, String>,
+) -> Result<U, Refused> {
+    let span = value.span();
+    check(value.into_inner()).map_err(|reason| Refused { span, reason })
+}
+
+fn absolute(text: String) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&text);
+    let has_parent = path.components().any(|part| part == std::path::Component::ParentDir);
+    if !path.is_absolute() || has_parent {
+        return Err(format!("`{text}` is not an absolute path, expected one such as `/var/lib/skep`"));
+    }
+    Ok(path)
+}
+
+fn socket_path(text: String) -> Result<PathBuf, String> {
+    let path = absolute(text)?;
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
+        return Err(format!("a socket's path is at most {MAX_SOCKET_PATH} bytes long"));
+    }
+    if path.file_name().is_none() {
+        return Err("expected the path of a socket, not of a directory".to_owned());
+    }
+    Ok(path)
+}
+
+fn existing_directory(text: String) -> Result<PathBuf, String> {
+    let path = absolute(text)?;
+    if !path.is_dir() {
+        return Err(format!("no directory `{}`: create it or remove the key", path.display()));
+    }
+    Ok(path)
+}
+
+fn spool_bytes(value: i64) -> Result<u64, String> {
+    let (low, high) = (SPOOL_BYTES.start(), SPOOL_BYTES.end());
+    u64::try_from(value)
+        .ok()
+        .filter(|value| SPOOL_BYTES.contains(value))
+        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
+}
+
+fn ring_size(value: i64) -> Result<u32, String> {
+    let (low, high) = (RING_BYTES.start(), RING_BYTES.end());
+    u32::try_from(value)
+        .ok()
+        .filter(|value| RING_BYTES.contains(value) && value.is_power_of_two())
+        .ok_or_else(|| format!("{value} is not a power of two from {low} to {high} (bytes)"))
+}
+
+/// `http://HOST:PORT` with a host on the loopback interface.
+fn collector_address(text: String) -> Result<String, String> {
+    let example = "expected one such as `http://127.0.0.1:7317`";
+    if text.starts_with("https://") {
+        return Err("https is not available yet: use `http://` and a loopback address".to_owned());
+    }
+    let Some(authority) = text.strip_prefix("http://") else {
+        return Err(format!("`{text}` is not an http address, {example}"));
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => return Err(format!("`{text}` has no port, {example}")),
+    };
+    if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().map_or(true, |p| p == 0) {
+        return Err(format!("`{port}` is not a port, expected 1 to 65535"));
+    }
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let loopback = match (literal, host.parse::<IpAddr>()) {
+        (Some(v6), _) => v6.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        (None, Ok(ip)) => ip.is_ipv4() && ip.is_loopback(),
+        (None, Err(_)) => host == "localhost",
+    };
+    if !loopback {
+        return Err(format!(
+            "`{host}` is not a loopback address: events would cross the network unprotected, \
+             since there is no TLS yet; {example}"
+        ));
+    }
+    Ok(format!("http://{authority}"))
+}
+
+// === impl Place ===
+
+impl Place {
+    fn of(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self { line, column }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sensor.toml");
+        fs::write(&file, text).unwrap();
+        Config::load(&file).map_err(|error| {
+            error.to_string().replace(&file.display().to_string(), "FILE")
+        })
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        assert_eq!(load("").unwrap(), Config::default());
+        assert_eq!(load("# nothing\n[collector]\n").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_sample_configuration_states_the_defaults() {
+        let sample = include_str!("../../deploy/sensor.toml");
+        assert_eq!(load(sample).unwrap(), Config::default());
+        // With every commented key switched on it still says the defaults.
+        let all: String = sample
+            .lines()
+            .map(|line| match line.strip_prefix("#") {
+                Some(key) if !key.starts_with([' ', '#']) && !key.is_empty() => format!("{key}\n"),
+                _ => format!("{line}\n"),
+            })
+            .filter(|line| !line.contains("/etc/skep/catalogue"))
+            .collect();
+        assert!(all.contains("\nmax_bytes") && all.contains("\naddress"), "{all}");
+        assert_eq!(load(&all).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_taken() {
+        let config = load(
+            "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
+             max_bytes = 1_048_576\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
+             [catalogue]\ndirectory = '/'\n",
+        )
+        .unwrap();
+        assert_eq!(config.collector.address, "http://[::1]:99");
+        assert_eq!(config.spool.directory, Path::new("/s/spool"));
+        assert_eq!(config.spool.max_bytes, 1 << 20);
+        assert_eq!(config.status.socket, Path::new("/r/s.sock"));
+        assert_eq!(config.kernel.ring_bytes, 4096);
+        assert_eq!(config.catalogue.directory, Path::new("/"));
+        assert_eq!(load(&config.effective()).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let cases = [
+            ("x = 1", "FILE:1:1: unknown field `x`, expected one of `state_directory`"),
+            ("\n[spool]\n  dir = '/x'", "FILE:3:3: unknown field `dir`, expected `directory` or"),
+            ("[kernel]\nring_bytes = '4M'", "FILE:2:14: invalid type: string \"4M\", expected i64"),
+            ("[kernel]\nring_bytes = 5000", "FILE:2:14: 5000 is not a power of two"),
+            ("[kernel]\nring_bytes = 2048", "FILE:2:14: 2048 is not a power of two"),
+            ("[kernel]\nring_bytes = 134217728", "FILE:2:14: 134217728 is not"),
+            ("[kernel]\nring_bytes = -1", "FILE:2:14: -1 is not a power of two"),
+            ("[spool]\nmax_bytes = 10", "FILE:2:13: 10 is out of range, expected 1048576 to"),
+            ("state_directory = 'var'", "FILE:1:19: `var` is not an absolute path"),
+            ("state_directory = '/a/../b'", "FILE:1:19: `/a/../b` is not an absolute path"),
+            ("spool = 3", "FILE:1:9: invalid type: integer `3`, expected a table [spool]"),
+            ("[catalogue]\ndirectory = '/no/such'", "FILE:2:13: no directory `/no/such`"),
+            ("[collector]\naddress = 'tcp://x'", "FILE:2:11: `tcp://x` is not an http address"),
+            ("[collector]\naddress = 'http://127.0.0.1'", "FILE:2:11: `http://127.0.0.1` has no"),
+            ("[collector]\naddress = 'http://[::1]'", "FILE:2:11: `http://[::1]` has no port"),
+            ("[collector]\naddress = 'http://localhost:0'", "FILE:2:11: `0` is not a port"),
+            ("[collector]\naddress = 'http://10.0.0.1:1'", "FILE:2:11: `10.0.0.1` is not a loop"),
+            ("[collector]\naddress = 'http://localhost.evil.example:1'", "FILE:2:11: `localhost.e"),
+            ("[collector]\naddress = 'http://a@127.0.0.1:1'", "FILE:2:11: `a@127.0.0.1` is not"),
+            ("[collector]\naddress = 'https://c:1'", "FILE:2:11: https is not available yet"),
+            ("a = \n", "FILE:1:5: "),
+            ("[spool", "FILE:1:"),
+        ];
+        for (text, expected) in cases {
+            let error = load(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text:?}: {error}");
+            assert!(!error.contains('\n'), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_not_text_is_said() {
+        let missing = Config::load(Path::new("/no/such/sensor.toml")).unwrap_err();
+        assert!(missing.to_string().starts_with("/no/such/sensor.toml: "), "{missing}");
+        let directory = Config::load(Path::new("/")).unwrap_err();
+        assert!(directory.to_string().contains("not a regular file"), "{directory}");
+    }
+
+    #[test]
+    fn check_config_shows_what_holds() {
+        let text = report(Path::new("/etc/skep/sensor.toml"), &Config::default());
+        assert!(text.starts_with("/etc/skep/sensor.toml: ok\n"), "{text}");
+        assert!(text.contains("max_bytes = 268435456"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused_without_panic(text in ".{0,80}") {
+            let _ = Config::parse(&text).map_err(|refused| Place::of(&text, refused.span.start));
+        }
+
+        #[test]
+        fn an_address_that_is_taken_is_loopback(text in "http://[0-9a-z.:@\\[\\]/]{0,24}") {
+            if let Ok(address) = collector_address(text) {
+                let host = address.strip_prefix("http://").unwrap();
+                prop_assert!(
+                    host.starts_with("127.") || host.starts_with("localhost:") || host.starts_with('[')
+                );
+            }
+        }
+    }
+}

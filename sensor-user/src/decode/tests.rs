@@ -1,0 +1,174 @@
+use proptest::prelude::*;
+use skep_abi::STATE_AGENT;
+
+use super::*;
+
+fn header(kind: Kind, hook: Hook, len: usize) -> Header {
+    Header {
+        time_ns: 1_000,
+        start_ns: 500,
+        session: 7,
+        claim: Claim::NONE,
+        len: len as u32,
+        tgid: 42,
+        tid: 43,
+        state: STATE_AGENT,
+        missing: 0,
+        kind: kind as u16,
+        hook: hook as u8,
+        pad: 0,
+    }
+}
+
+/// The bytes of a record and its tail, as the kernel sends them.
+fn bytes<T: aya::Pod>(record: &T, tail: &[u8]) -> Vec<u8> {
+    let at: *const T = record;
+    // SAFETY: `T` is `Pod`; its bytes may be read.
+    let fixed = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), size_of::<T>()) };
+    [fixed, tail].concat()
+}
+
+fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {
+    let mut header =
+        header(Kind::Open, Hook::LsmFileOpen, size_of::<abi::Open>() + path.len());
+    header.missing = missing;
+    let open = abi::Open {
+        header,
+        file: FileKey { ino: 1, ctime_sec: 2, ctime_nsec: 3, dev: 4 },
+        flags: 0,
+        mode: 0o100644,
+        result: 0,
+        dirfd: -100,
+        path_len: path.len() as u16,
+        path_form: form as u8,
+        pad: [0; 5],
+    };
+    bytes(&open, path)
+}
+
+fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
+    let tail = [exe, b"./a\0", b"home\0", argv, b"pts0\0"].concat();
+    let exec = abi::Exec {
+        header: header(Kind::Exec, Hook::RawTpExec, size_of::<abi::Exec>() + tail.len()),
+        file: FileKey { ino: 1, ctime_sec: 2, ctime_nsec: 3, dev: 4 },
+        previous_claim: Claim::NONE,
+        parent_start_ns: 400,
+        cgroup_id: 1,
+        file_size: 10,
+        ppid: 41,
+        uid: 1000,
+        euid: 1000,
+        gid: 1000,
+        loginuid: LOGINUID_UNSET,
+        argc,
+        argv_bytes,
+        exe_len: exe.len() as u16,
+        filename_len: 4,
+        cwd_len: 5,
+        argv_len: argv.len() as u16,
+        tty_len: 5,
+        mode: 0o100755,
+    };
+    bytes(&exec, &tail)
+}
+
+fn as_exec(bytes: &[u8]) -> Exec {
+    match decode(bytes).unwrap().body {
+        Body::Exec(exec) => *exec,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn as_open(bytes: &[u8]) -> Open {
+    match decode(bytes).unwrap().body {
+        Body::Open(open) => open,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_exec_keeps_every_argument_even_empty_ones() {
+    let exec = as_exec(&exec_record(b"sh\0bin\0", b"sh\0-c\0\0", 3, 7));
+    assert_eq!(exec.exe, Some(Text::from("/bin/sh")));
+    assert_eq!(exec.argv, [Text::from("sh"), Text::from("-c"), Text::from("")]);
+    assert!(!exec.argv_truncated);
+    assert_eq!(exec.cwd, Some(Text::from("/home")));
+    assert_eq!(exec.filename, Some(Text::from("./a")));
+    assert_eq!(exec.terminal, Some(Text::from("pts0")));
+    assert_eq!(exec.login_uid, None, "an unset login uid is unknown, not 4294967295");
+}
+
+#[test]
+fn an_argv_longer_than_what_was_taken_is_said_to_be_cut() {
+    assert!(as_exec(&exec_record(b"sh\0", b"sh\0-c\0", 3, 900)).argv_truncated);
+}
+
+#[test]
+fn what_the_kernel_side_could_not_read_is_unknown() {
+    let open = as_open(&open_record(b"", PathForm::Components, MISSING_PATH | MISSING_INODE));
+    assert_eq!((open.path, open.mode, open.file), (None, None, None));
+    let open = as_open(&open_record(b"x\0", PathForm::Given, MISSING_RESULT));
+    assert_eq!((open.result, open.resolved), (None, false));
+}
+
+#[test]
+fn an_ipv4_mapped_address_is_an_ipv4_connection() {
+    let mut addr = [0u8; 16];
+    addr[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
+    let record = abi::Connect {
+        header: header(Kind::Connect, Hook::CgroupConnect6, size_of::<abi::Connect>()),
+        addr,
+        result: 0,
+        family: AF_INET6,
+        port: 443,
+        proto: 6,
+        pad: 0,
+        path_len: 0,
+        pad2: 0,
+    };
+    let Body::Connect(connect) = decode(&bytes(&record, b"")).unwrap().body else {
+        panic!("not a connect")
+    };
+    assert_eq!(connect.family, NetFamily::Inet);
+    assert_eq!(connect.addr, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    assert_eq!((connect.port, connect.proto), (Some(443), Some(6)));
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_malformed() {
+    let whole = exec_record(b"sh\0", b"sh\0", 1, 3);
+    for len in 0..whole.len() {
+        assert!(decode(&whole[..len]).is_err(), "cut at {len}");
+    }
+    let mut longer = whole.clone();
+    longer.push(0);
+    assert!(decode(&longer).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(mut noise in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u16..8) {
+        let _ = decode(&noise);
+        // And with a header that gets past the first checks.
+        if noise.len() >= size_of::<Header>() {
+            let len = (noise.len() as u32).to_ne_bytes();
+            noise[40..44].copy_from_slice(&len);
+            noise[60..62].copy_from_slice(&kind.to_ne_bytes());
+            noise[62] = Hook::RawTpExec as u8;
+            let _ = decode(&noise);
+        }
+    }
+
+    #[test]
+    fn any_path_comes_back(names in proptest::collection::vec("[^/\0]{1,20}", 0..20)) {
+        let mut leaf_first = Vec::new();
+        for name in names.iter().rev() {
+            leaf_first.extend_from_slice(name.as_bytes());
+            leaf_first.push(0);
+        }
+        let open = as_open(&open_record(&leaf_first, PathForm::Components, 0));
+        let expected = format!("/{}", names.join("/"));
+        prop_assert_eq!(open.path, Some(Text::from(expected.as_str())));
+        prop_assert!(open.resolved);
+    }
+}

@@ -1,0 +1,72 @@
+//! What a session is worth knowing by: user, terminal, working directory, repository.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    decode,
+    event::{Repository, Text},
+    git,
+    users::Users,
+};
+
+/// Facts of a session, as of its first exec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFacts {
+    pub user: Option<String>,
+    pub uid: Option<u32>,
+    pub login_uid: Option<u32>,
+    pub terminal: Option<Text>,
+    pub cwd: Option<Text>,
+    pub repository: Option<Repository>,
+}
+
+/// Looks the facts up.
+pub struct Enrich {
+    users: Users,
+}
+
+impl Enrich {
+    pub fn new(users: Users) -> Self {
+        Self { users }
+    }
+
+    /// Facts of the session whose root process has just executed `exec`.
+    pub fn session(&mut self, pid: u32, exec: &decode::Exec) -> SessionFacts {
+        SessionFacts {
+            user: exec.uid.and_then(|uid| self.users.name(uid)),
+            uid: exec.uid,
+            login_uid: exec.login_uid,
+            terminal: exec.terminal.as_ref().map(terminal),
+            cwd: exec.cwd.clone(),
+            repository: exec.cwd.as_ref().and_then(|cwd| repository(pid, cwd)),
+        }
+    }
+}
+
+/// The repository around a working directory, looked at through the process's own root so that a
+/// container's paths mean what they mean there.
+fn repository(pid: u32, cwd: &Text) -> Option<Repository> {
+    let cwd = path_of(cwd)?;
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    if root.is_dir() {
+        git::read_repository(&cwd, &root)
+    } else {
+        git::read_repository(&cwd, Path::new("/"))
+    }
+}
+
+fn path_of(text: &Text) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = Path::new(std::ffi::OsStr::from_bytes(text.as_bytes()));
+    path.is_absolute().then(|| path.to_owned())
+}
+
+/// The kernel calls `/dev/pts/3` "pts3" (drivers/tty/pty.c); people call it `pts/3`.
+fn terminal(name: &Text) -> Text {
+    match name.as_bytes().strip_prefix(b"pts") {
+        Some(number) if number.first().is_some_and(u8::is_ascii_digit) => {
+            Text::from([b"pts/", number].concat())
+        }
+        _ => name.clone(),
+    }
+}

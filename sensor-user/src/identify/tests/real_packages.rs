@@ -1,0 +1,260 @@
+//! The published packages, where the cache holds them (`$SKEP_CACHE` or `~/.cache/skep`, in
+//! `agents/<package with / as +>@<version>`, each an npm prefix). What is not there is named on
+//! standard output; with `SKEP_REQUIRE_AGENTS=1` it is a failure. `cargo xtask test` fills the cache.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Exec, World, assert_agent, assert_no_agent, elf_file::ElfFile, identifier};
+
+fn agents() -> PathBuf {
+    let cache = std::env::var_os("SKEP_CACHE").map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/skep");
+    cache.unwrap_or_else(home).join("agents")
+}
+
+/// The directory of a cached package, or the reason why there is nothing to test.
+fn cached(package: &str) -> Option<PathBuf> {
+    let directory = agents().join(package.replace('/', "+"));
+    if directory.is_dir() {
+        return Some(directory);
+    }
+    println!(
+        "NOT TESTED: {package} is not in the cache ({})",
+        directory.display()
+    );
+    assert_ne!(
+        std::env::var("SKEP_REQUIRE_AGENTS").as_deref(),
+        Ok("1"),
+        "{package} is required; run `cargo xtask test`, which fetches it"
+    );
+    None
+}
+
+fn script_agent(package: &str, bin: &str, family: &str) {
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    let (_, version) = package.rsplit_once('@').expect("a version");
+    let mut world = World::new();
+    let node = world.file("node", ElfFile::new().dynamic().bytes());
+    let link = prefix.join("node_modules/.bin").join(bin);
+    let real = fs::canonicalize(&link).expect("npm linked it");
+    let hidden = world.link(real.to_str().expect("text"), "tmp/harmless");
+    for script in [&link, &real, &hidden] {
+        let words = [
+            "node",
+            "--max-old-space-size=8192",
+            script.to_str().expect("text"),
+            "-p",
+            "x",
+        ];
+        let judgement = world.judge(&world.exec(&node, &words));
+        let agent = assert_agent(judgement, family, Some(version));
+        assert!(agent.confidence >= 80, "{agent:?}");
+        println!("{}: {agent:?}", script.display());
+    }
+    let passed = real.to_str().expect("text");
+    assert_no_agent(&world.judge(&world.exec(&node, &["node", "-e", "1", passed])));
+}
+
+/// A native agent under its own name, linked, hard-linked and copied under others.
+fn native_agent(package: &str, exe: &str, family: &str) {
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    let (_, version) = package.rsplit_once('@').expect("a version");
+    let exe = fs::canonicalize(prefix.join("node_modules").join(exe)).expect("the package has it");
+    // Beside the packages, where a hard link can be made.
+    let other = tempfile::tempdir_in(agents()).expect("temporary directory");
+    let soft = other.path().join("vim");
+    std::os::unix::fs::symlink(&exe, &soft).expect("links");
+    let hard = other.path().join("kworker");
+    fs::hard_link(&exe, &hard).expect("links");
+    let copy = other.path().join("harmless");
+    fs::copy(&exe, &copy).expect("copies");
+    let mut identifier = identifier();
+    for path in [&exe, &soft, &hard, &copy] {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("text");
+        let exec = Exec::new(path, &[name, "-p", "hi"], other.path());
+        let agent = assert_agent(exec.judged_by(&mut identifier), family, Some(version));
+        assert!(agent.confidence >= 75, "{agent:?}");
+        println!("{}: {agent:?}", path.display());
+    }
+}
+
+fn tools(package: &str, exe: &str, names: &[&str]) {
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    let exe = prefix.join("node_modules").join(exe);
+    for name in names {
+        let judgement = Exec::new(&exe, &[name], Path::new("/")).judged_by(&mut identifier());
+        assert!(
+            judgement.multicall && judgement.agent.is_none(),
+            "{name}: {judgement:?}"
+        );
+    }
+}
+
+/// Files of a package that are not the agent.
+fn never(package: &str, files: &[&str]) {
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    for file in files {
+        let exe = prefix.join("node_modules").join(file);
+        let judgement = Exec::new(&exe, &[file], Path::new("/")).judged_by(&mut identifier());
+        assert_no_agent(&judgement);
+        assert!(judgement.never, "{file}");
+    }
+}
+
+#[test]
+fn claude_code_as_a_node_script() {
+    script_agent("@anthropic-ai/claude-code@2.1.91", "claude", "claude-code");
+    let rg = "@anthropic-ai/claude-code/vendor/ripgrep/x64-linux/rg";
+    never("@anthropic-ai/claude-code@2.1.91", &[rg]);
+    let Some(prefix) = cached("@anthropic-ai/claude-code@2.1.91") else {
+        return;
+    };
+    let mut world = World::new();
+    let node = world.file("node", ElfFile::new().dynamic().bytes());
+    let copy = world.path("copied.js");
+    fs::copy(
+        prefix.join("node_modules/@anthropic-ai/claude-code/cli.js"),
+        &copy,
+    )
+    .expect("copies");
+    let exec = world.exec(&node, &["node", "copied.js"]);
+    assert_agent(world.judge(&exec), "claude-code", Some("2.1.91"));
+}
+
+#[test]
+fn claude_code_as_a_native_executable() {
+    let package = "@anthropic-ai/claude-code@2.1.328";
+    native_agent(
+        package,
+        "@anthropic-ai/claude-code/bin/claude.exe",
+        "claude-code",
+    );
+    let tool_names = ["rg", "ugrep", "bfs"];
+    tools(
+        package,
+        "@anthropic-ai/claude-code-linux-x64/claude",
+        &tool_names,
+    );
+}
+
+#[test]
+fn codex_and_its_launcher_and_not_its_helpers() {
+    let package = "@openai/codex@0.169.0";
+    let vendor = "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl";
+    script_agent(package, "codex", "codex");
+    native_agent(package, &format!("{vendor}/bin/codex"), "codex");
+    tools(
+        package,
+        &format!("{vendor}/bin/codex"),
+        &["codex-linux-sandbox", "apply_patch"],
+    );
+    let helpers = [
+        "bin/codex-code-mode-host",
+        "codex-path/rg",
+        "codex-resources/bwrap",
+        "codex-resources/voice/bin/codex-voice-host",
+    ];
+    let helpers = helpers.map(|helper| format!("{vendor}/{helper}"));
+    never(package, &helpers.each_ref().map(String::as_str));
+}
+
+#[test]
+fn github_copilot_cli_and_its_launcher() {
+    script_agent("@github/copilot@1.0.102", "copilot", "github-copilot-cli");
+    native_agent(
+        "@github/copilot@1.0.102",
+        "@github/copilot-linux-x64/copilot",
+        "github-copilot-cli",
+    );
+}
+
+#[test]
+fn gemini_cli() {
+    script_agent("@google/gemini-cli@0.61.0", "gemini", "gemini-cli");
+}
+
+#[test]
+fn qwen_code_and_the_child_it_starts() {
+    let package = "@qwen-code/qwen-code@0.24.4";
+    script_agent(package, "qwen", "qwen-code");
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    let mut world = World::new();
+    let node = world.file("node", ElfFile::new().dynamic().bytes());
+    let cli = prefix.join("node_modules/@qwen-code/qwen-code/cli.js");
+    let words = ["node", "--expose-gc", cli.to_str().expect("text")];
+    assert_agent(
+        world.judge(&world.exec(&node, &words)),
+        "qwen-code",
+        Some("0.24.4"),
+    );
+}
+
+#[test]
+fn qoder_cli() {
+    script_agent("@qoder-ai/qodercli@1.1.52", "qodercli", "qoder-cli");
+    never(
+        "@qoder-ai/qodercli@1.1.52",
+        &["@qoder-ai/qodercli-ripgrep-linux-x64/bin/rg"],
+    );
+}
+
+#[test]
+fn opencode() {
+    native_agent(
+        "opencode-ai@1.18.33",
+        "opencode-ai/bin/opencode.exe",
+        "opencode",
+    );
+}
+
+#[test]
+fn aider_in_a_virtual_environment() {
+    let directory = agents().join("aider-chat@0.86.2");
+    if !directory.is_dir() {
+        // Not an npm package: `cargo xtask test` does not fetch it, so it is never required.
+        println!(
+            "NOT TESTED: no virtual environment at {}",
+            directory.display()
+        );
+        return;
+    }
+    let python = fs::canonicalize(directory.join("bin/python3")).expect("the environment has it");
+    let words = ["bin/python3", "bin/aider", "--version"];
+    let judgement = Exec::new(&python, &words, &directory).judged_by(&mut identifier());
+    println!("{:?}", assert_agent(judgement, "aider", Some("0.86.2")));
+    let module = ["bin/python3", "-m", "aider"];
+    let judgement = Exec::new(&python, &module, &directory).judged_by(&mut identifier());
+    assert_agent(judgement, "aider", Some("0.86.2"));
+}
+
+#[test]
+fn a_renamed_copy_of_a_real_node_still_runs_agents() {
+    let (Some(node), Some(gemini)) = (cached("node@22"), cached("@google/gemini-cli@0.61.0"))
+    else {
+        return;
+    };
+    let node = fs::canonicalize(node.join("node_modules/node/bin/node")).expect("node is there");
+    let other = tempfile::tempdir_in(agents()).expect("temporary directory");
+    let renamed = other.path().join("harmless");
+    fs::hard_link(node, &renamed).expect("links");
+    let script = gemini.join("node_modules/.bin/gemini");
+    let words = ["harmless", script.to_str().expect("text")];
+    let judgement = Exec::new(&renamed, &words, other.path()).judged_by(&mut identifier());
+    assert_agent(judgement, "gemini-cli", Some("0.61.0"));
+}

@@ -1,0 +1,25 @@
+//! The Skep sensor. Data flows one way through one module per step:
+//! `probes` → `decode` → `track` → `identify` → `enrich` → `redact` → `fold` → `spool` → `uplink`.
+
+pub mod clock;
+pub mod config;
+pub mod decode;
+pub mod enrich;
+pub mod event;
+pub mod fold;
+pub mod git;
+pub mod identify;
+pub mod install_id;
+pub mod output;
+pub mod pipeline;
+pub mod probes;
+pub mod redact;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod track;
+pub mod users;
+pub mod watch;
+pub mod wire;
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,396 @@
+//! Events as lines for people: one line an event, in columns.
+//!
+//! ```text
+//! 08:15:02.123  claude-code 2.1.91    4d2f  bash[812]           exec     bash -c 'echo hi'
+//! ```
+//!
+//! Invariants: a line has no line break and no control or direction-changing character of the
+//! watched program's making; only arguments and command lines are shortened (`…`), paths never; JSON
+//! is the complete form.
+
+use std::fmt::Write;
+
+use jiff::tz::TimeZone;
+
+use super::{
+    json::family_name,
+    names::{open_flags, proto_name, result_name},
+};
+use crate::event::{
+    Agent, Detail, Event, Exec, Exit, File, Lost, Net, Phase, Process, SessionInfo, Text, UnixNanos,
+};
+
+/// A longer argument is cut in the middle.
+const MAX_ARGUMENT: usize = 120;
+/// Arguments past this many characters are only counted.
+const MAX_COMMAND: usize = 240;
+
+/// Writes lines, with colour or without.
+#[derive(Clone, Debug)]
+pub struct Human {
+    colour: bool,
+    zone: TimeZone,
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Plain,
+    /// Times, sessions: there when looked for.
+    Dim,
+    /// Session start and end.
+    Session,
+    Exec,
+    Write,
+    Connect,
+    /// What failed.
+    Failed,
+    /// What is missing.
+    Lost,
+}
+
+// === impl Human ===
+
+impl Human {
+    /// `colour`: only when the output is a terminal.
+    pub fn new(colour: bool) -> Self {
+        Self { colour, zone: TimeZone::system() }
+    }
+
+    /// In UTC, for output that must not depend on the machine.
+    pub fn utc(colour: bool) -> Self {
+        Self { colour, zone: TimeZone::UTC }
+    }
+
+    /// One line, without the line's end.
+    pub fn line(&self, event: &Event) -> String {
+        let Event { time, session, agent, process, result, hook: _, detail } = event;
+        let session = session.map(|id| id.to_string()[..4].to_owned()).unwrap_or_default();
+        let agent = agent.as_deref().map(agent_name).unwrap_or_default();
+        let process = process.as_deref();
+        let (style, word, text) = match detail {
+            Detail::Exec(Exec { filename }) => {
+                (Style::Exec, "exec", exec_text(process, filename.as_ref()))
+            }
+            Detail::Exit(exit) => (Style::Dim, "exit", exit_text(exit)),
+            Detail::Open(file) => open_text(file),
+            Detail::Connect(net) => (Style::Connect, "connect", net_text(net)),
+            Detail::Session(info) => (Style::Session, phase_word(info.phase), session_text(info)),
+            Detail::Lost(lost) => (Style::Lost, "LOST", lost_text(lost)),
+        };
+        let process = process.map(process_name).unwrap_or_default();
+        let mut line = String::with_capacity(160);
+        self.paint(&mut line, Style::Dim, &self.clock(*time));
+        line.push_str("  ");
+        self.paint(&mut line, Style::Plain, &format!("{agent:<20}"));
+        line.push_str("  ");
+        self.paint(&mut line, Style::Dim, &format!("{session:<4}"));
+        line.push_str("  ");
+        self.paint(&mut line, Style::Plain, &format!("{process:<18}"));
+        line.push_str("  ");
+        self.paint(&mut line, style, &format!("{word:<7}"));
+        line.push_str("  ");
+        match style {
+            Style::Session | Style::Lost => self.paint(&mut line, style, &text),
+            _ => line.push_str(&text),
+        }
+        if let Some(errno) = result.filter(|result| *result != 0) {
+            line.push_str("  ");
+            self.paint(&mut line, Style::Failed, &result_name(errno));
+        }
+        line
+    }
+
+    fn clock(&self, time: UnixNanos) -> String {
+        jiff::Timestamp::from_nanosecond(i128::from(time.0))
+            .expect("u64 nanoseconds end in 2554, within jiff's range")
+            .to_zoned(self.zone.clone())
+            .strftime("%H:%M:%S.%3f")
+            .to_string()
+    }
+
+    fn paint(&self, line: &mut String, style: Style, text: &str) {
+        let code = match style {
+            Style::Plain => "",
+            Style::Dim => "2",
+            Style::Session => "1;36",
+            Style::Exec => "32",
+            Style::Write => "33",
+            Style::Connect => "35",
+            Style::Failed => "31",
+            Style::Lost => "1;31",
+        };
+        if self.colour && !code.is_empty() {
+            // Writing to a `String` does not fail.
+            let _ = write!(line, "\x1b[{code}m{text}\x1b[0m");
+        } else {
+            line.push_str(text);
+        }
+    }
+}
+
+fn agent_name(agent: &Agent) -> String {
+    let name = match &agent.version {
+        Some(version) => format!("{} {version}", agent.family),
+        None => agent.family.clone(),
+    };
+    visible(&name)
+}
+
+fn process_name(process: &Process) -> String {
+    let path = process.exe.as_ref().or(process.argv.first());
+    let name = path.map(|path| path.as_bytes()).and_then(|path| path.rsplit(|b| *b == b'/').next());
+    let name = name.map_or_else(|| "?".to_owned(), |name| plain(&Text::from(name)));
+    format!("{name}[{}]", process.pid)
+}
+
+fn exec_text(process: Option<&Process>, filename: Option<&Text>) -> String {
+    let Some(process) = process.filter(|process| !process.argv.is_empty()) else {
+        return filename.map_or_else(|| "?".to_owned(), plain);
+    };
+    let mut text = command(&process.argv);
+    if process.argv_truncated {
+        text.push_str(" …");
+    }
+    text
+}
+
+/// A command line as one would type it into a shell, long arguments shortened.
+pub fn command(argv: &[Text]) -> String {
+    let mut out = String::new();
+    for (index, argument) in argv.iter().enumerate() {
+        if index > 0 {
+            if out.chars().count() >= MAX_COMMAND {
+                let _ = write!(out, " …(+{} arguments)", argv.len() - index);
+                return out;
+            }
+            out.push(' ');
+        }
+        out.push_str(&quoted(argument));
+    }
+    out
+}
+
+fn quoted(argument: &Text) -> String {
+    let bytes = argument.as_bytes();
+    let safe = |b: &u8| b.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(b);
+    if !bytes.is_empty() && bytes.iter().all(safe) {
+        return shortened(&String::from_utf8_lossy(bytes));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(is_hidden) => {
+            format!("'{}'", shortened(text).replace('\'', "'\\''"))
+        }
+        _ => format!("$'{}'", shortened(&plain(argument)).replace('\'', "\\'")),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= MAX_ARGUMENT {
+        return text.to_owned();
+    }
+    let kept = MAX_ARGUMENT / 2;
+    let head: String = text.chars().take(kept).collect();
+    let tail: String = text.chars().skip(length - kept).collect();
+    format!("{head}…(+{})…{tail}", length - 2 * kept)
+}
+
+/// Characters that would change what the reader's terminal shows.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            // Writing to a `String` does not fail.
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn plain(text: &Text) -> String {
+    visible(&text.escaped())
+}
+
+fn exit_text(exit: &Exit) -> String {
+    let Exit { code, signal } = exit;
+    match (code, signal) {
+        (_, Some(signal)) => format!("signal {signal}"),
+        (Some(code), None) => code.to_string(),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+fn open_text(file: &File) -> (Style, &'static str, String) {
+    let File { path, resolved, flags, mode: _, count, last: _ } = file;
+    let changes = libc::O_CREAT | libc::O_TRUNC;
+    let writes = !matches!(open_flags(*flags)[0].as_str(), "O_RDONLY");
+    let (style, letter) = if *flags & changes as u32 != 0 {
+        (Style::Write, 'c')
+    } else if writes {
+        (Style::Write, 'w')
+    } else {
+        (Style::Plain, 'r')
+    };
+    let mut text = format!("{letter} {}", plain(path));
+    if !resolved {
+        text.push_str(" (as given)");
+    }
+    push_count(&mut text, *count);
+    (style, "open", text)
+}
+
+fn net_text(net: &Net) -> String {
+    let Net { family, addr, port, proto, path, count, last: _ } = net;
+    let mut text = match (addr, port, path) {
+        (Some(addr), Some(port), _) => std::net::SocketAddr::new(*addr, *port).to_string(),
+        (Some(addr), None, _) => addr.to_string(),
+        (None, _, Some(path)) => format!("unix:{}", plain(path)),
+        (None, _, None) => format!("{} ?", family_name(*family)),
+    };
+    if let Some(proto) = proto {
+        let _ = write!(text, "/{}", proto_name(*proto));
+    }
+    push_count(&mut text, *count);
+    text
+}
+
+fn push_count(text: &mut String, count: u64) {
+    if count != 1 {
+        let _ = write!(text, " ×{count}");
+    }
+}
+
+fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => "START",
+        Phase::Update => "UPDATE",
+        Phase::End => "END",
+    }
+}
+
+fn session_text(info: &SessionInfo) -> String {
+    let SessionInfo { phase: _, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+    let mut text = "session".to_owned();
+    match (user, uid) {
+        (Some(user), _) => text.push_str(&format!(" of {}", visible(user))),
+        (None, Some(uid)) => text.push_str(&format!(" of uid {uid}")),
+        (None, None) => {}
+    }
+    if let Some(login) = login_uid.filter(|login| Some(*login) != *uid) {
+        let _ = write!(text, " (logged in as uid {login})");
+    }
+    if let Some(terminal) = terminal {
+        let _ = write!(text, " on {}", plain(terminal));
+    }
+    if let Some(cwd) = cwd {
+        let _ = write!(text, " in {}", plain(cwd));
+    }
+    if let Some(repository) = repository {
+        let remote = repository.remote.as_ref().unwrap_or(&repository.root);
+        let _ = write!(text, ", repository {}", plain(remote));
+        if let Some(branch) = &repository.branch {
+            let _ = write!(text, " @ {}", plain(branch));
+        }
+    }
+    if let Some(parent) = parent {
+        let _ = write!(text, ", child of {}", &parent.to_string()[..4]);
+    }
+    text
+}
+
+fn lost_text(lost: &Lost) -> String {
+    let Lost { hop, record, cause, count, first: _, last: _ } = lost;
+    format!("{count} {record} records at {hop}: {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn line(event: &Event) -> String {
+        Human::utc(false).line(event)
+    }
+
+    #[test]
+    fn an_exec_reads_as_in_the_documentation() {
+        let mut event = sample::exec();
+        event.time = UnixNanos(1_700_000_000_123_000_000);
+        assert_eq!(
+            line(&event),
+            "22:13:20.123  claude-code 2.1.91    4d2f  bash[812]           exec     bash -c 'echo hi'"
+        );
+    }
+
+    #[test]
+    fn each_class_shows_what_matters() {
+        let cases = [
+            (sample::exit(), "exit     3"),
+            (sample::open(), "open     c /home/dev/new ×2"),
+            (sample::connect(), "connect  127.0.0.1:8399/tcp ×2  ECONNREFUSED"),
+            (
+                sample::session(),
+                "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, \
+                 repository https://example.com/app.git @ main, child of 0909",
+            ),
+            (sample::lost(), "LOST     7 open records at kernel: ring_full"),
+        ];
+        for (event, end) in cases {
+            let line = line(&event);
+            assert!(line.ends_with(end), "{line:?} should end with {end:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_is_shown_as_a_question_mark() {
+        let mut event = sample::connect();
+        event.process = None;
+        event.agent = None;
+        event.result = None;
+        event.detail = Detail::Connect(Net {
+            family: crate::event::NetFamily::Inet6,
+            addr: None,
+            port: None,
+            proto: None,
+            path: None,
+            count: 1,
+            last: None,
+        });
+        assert!(line(&event).ends_with("connect  inet6 ?"), "{}", line(&event));
+    }
+
+    #[test]
+    fn arguments_are_quoted_for_a_shell_and_cannot_move_the_cursor() {
+        let argv = [&b"a"[..], b"", b"it's", b"\x1b[2J", b"\xff", "\u{202e}x".as_bytes(), b"a b"];
+        let argv: Vec<Text> = argv.into_iter().map(Text::from).collect();
+        assert_eq!(
+            command(&argv),
+            r"a '' 'it'\''s' $'\x1b[2J' $'\xff' $'\u{202e}x' 'a b'"
+        );
+    }
+
+    #[test]
+    fn long_arguments_are_shortened() {
+        let argv: Vec<Text> =
+            (0..9).map(|_| Text::from("x".repeat(1000).as_str())).collect();
+        let text = command(&argv);
+        assert!(text.contains("…(+880)…") && text.ends_with("…(+7 arguments)"), "{text}");
+    }
+
+    #[test]
+    fn colour_only_when_asked_for() {
+        for event in sample::all() {
+            assert!(!line(&event).contains('\x1b'));
+            assert!(Human::utc(true).line(&event).contains("\x1b["));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The JSON form of an event (`docs/events.md`): one object, every key always there, `null` for what
+//! is unknown or does not apply.
+//!
+//! Structures are taken apart completely, so that a new field of an event does not compile until it
+//! has a place here.
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::names::{open_flags, proto_name, result_name, time_text};
+use crate::event::{
+    Agent, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process, Repository,
+    SessionId, SessionInfo, Text, UnixNanos,
+};
+
+/// One line of JSON, without the line's end.
+pub fn write(event: &Event) -> String {
+    serde_json::to_string(&Json(event)).expect("no map with keys that are not text, no failing writer")
+}
+
+struct Json<'a>(&'a Event);
+
+#[derive(Serialize)]
+struct ProcessJson<'a> {
+    pid: u32,
+    start: Option<UnixNanos>,
+    ppid: Option<u32>,
+    exe: Option<&'a Text>,
+    argv: &'a [Text],
+    argv_truncated: bool,
+    cwd: Option<&'a Text>,
+    uid: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ExecJson<'a> {
+    filename: Option<&'a Text>,
+}
+
+#[derive(Serialize)]
+struct ExitJson {
+    code: Option<u8>,
+    signal: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct FileJson<'a> {
+    path: &'a Text,
+    resolved: bool,
+    flags: Vec<String>,
+    mode: Option<String>,
+    count: u64,
+    last: Option<UnixNanos>,
+}
+
+#[derive(Serialize)]
+struct NetJson<'a> {
+    family: &'static str,
+    addr: Option<String>,
+    port: Option<u16>,
+    proto: Option<String>,
+    path: Option<&'a Text>,
+    count: u64,
+    last: Option<UnixNanos>,
+}
+
+#[derive(Serialize)]
+struct SessionJson<'a> {
+    phase: Phase,
+    parent: Option<SessionId>,
+    user: Option<&'a str>,
+    uid: Option<u32>,
+    login_uid: Option<u32>,
+    terminal: Option<&'a Text>,
+    cwd: Option<&'a Text>,
+    repository: Option<RepositoryJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct RepositoryJson<'a> {
+    root: &'a Text,
+    remote: Option<&'a Text>,
+    branch: Option<&'a Text>,
+}
+
+#[derive(Serialize)]
+struct LostJson {
+    hop: &'static str,
+    record: &'static str,
+    cause: &'static str,
+    count: u64,
+    first: UnixNanos,
+    last: UnixNanos,
+}
+
+// === impl Json ===
+
+impl Serialize for UnixNanos {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time_text(*self))
+    }
+}
+
+/// `0`, or the name of the errno.
+struct ResultJson(i32);
+
+impl Serialize for ResultJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            0 => serializer.serialize_i32(0),
+            errno => serializer.serialize_str(&result_name(errno)),
+        }
+    }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Event { time, session, agent, process, result, hook, detail } = self.0;
+        let agent: Option<&Agent> = agent.as_deref();
+        let mut parts = Parts::default();
+        match detail {
+            Detail::Exec(Exec { filename }) => {
+                parts.exec = Some(ExecJson { filename: filename.as_ref() });
+            }
+            Detail::Exit(Exit { code, signal }) => {
+                parts.exit = Some(ExitJson { code: *code, signal: *signal });
+            }
+            Detail::Open(file) => parts.file = Some(file_json(file)),
+            Detail::Connect(net) => parts.net = Some(net_json(net)),
+            Detail::Session(info) => parts.session_info = Some(session_json(info)),
+            Detail::Lost(lost) => parts.lost = Some(lost_json(lost)),
+        }
+        let Parts { exec, exit, file, net, session_info, lost } = parts;
+        let mut out = serializer.serialize_struct("Event", 13)?;
+        out.serialize_field("time", time)?;
+        out.serialize_field("class", self.0.class())?;
+        out.serialize_field("session", session)?;
+        out.serialize_field("agent", &agent)?;
+        out.serialize_field("process", &process.as_deref().map(process_json))?;
+        out.serialize_field("exec", &exec)?;
+        out.serialize_field("exit", &exit)?;
+        out.serialize_field("file", &file)?;
+        out.serialize_field("net", &net)?;
+        out.serialize_field("result", &result.map(ResultJson))?;
+        out.serialize_field("hook", hook)?;
+        out.serialize_field("session_info", &session_info)?;
+        out.serialize_field("lost", &lost)?;
+        out.end()
+    }
+}
+
+#[derive(Default)]
+struct Parts<'a> {
+    exec: Option<ExecJson<'a>>,
+    exit: Option<ExitJson>,
+    file: Option<FileJson<'a>>,
+    net: Option<NetJson<'a>>,
+    session_info: Option<SessionJson<'a>>,
+    lost: Option<LostJson>,
+}
+
+fn process_json(process: &Process) -> ProcessJson<'_> {
+    let Process { pid, start, ppid, exe, argv, argv_truncated, cwd, uid } = process;
+    ProcessJson {
+        pid: *pid,
+        start: *start,
+        ppid: *ppid,
+        exe: exe.as_ref(),
+        argv,
+        argv_truncated: *argv_truncated,
+        cwd: cwd.as_ref(),
+        uid: *uid,
+    }
+}
+
+fn file_json(file: &File) -> FileJson<'_> {
+    let File { path, resolved, flags, mode, count, last } = file;
+    FileJson {
+        path,
+        resolved: *resolved,
+        flags: open_flags(*flags),
+        mode: mode.map(|mode| format!("{mode:06o}")),
+        count: *count,
+        last: *last,
+    }
+}
+
+fn net_json(net: &Net) -> NetJson<'_> {
+    let Net { family, addr, port, proto, path, count, last } = net;
+    NetJson {
+        family: family_name(*family),
+        addr: addr.map(|addr| addr.to_string()),
+        port: *port,
+        proto: proto.map(proto_name),
+        path: path.as_ref(),
+        count: *count,
+        last: *last,
+    }
+}
+
+fn session_json(info: &SessionInfo) -> SessionJson<'_> {
+    let SessionInfo { phase, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+    SessionJson {
+        phase: *phase,
+        parent: *parent,
+        user: user.as_deref(),
+        uid: *uid,
+        login_uid: *login_uid,
+        terminal: terminal.as_ref(),
+        cwd: cwd.as_ref(),
+        repository: repository.as_ref().map(|Repository { root, remote, branch }| RepositoryJson {
+            root,
+            remote: remote.as_ref(),
+            branch: branch.as_ref(),
+        }),
+    }
+}
+
+fn lost_json(lost: &Lost) -> LostJson {
+    let Lost { hop, record, cause, count, first, last } = lost;
+    LostJson { hop, record, cause, count: *count, first: *first, last: *last }
+}
+
+/// `inet`, `inet6`, `unix`
+pub fn family_name(family: NetFamily) -> &'static str {
+    match family {
+        NetFamily::Inet => "inet",
+        NetFamily::Inet6 => "inet6",
+        NetFamily::Unix => "unix",
+    }
+}

@@ -1,0 +1,204 @@
+//! Which hooks can serve which fact, best first. Data, not code: the trial reads it.
+
+use skep_abi::Hook;
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    RawTracepoint(&'static str),
+    /// `syscalls:<name>`
+    Tracepoint(&'static str),
+    Lsm(&'static str),
+    Fentry(&'static str),
+    /// On the root of cgroup v2.
+    Cgroup,
+}
+
+/// One program of the kernel object.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Function name in the object.
+    pub name: &'static str,
+    pub attach: Attach,
+    /// Without it the candidate is no use (some system calls do not exist on some architectures).
+    pub required: bool,
+}
+
+/// One way to see a fact.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Shown in `status`.
+    pub name: &'static str,
+    pub programs: &'static [Program],
+    /// What it does not see, said in `status` when it is a fallback.
+    pub limits: &'static str,
+    /// The hook a trial of it must be reported by.
+    pub reports: Hook,
+}
+
+/// Something the sensor reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Fact {
+    pub name: &'static str,
+    pub candidates: &'static [Candidate],
+    /// The sensor does not start without it.
+    pub required: bool,
+    pub trial: Trial,
+}
+
+/// What the sensor itself does to see whether a hook reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// Starts a child that ends at once (its program does not exist).
+    Child,
+    Open,
+    ConnectInet,
+    ConnectUnix,
+    /// Loading and attaching is all that can be tried without running a program.
+    Attach,
+}
+
+const fn required(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, required: true }
+}
+
+const fn optional(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, required: false }
+}
+
+const LSM_SOCKET_CONNECT: Candidate = Candidate {
+    name: "lsm/socket_connect",
+    programs: &[required("lsm_socket_connect", Attach::Lsm("socket_connect"))],
+    limits: "",
+    reports: Hook::LsmSocketConnect,
+};
+const FENTRY_SOCKET_CONNECT: Candidate = Candidate {
+    name: "fentry/security_socket_connect",
+    programs: &[required("fentry_socket_connect", Attach::Fentry("security_socket_connect"))],
+    limits: "",
+    reports: Hook::FentrySocketConnect,
+};
+const TP_CONNECT: Candidate = Candidate {
+    name: "tp/sys_connect",
+    programs: &[
+        required("exit_connect", Attach::Tracepoint("sys_exit_connect")),
+        required("enter_connect", Attach::Tracepoint("sys_enter_connect")),
+    ],
+    limits: "connects made through io_uring are not seen",
+    reports: Hook::TpConnect,
+};
+
+/// Every fact, in the order of attaching: what ends or follows a process before what starts one.
+pub const FACTS: [Fact; 6] = [
+    Fact {
+        name: "exit",
+        candidates: &[Candidate {
+            name: "raw_tp/sched_process_exit",
+            programs: &[required(
+                "sched_process_exit",
+                Attach::RawTracepoint("sched_process_exit"),
+            )],
+            limits: "",
+            reports: Hook::RawTpExit,
+        }],
+        required: true,
+        trial: Trial::Attach, // tried together with fork: it needs one
+    },
+    Fact {
+        name: "fork",
+        candidates: &[Candidate {
+            name: "raw_tp/sched_process_fork",
+            programs: &[required(
+                "sched_process_fork",
+                Attach::RawTracepoint("sched_process_fork"),
+            )],
+            limits: "",
+            reports: Hook::RawTpFork,
+        }],
+        required: true,
+        trial: Trial::Child,
+    },
+    Fact {
+        name: "open",
+        candidates: &[
+            Candidate {
+                name: "lsm/file_open",
+                programs: &[required("lsm_file_open", Attach::Lsm("file_open"))],
+                limits: "",
+                reports: Hook::LsmFileOpen,
+            },
+            Candidate {
+                name: "fentry/security_file_open",
+                programs: &[required("fentry_file_open", Attach::Fentry("security_file_open"))],
+                limits: "",
+                reports: Hook::FentryFileOpen,
+            },
+            Candidate {
+                name: "tp/sys_open*",
+                programs: &[
+                    required("exit_openat", Attach::Tracepoint("sys_exit_openat")),
+                    required("enter_openat", Attach::Tracepoint("sys_enter_openat")),
+                    optional("exit_openat2", Attach::Tracepoint("sys_exit_openat2")),
+                    optional("enter_openat2", Attach::Tracepoint("sys_enter_openat2")),
+                    optional("exit_open", Attach::Tracepoint("sys_exit_open")),
+                    optional("enter_open", Attach::Tracepoint("sys_enter_open")),
+                    optional("exit_creat", Attach::Tracepoint("sys_exit_creat")),
+                    optional("enter_creat", Attach::Tracepoint("sys_enter_creat")),
+                    optional(
+                        "exit_open_by_handle_at",
+                        Attach::Tracepoint("sys_exit_open_by_handle_at"),
+                    ),
+                    optional(
+                        "enter_open_by_handle_at",
+                        Attach::Tracepoint("sys_enter_open_by_handle_at"),
+                    ),
+                ],
+                limits: "opens made through io_uring are not seen",
+                reports: Hook::TpOpenat,
+            },
+        ],
+        required: false,
+        trial: Trial::Open,
+    },
+    Fact {
+        name: "connect_inet",
+        candidates: &[
+            Candidate {
+                name: "cgroup/connect4,6 sendmsg4,6",
+                programs: &[
+                    required("cgroup_connect4", Attach::Cgroup),
+                    required("cgroup_connect6", Attach::Cgroup),
+                    optional("cgroup_sendmsg4", Attach::Cgroup),
+                    optional("cgroup_sendmsg6", Attach::Cgroup),
+                ],
+                limits: "",
+                reports: Hook::CgroupConnect4,
+            },
+            LSM_SOCKET_CONNECT,
+            FENTRY_SOCKET_CONNECT,
+            TP_CONNECT,
+        ],
+        required: false,
+        trial: Trial::ConnectInet,
+    },
+    Fact {
+        name: "connect_unix",
+        candidates: &[LSM_SOCKET_CONNECT, FENTRY_SOCKET_CONNECT, TP_CONNECT],
+        required: false,
+        trial: Trial::ConnectUnix,
+    },
+    Fact {
+        name: "exec",
+        candidates: &[Candidate {
+            name: "raw_tp/sched_process_exec",
+            programs: &[required(
+                "sched_process_exec",
+                Attach::RawTracepoint("sched_process_exec"),
+            )],
+            limits: "",
+            reports: Hook::RawTpExec,
+        }],
+        required: true,
+        trial: Trial::Attach,
+    },
+];

@@ -1,0 +1,366 @@
+//! Which hooks this kernel gives us: load, attach, offsets, trial.
+//!
+//! For every fact the best hook that *works* is taken: loaded, attached, and, where the sensor can
+//! do the thing itself (open a file, connect a socket, start a child), seen to report it. A file
+//! that claims support is not evidence, and an LSM program attaches happily on a kernel that never
+//! calls it. What was tried and refused is kept as the reason shown in `status`.
+
+pub mod btf;
+mod candidates;
+mod host;
+mod trial;
+
+use std::{fs::File, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
+};
+use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, lost_index, sent_index};
+
+pub use self::host::HostError;
+use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
+
+/// The kernel object, built by `build.rs`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
+
+/// Offsets without which nobody can be watched: said at the start, not later.
+const ESSENTIAL: [Offset; 6] = [
+    Offset::TaskTgid,
+    Offset::TaskStartBoottime,
+    Offset::BinprmFile,
+    Offset::FileInode,
+    Offset::InodeIno,
+    Offset::TaskMm,
+];
+
+/// Sizes of what is shared with the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeConfig {
+    /// Bytes of the ring; a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+}
+
+/// State of the hook that serves a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookStatus {
+    /// The best one.
+    Live,
+    /// Not the best one; `reason` says what the better ones answered and what this one misses.
+    Fallback,
+    Off,
+}
+
+/// What serves a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookReport {
+    pub fact: &'static str,
+    pub hook: Option<&'static str>,
+    pub status: HookStatus,
+    pub reason: String,
+}
+
+/// Counters of the kernel side for one kind of record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelCounts {
+    pub kind: Kind,
+    /// Records that reached the ring.
+    pub sent: u64,
+    pub lost: [(Cause, u64); Cause::ALL.len()],
+}
+
+/// The loaded kernel side. Dropping it detaches every program.
+pub struct Probes {
+    /// Keeps programs and links alive.
+    _object: Ebpf,
+    pub ring: RingBuf<MapData>,
+    pub claims: BpfHashMap<MapData, Claim, ClaimVerdict>,
+    pub verdicts: BpfHashMap<MapData, FileKey, u32>,
+    counts: PerCpuArray<MapData, u64>,
+    pub hooks: Vec<HookReport>,
+    /// Records of the trials, read here: so that `sent` and `read` agree from the start.
+    pub read_by_trials: [u64; Kind::ALL.len()],
+}
+
+impl Probes {
+    /// Loads and attaches the best hooks. Call it before any other thread exists: what is not
+    /// mounted (tracefs, cgroup v2) is mounted in a mount namespace of our own.
+    pub fn attach(config: ProbeConfig) -> Result<Self, HostError> {
+        host::check_capabilities()?;
+        host::raise_memlock_limit();
+        let cgroup = host::prepare_mounts()?;
+        let types = match btf::Btf::from_file(Path::new(btf::VMLINUX)) {
+            Ok(types) => types,
+            Err(btf::BtfError::Read { source, .. }) => return Err(HostError::NoBtf { source }),
+            Err(error) => return Err(error.into()),
+        };
+        let (offsets, absent) = types.offsets();
+        drop(types);
+        if ESSENTIAL.iter().any(|member| offsets[*member as usize] == skep_abi::ABSENT) {
+            return Err(HostError::Offsets { members: absent.join(", ") });
+        }
+        if !absent.is_empty() {
+            tracing::info!(members = absent.join(" "), "not in this kernel: reported as unknown");
+        }
+        let loaded = Loaded { config, offsets, cgroup };
+        // Whether cgroup programs report inet decides what the other connect programs leave out,
+        // and is a constant to them; so a refusal of the cgroup programs means a second load.
+        match loaded.attach(true)? {
+            Attached::Complete(probes) => Ok(*probes),
+            Attached::NoCgroupPrograms(reason) => match loaded.attach(false)? {
+                Attached::Complete(mut probes) => {
+                    probes.note("connect_inet", &reason);
+                    Ok(*probes)
+                }
+                Attached::NoCgroupPrograms(reason) => Err(HostError::Load(reason)),
+            },
+        }
+    }
+
+    /// Puts the refusal of a better hook in front of a fact's reason.
+    fn note(&mut self, fact: &str, reason: &str) {
+        if let Some(report) = self.hooks.iter_mut().find(|report| report.fact == fact) {
+            report.reason = join(reason, &report.reason);
+            if report.status == HookStatus::Live {
+                report.status = HookStatus::Fallback;
+            }
+        }
+    }
+
+    /// Counters of the kernel side, summed over CPUs.
+    pub fn counts(&self) -> Vec<KernelCounts> {
+        let sum = |index: u32| {
+            self.counts.get(&index, 0).map(|values| values.iter().sum::<u64>()).unwrap_or(0)
+        };
+        Kind::ALL
+            .into_iter()
+            .map(|kind| KernelCounts {
+                kind,
+                sent: sum(sent_index(kind)),
+                lost: Cause::ALL.map(|cause| (cause, sum(lost_index(kind, cause)))),
+            })
+            .collect()
+    }
+}
+
+/// What a load needs, kept for a second one.
+struct Loaded {
+    config: ProbeConfig,
+    offsets: skep_abi::Offsets,
+    cgroup: File,
+}
+
+enum Attached {
+    Complete(Box<Probes>),
+    /// The cgroup programs were refused, with this reason.
+    NoCgroupPrograms(String),
+}
+
+impl Loaded {
+    fn attach(&self, cgroup_inet: bool) -> Result<Attached, HostError> {
+        let flag = u8::from(cgroup_inet);
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("OFFSETS", &self.offsets, true)
+            .override_global("CGROUP_INET", &flag, true)
+            .map_max_entries("RING", self.config.ring_bytes);
+        let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
+        let mut trial = trial::Bench::new(&mut object)?;
+        let btf = aya::Btf::from_sys_fs().ok();
+        let mut hooks = Vec::new();
+        for fact in &FACTS {
+            let mut refused = String::new();
+            let mut report = None;
+            for (rank, candidate) in fact.candidates.iter().enumerate() {
+                if !cgroup_inet && candidate.programs.iter().any(|p| p.attach == Attach::Cgroup) {
+                    continue;
+                }
+                match self.try_candidate(&mut object, btf.as_ref(), fact, candidate, &mut trial) {
+                    Ok(()) => {
+                        let live = rank == 0;
+                        report = Some(HookReport {
+                            fact: fact.name,
+                            hook: Some(candidate.name),
+                            status: if live { HookStatus::Live } else { HookStatus::Fallback },
+                            reason: if live { String::new() } else { join(&refused, candidate.limits) },
+                        });
+                        break;
+                    }
+                    Err(reason) => {
+                        refused = join(&refused, &format!("{}: {reason}", candidate.name));
+                        if cgroup_inet && candidate.programs.iter().any(|p| p.attach == Attach::Cgroup) {
+                            return Ok(Attached::NoCgroupPrograms(refused));
+                        }
+                    }
+                }
+            }
+            if report.is_none() && fact.required {
+                return Err(HostError::Required { fact: fact.name, reason: refused });
+            }
+            hooks.push(report.unwrap_or(HookReport {
+                fact: fact.name,
+                hook: None,
+                status: HookStatus::Off,
+                reason: refused,
+            }));
+        }
+        let (ring, read_by_trials) = trial.finish();
+        Ok(Attached::Complete(Box::new(Probes {
+            ring,
+            claims: take_map(&mut object, "CLAIMS")?,
+            verdicts: take_map(&mut object, "VERDICTS")?,
+            counts: take_map(&mut object, "COUNTS")?,
+            hooks,
+            read_by_trials,
+            _object: object,
+        })))
+    }
+
+    /// Attaches a candidate and tries it; on refusal nothing of it stays attached.
+    fn try_candidate(
+        &self,
+        object: &mut Ebpf,
+        btf: Option<&aya::Btf>,
+        fact: &Fact,
+        candidate: &Candidate,
+        trial: &mut trial::Bench,
+    ) -> Result<(), String> {
+        let mut attached = Vec::new();
+        let mut outcome = Ok(());
+        for program in candidate.programs {
+            match self.attach_program(object, btf, program) {
+                Ok(true) => attached.push(program.name),
+                Ok(false) => {} // serves another fact already
+                Err(reason) if program.required => {
+                    outcome = Err(reason);
+                    break;
+                }
+                Err(reason) => tracing::info!(program = program.name, reason, "hook left out"),
+            }
+        }
+        if outcome.is_ok() {
+            outcome = trial.reported(fact.trial, candidate.reports);
+        }
+        if outcome.is_err() {
+            for name in attached {
+                unload(object, name);
+            }
+        }
+        outcome
+    }
+
+    /// False when the program is attached already.
+    fn attach_program(
+        &self,
+        object: &mut Ebpf,
+        btf: Option<&aya::Btf>,
+        program: &Program,
+    ) -> Result<bool, String> {
+        let Program { name, attach, required: _ } = *program;
+        let loaded = object
+            .program_mut(name)
+            .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
+        if loaded.fd().is_ok() {
+            return Ok(false);
+        }
+        let types = || btf.ok_or_else(|| "no kernel type information".to_owned());
+        let result = match (loaded, attach) {
+            (AyaProgram::RawTracePoint(p), Attach::RawTracepoint(hook)) => {
+                p.load().and_then(|()| p.attach(hook).map(drop))
+            }
+            (AyaProgram::TracePoint(p), Attach::Tracepoint(hook)) => {
+                p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
+            }
+            (AyaProgram::Lsm(p), Attach::Lsm(hook)) => {
+                p.load(hook, types()?).and_then(|()| p.attach().map(drop))
+            }
+            (AyaProgram::FEntry(p), Attach::Fentry(hook)) => {
+                p.load(hook, types()?).and_then(|()| p.attach().map(drop))
+            }
+            // A cgroup link (5.7) shares the cgroup with others by itself, and takes no flags.
+            (AyaProgram::CgroupSockAddr(p), Attach::Cgroup) => p
+                .load()
+                .and_then(|()| p.attach(&self.cgroup, CgroupAttachMode::Single).map(drop)),
+            _ => return Err(format!("program {name} is of another type")),
+        };
+        result.map(|()| true).map_err(|error| {
+            // Loaded but not attached: take it down again.
+            unload(object, name);
+            program_error(&error)
+        })
+    }
+}
+
+/// Detaches and unloads a program; one that is not loaded is left as it is.
+fn unload(object: &mut Ebpf, name: &str) {
+    // The errors say "not loaded", which is what is wanted.
+    let _ = match object.program_mut(name) {
+        Some(AyaProgram::RawTracePoint(p)) => p.unload(),
+        Some(AyaProgram::TracePoint(p)) => p.unload(),
+        Some(AyaProgram::Lsm(p)) => p.unload(),
+        Some(AyaProgram::FEntry(p)) => p.unload(),
+        Some(AyaProgram::CgroupSockAddr(p)) => p.unload(),
+        _ => Ok(()),
+    };
+}
+
+fn take_map<T>(object: &mut Ebpf, name: &'static str) -> Result<T, HostError>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = object
+        .take_map(name)
+        .ok_or_else(|| HostError::Load(format!("map {name} is not in the kernel object")))?;
+    T::try_from(map).map_err(|error| HostError::Load(format!("map {name}: {error}")))
+}
+
+fn load_error(error: &aya::EbpfError) -> HostError {
+    let text = chain(error);
+    if text.contains("RING") {
+        HostError::NoRingBuffer { reason: text, release: host::kernel_release() }
+    } else {
+        HostError::Load(text)
+    }
+}
+
+/// One line for people; the verifier's log goes to the debug log.
+fn program_error(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            tracing::debug!(%verifier_log, "the verifier refused a program");
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().find(|line| {
+                !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time")
+            });
+            match last {
+                Some(last) => format!("load refused: {io_error}: {last}"),
+                None => format!("load refused: {io_error}"),
+            }
+        }
+        error => chain(error),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+fn join(left: &str, right: &str) -> String {
+    match (left.is_empty(), right.is_empty()) {
+        (true, _) => right.to_owned(),
+        (_, true) => left.to_owned(),
+        _ => format!("{left}; {right}"),
+    }
+}

@@ -1,0 +1,93 @@
+//! Tries a hook: the sensor has itself watched, does the thing, and looks for the record.
+
+use std::{net::UdpSocket, os::unix::net::UnixStream, process::Command};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap as BpfHashMap, MapData, RingBuf},
+};
+use skep_abi::{Claim, Header, Hook, Kind, ProcessState, STATE_AGENT};
+
+use super::{HostError, candidates::Trial, take_map};
+use crate::decode;
+
+/// The session trials run under; no real session's id is 1 but by a chance of 2^-64.
+const TRIAL_SESSION: u64 = 1;
+
+/// Everything a trial needs.
+pub struct Bench {
+    ring: RingBuf<MapData>,
+    processes: BpfHashMap<MapData, u32, ProcessState>,
+    read: [u64; Kind::ALL.len()],
+}
+
+impl Bench {
+    pub fn new(object: &mut Ebpf) -> Result<Self, HostError> {
+        Ok(Self {
+            ring: take_map(object, "RING")?,
+            processes: take_map(object, "PROCESSES")?,
+            read: [0; Kind::ALL.len()],
+        })
+    }
+
+    /// Does what `trial` says and tells whether `hook` reported it; the reason if not.
+    pub fn reported(&mut self, trial: Trial, hook: Hook) -> Result<(), String> {
+        if trial == Trial::Attach {
+            return Ok(());
+        }
+        let me = std::process::id();
+        let watched = ProcessState {
+            start_ns: 0,
+            session: TRIAL_SESSION,
+            claim: Claim::NONE,
+            state: STATE_AGENT,
+            pad: 0,
+        };
+        self.drain(hook);
+        self.processes
+            .insert(me, watched, 0)
+            .map_err(|error| format!("cannot watch the trial: {error}"))?;
+        act(trial);
+        let removed = self.processes.remove(&me);
+        let seen = self.drain(hook);
+        removed.map_err(|error| format!("cannot end the trial: {error}"))?;
+        if seen {
+            Ok(())
+        } else {
+            Err("attached, but the kernel does not call it (a trial was not reported)".to_owned())
+        }
+    }
+
+    /// Reads what is in the ring; true if a trial's record of `hook` was there.
+    fn drain(&mut self, hook: Hook) -> bool {
+        let mut seen = false;
+        while let Some(item) = self.ring.next() {
+            let Some(header) = decode::fixed::<Header>(&item) else { continue };
+            if let Some(kind) = Kind::from_u16(header.kind) {
+                self.read[kind as usize - 1] += 1;
+            }
+            seen |= header.hook == hook as u8 && header.session == TRIAL_SESSION;
+        }
+        seen
+    }
+
+    /// The ring, and how many records the trials took from it, by kind.
+    pub fn finish(self) -> (RingBuf<MapData>, [u64; Kind::ALL.len()]) {
+        (self.ring, self.read)
+    }
+}
+
+/// The outcome does not matter: the hook reports the attempt.
+fn act(trial: Trial) {
+    match trial {
+        Trial::Open => drop(std::fs::File::open("/proc/self/comm")),
+        Trial::ConnectInet => {
+            // Connecting a datagram socket sends nothing.
+            let _ = UdpSocket::bind(("127.0.0.1", 0))
+                .and_then(|socket| socket.connect(("127.0.0.1", 9)));
+        }
+        Trial::ConnectUnix => drop(UnixStream::connect("/proc/self/no-such-socket")),
+        Trial::Child => drop(Command::new("/proc/self/no-such-program").spawn()),
+        Trial::Attach => {}
+    }
+}

@@ -1,0 +1,123 @@
+//! One event of each class with every field set: what tests hold the JSON form, the wire form, the
+//! manifest and redaction to.
+
+use std::sync::Arc;
+
+use crate::event::{
+    Agent, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process, Repository,
+    SessionId, SessionInfo, UnixNanos,
+};
+
+pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
+const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
+
+pub fn all() -> Vec<Event> {
+    vec![exec(), exit(), open(), connect(), connect_unix(), session(), lost()]
+}
+
+fn with(detail: Detail) -> Event {
+    let mut session = [0; 16];
+    session[..2].copy_from_slice(&[0x4d, 0x2f]);
+    Event {
+        time: TIME,
+        session: Some(SessionId(session)),
+        agent: Some(Arc::new(Agent {
+            family: "claude-code".into(),
+            version: Some("2.1.91".into()),
+            confidence: 95,
+            evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".into()],
+            install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".into()),
+        })),
+        process: Some(Arc::new(Process {
+            pid: 812,
+            start: Some(UnixNanos(1_699_999_999_000_000_000)),
+            ppid: Some(800),
+            exe: Some("/usr/bin/bash".into()),
+            argv: ["bash", "-c", "echo hi"].map(Into::into).to_vec(),
+            argv_truncated: false,
+            cwd: Some("/home/dev/app".into()),
+            uid: Some(1000),
+        })),
+        result: Some(0),
+        hook: Some("raw_tp/sched_process_exec"),
+        detail,
+    }
+}
+
+pub fn exec() -> Event {
+    with(Detail::Exec(Exec { filename: Some("/bin/bash".into()) }))
+}
+
+pub fn exit() -> Event {
+    with(Detail::Exit(Exit { code: Some(3), signal: None }))
+}
+
+pub fn open() -> Event {
+    let flags = (libc::O_WRONLY | libc::O_CREAT) as u32;
+    let path = "/home/dev/new".into();
+    with(Detail::Open(File {
+        path,
+        resolved: true,
+        flags,
+        mode: Some(0o100_644),
+        count: 2,
+        last: Some(LATER),
+    }))
+}
+
+pub fn connect() -> Event {
+    let mut event = with(Detail::Connect(Net {
+        family: NetFamily::Inet,
+        addr: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        port: Some(8399),
+        proto: Some(6),
+        path: None,
+        count: 2,
+        last: Some(LATER),
+    }));
+    event.result = Some(-libc::ECONNREFUSED);
+    event
+}
+
+pub fn connect_unix() -> Event {
+    with(Detail::Connect(Net {
+        family: NetFamily::Unix,
+        addr: None,
+        port: None,
+        proto: None,
+        path: Some("/run/docker.sock".into()),
+        count: 1,
+        last: None,
+    }))
+}
+
+pub fn session() -> Event {
+    with(Detail::Session(SessionInfo {
+        phase: Phase::Start,
+        parent: Some(SessionId([9; 16])),
+        user: Some("dev".into()),
+        uid: Some(1000),
+        login_uid: Some(1001),
+        terminal: Some("/dev/pts/3".into()),
+        cwd: Some("/home/dev/app".into()),
+        repository: Some(Repository {
+            root: "/home/dev/app".into(),
+            remote: Some("https://example.com/app.git".into()),
+            branch: Some("main".into()),
+        }),
+    }))
+}
+
+pub fn lost() -> Event {
+    let mut event = with(Detail::Lost(Lost {
+        hop: "kernel",
+        record: "open",
+        cause: "ring_full",
+        count: 7,
+        first: TIME,
+        last: LATER,
+    }));
+    (event.session, event.agent, event.process, event.hook, event.result) =
+        (None, None, None, None, None);
+    event
+}

@@ -1,0 +1,55 @@
+//! Puts the steps together, for `watch` and `run` alike.
+
+use std::{path::Path, sync::Arc};
+
+use skep_policy::{Catalogue, CatalogueError};
+
+use crate::{
+    clock::BootClock,
+    config::Config,
+    enrich::Enrich,
+    identify::Identifier,
+    pipeline::Pipeline,
+    probes::{HostError, ProbeConfig, Probes},
+    track::Tracker,
+    users::Users,
+};
+
+/// The kernel's id of this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// The boot id, or an empty text where `/proc` does not tell.
+pub fn boot_id() -> String {
+    std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// The catalogue: the embedded families, and those of the configured directory if it is there.
+pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
+    if directory.is_dir() { Catalogue::with_directory(directory) } else { Ok(Catalogue::embedded()) }
+}
+
+/// Attaches the hooks and makes the pipeline ready. Call it before any other thread exists.
+pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
+    let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
+    let probes = Probes::attach(ProbeConfig { ring_bytes: config.kernel.ring_bytes })?;
+    for hook in &probes.hooks {
+        tracing::info!(
+            fact = hook.fact,
+            hook = hook.hook.unwrap_or("none"),
+            status = ?hook.status,
+            reason = hook.reason,
+            "hook"
+        );
+    }
+    let enrich = Enrich::new(Users::host());
+    let tracker = Tracker::new(boot_id(), clock, Identifier::new(catalogue), enrich);
+    Ok(Pipeline::new(probes, tracker, clock))
+}

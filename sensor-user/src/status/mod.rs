@@ -1,0 +1,167 @@
+//! What the daemon says about itself: the figures, the socket they are asked on, and how they are
+//! shown.
+//!
+//! The daemon answers every connection to its unix socket with one JSON object ([`Status`]) and
+//! closes. Invariants:
+//! - only root can ask: the socket's mode is 0600, in a directory created 0700;
+//! - one daemon a socket: a lock file beside it is held for the daemon's life, so that a second one
+//!   is refused and a socket left by a killed one is replaced;
+//! - a client that does not read holds up other clients for [`PATIENCE`] at most, the daemon never.
+
+mod page;
+mod socket;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use page::render;
+pub use socket::{Server, StatusError, fetch};
+
+/// How long one side of the socket waits for the other.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything `skep-sensor status` shows. What is not known is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_seconds: u64,
+    /// Resident memory.
+    pub rss_bytes: Option<u64>,
+    pub hooks: Vec<Hook>,
+    /// By record type (exec, fork, exit, open, connect): what the kernel side sent and lost.
+    pub kernel: BTreeMap<String, KernelCounters>,
+    /// By record type: what was read from the ring.
+    pub read: BTreeMap<String, u64>,
+    pub tracker: Tracker,
+    /// Events that left the pipeline, by class.
+    pub events: BTreeMap<String, u64>,
+    pub spool: Spool,
+    pub uplink: Uplink,
+}
+
+/// One fact and the hook that serves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    pub fact: String,
+    pub hook: Option<String>,
+    pub status: HookStatus,
+    /// Why not the best; empty when it is.
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HookStatus {
+    Live,
+    Fallback,
+    #[default]
+    Off,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounters {
+    pub sent: u64,
+    /// By cause.
+    pub lost: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracker {
+    pub processes: u64,
+    pub sessions: u64,
+    /// Processes whose verdict is not known yet.
+    pub pending: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spool {
+    /// Records that are not yet acknowledged.
+    pub records: u64,
+    /// Disk in use.
+    pub bytes: u64,
+    pub epoch: Option<u64>,
+    pub acked_seq: u64,
+    pub next_seq: u64,
+    /// By cause, since the daemon started.
+    pub lost: BTreeMap<String, u64>,
+    /// Why nothing can be written, while that is so.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Uplink {
+    pub address: String,
+    pub connected: bool,
+    /// Events sent and acknowledged since the daemon started.
+    pub sent_events: u64,
+    pub acked_events: u64,
+    pub sent_bytes: u64,
+    pub last_ack_seconds_ago: Option<f64>,
+    pub last_error: Option<String>,
+}
+
+/// Where the parts of the daemon leave their figures. Cloning gives another handle of the same.
+#[derive(Clone, Debug)]
+pub struct StatusBoard {
+    inner: Arc<Mutex<Board>>,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct Board {
+    status: Status,
+    last_ack: Option<Instant>,
+}
+
+// === impl StatusBoard ===
+
+impl StatusBoard {
+    pub fn new(version: &str) -> Self {
+        let status =
+            Status { version: version.to_owned(), pid: std::process::id(), ..Status::default() };
+        Self {
+            inner: Arc::new(Mutex::new(Board { status, last_ack: None })),
+            started: Instant::now(),
+        }
+    }
+
+    /// Changes the figures; keep `change` short, others wait.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock().status);
+    }
+
+    /// Notes an acknowledgement of the collector, now.
+    pub fn acknowledged(&self, events: u64) {
+        let mut board = self.lock();
+        board.last_ack = Some(Instant::now());
+        board.status.uplink.acked_events += events;
+    }
+
+    /// The figures as of now.
+    pub fn snapshot(&self) -> Status {
+        let board = self.lock();
+        let mut status = board.status.clone();
+        status.uptime_seconds = self.started.elapsed().as_secs();
+        status.rss_bytes = resident_bytes();
+        status.uplink.last_ack_seconds_ago = board.last_ack.map(|at| at.elapsed().as_secs_f64());
+        status
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        // A panic in `update` leaves figures that are at worst incomplete.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resident memory of this process, from `/proc/self/statm`.
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

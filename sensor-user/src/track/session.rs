@@ -1,0 +1,142 @@
+//! Sessions: one agent run and everything it started.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+use skep_abi::Claim;
+
+use super::SESSIONS_MAX;
+use crate::{
+    enrich::SessionFacts,
+    event::{Agent, Phase, SessionId, SessionInfo},
+};
+
+/// Ended sessions that are still known, for records that arrive late (their fork was lost).
+const ENDED_KEPT: usize = 256;
+
+pub struct Session {
+    pub agent: Arc<Agent>,
+    parent: Option<SessionId>,
+    facts: SessionFacts,
+    /// Processes of it that live.
+    processes: usize,
+    /// Claims answered with it, to be forgotten with it.
+    claims: Vec<Claim>,
+}
+
+/// Live sessions, and the last [`ENDED_KEPT`] that ended.
+#[derive(Default)]
+pub struct Sessions {
+    by_id: HashMap<SessionId, Session>,
+    by_kernel: HashMap<u64, SessionId>,
+    ended: VecDeque<SessionId>,
+}
+
+// === impl Session ===
+
+impl Session {
+    pub fn new(agent: Arc<Agent>, parent: Option<SessionId>, facts: SessionFacts) -> Self {
+        Self { agent, parent, facts, processes: 0, claims: Vec::new() }
+    }
+
+    pub fn info(&self, phase: Phase) -> SessionInfo {
+        let SessionFacts { user, uid, login_uid, terminal, cwd, repository } = self.facts.clone();
+        SessionInfo { phase, parent: self.parent, user, uid, login_uid, terminal, cwd, repository }
+    }
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    pub fn live(&self) -> usize {
+        self.by_id.values().filter(|session| session.processes > 0).count()
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub fn by_kernel(&self, kernel: u64) -> Option<SessionId> {
+        self.by_kernel.get(&kernel).copied()
+    }
+
+    /// False when there is no room even after forgetting ended ones.
+    pub fn begin(
+        &mut self,
+        id: SessionId,
+        session: Session,
+        claims: &mut HashMap<Claim, SessionId>,
+    ) -> bool {
+        while self.ended.len() > ENDED_KEPT || self.by_id.len() >= SESSIONS_MAX {
+            let Some(oldest) = self.ended.pop_front() else { return false };
+            self.forget(oldest, claims);
+        }
+        self.by_kernel.insert(id.kernel(), id);
+        self.by_id.insert(id, session);
+        true
+    }
+
+    pub fn end(&mut self, id: SessionId) {
+        self.ended.push_back(id);
+    }
+
+    fn forget(&mut self, id: SessionId, claims: &mut HashMap<Claim, SessionId>) {
+        // A late record may have brought it back to life.
+        if self.by_id.get(&id).is_none_or(|session| session.processes > 0) {
+            return;
+        }
+        if let Some(session) = self.by_id.remove(&id) {
+            self.by_kernel.remove(&id.kernel());
+            for claim in session.claims {
+                claims.remove(&claim);
+            }
+        }
+    }
+
+    pub fn add_claim(&mut self, id: SessionId, claim: Claim) {
+        if let Some(session) = self.by_id.get_mut(&id)
+            && session.claims.last() != Some(&claim)
+        {
+            session.claims.push(claim);
+        }
+    }
+
+    pub fn add_process(&mut self, id: SessionId) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.processes += 1;
+        }
+    }
+
+    /// How many are left.
+    pub fn remove_process(&mut self, id: SessionId) -> usize {
+        let Some(session) = self.by_id.get_mut(&id) else { return 0 };
+        session.processes = session.processes.saturating_sub(1);
+        session.processes
+    }
+}
+
+// === impl SessionId ===
+
+impl SessionId {
+    /// The first 128 bits of SHA-256 over what names the root process, so that a restarted sensor
+    /// derives the same id. The family is part of it because a process can execute one agent after
+    /// another.
+    pub fn derive(boot_id: &str, tgid: u32, start_ns: u64, family: &str) -> Self {
+        let digest = Sha256::new()
+            .chain_update(boot_id)
+            .chain_update(tgid.to_le_bytes())
+            .chain_update(start_ns.to_le_bytes())
+            .chain_update(family)
+            .finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(digest.get(..16).expect("a SHA-256 digest has 32 bytes"));
+        Self(id)
+    }
+}

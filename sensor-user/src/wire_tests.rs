@@ -1,0 +1,197 @@
+//! The wire form turns back into the very same event.
+
+use std::sync::Arc;
+
+use prost::Message;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    event::{NetFamily, SessionId, UnixNanos},
+    sample,
+};
+
+fn leaked(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
+}
+
+fn session_id(hex: &str) -> SessionId {
+    let mut id = [0; 16];
+    for (byte, at) in id.iter_mut().zip((0..32).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    }
+    SessionId(id)
+}
+
+fn bytes(escaped: Option<String>) -> Option<Text> {
+    escaped.map(|escaped| Text::unescape(&escaped).unwrap())
+}
+
+/// The way back; only tests need it.
+fn from_wire(event: v1::Event) -> Event {
+    let time = UnixNanos;
+    let detail = match event.detail.unwrap() {
+        v1::event::Detail::Exec(exec) => Detail::Exec(Exec { filename: bytes(exec.filename) }),
+        v1::event::Detail::Exit(exit) => Detail::Exit(Exit {
+            code: exit.code.map(|code| code.try_into().unwrap()),
+            signal: exit.signal.map(|signal| signal.try_into().unwrap()),
+        }),
+        v1::event::Detail::Open(file) => Detail::Open(File {
+            path: Text::unescape(&file.path).unwrap(),
+            resolved: file.path_resolved,
+            flags: file.flags,
+            mode: file.mode,
+            count: file.count,
+            last: file.last_unix_nano.map(time),
+        }),
+        v1::event::Detail::Connect(net) => Detail::Connect(Net {
+            family: match net.family.as_str() {
+                "inet" => NetFamily::Inet,
+                "inet6" => NetFamily::Inet6,
+                "unix" => NetFamily::Unix,
+                other => panic!("{other}"),
+            },
+            addr: net.addr.map(|addr| addr.parse().unwrap()),
+            port: net.port.map(|port| port.try_into().unwrap()),
+            proto: net.proto.map(|name| {
+                (0..=255).find(|number| proto_name(*number) == name).expect("a protocol")
+            }),
+            path: bytes(net.path),
+            count: net.count,
+            last: net.last_unix_nano.map(time),
+        }),
+        v1::event::Detail::SessionInfo(info) => Detail::Session(SessionInfo {
+            phase: match info.phase() {
+                v1::session::Phase::Start => Phase::Start,
+                v1::session::Phase::Update => Phase::Update,
+                v1::session::Phase::End => Phase::End,
+                v1::session::Phase::Unspecified => panic!("no phase"),
+            },
+            parent: info.parent.as_deref().map(session_id),
+            user: info.user,
+            uid: info.uid,
+            login_uid: info.login_uid,
+            terminal: bytes(info.terminal),
+            cwd: bytes(info.cwd),
+            repository: info.repository.map(|repository| Repository {
+                root: Text::unescape(&repository.root).unwrap(),
+                remote: bytes(repository.remote),
+                branch: bytes(repository.branch),
+            }),
+        }),
+        v1::event::Detail::Lost(lost) => Detail::Lost(Lost {
+            hop: leaked(lost.hop),
+            record: leaked(lost.record),
+            cause: leaked(lost.cause),
+            count: lost.count,
+            first: UnixNanos(lost.first_unix_nano),
+            last: UnixNanos(lost.last_unix_nano),
+        }),
+    };
+    Event {
+        time: UnixNanos(event.time_unix_nano),
+        session: event.session.as_deref().map(session_id),
+        agent: event.agent.map(|agent| {
+            Arc::new(Agent {
+                family: agent.family,
+                version: agent.version,
+                confidence: agent.confidence.try_into().unwrap(),
+                evidence: agent.evidence,
+                install_path: bytes(agent.install_path),
+            })
+        }),
+        process: event.process.map(|process| {
+            Arc::new(Process {
+                pid: process.pid,
+                start: process.start_unix_nano.map(time),
+                ppid: process.ppid,
+                exe: bytes(process.exe),
+                argv: process.argv.into_iter().map(|text| Text::unescape(&text).unwrap()).collect(),
+                argv_truncated: process.argv_truncated,
+                cwd: bytes(process.cwd),
+                uid: process.uid,
+            })
+        }),
+        result: event.result,
+        hook: event.hook.map(leaked),
+        detail,
+    }
+}
+
+fn round_trip(original: &Event) -> Event {
+    let encoded = event(original).encode_to_vec();
+    from_wire(v1::Event::decode(&encoded[..]).unwrap())
+}
+
+#[test]
+fn every_class_survives_the_wire() {
+    for event in sample::all() {
+        assert_eq!(round_trip(&event), event);
+    }
+}
+
+#[test]
+fn unknown_stays_unknown_on_the_wire() {
+    let mut bare = sample::exec();
+    (bare.session, bare.agent, bare.process, bare.hook, bare.result) = (None, None, None, None, None);
+    bare.detail = Detail::Exec(Exec { filename: None });
+    assert_eq!(round_trip(&bare), bare);
+}
+
+fn text_strategy() -> impl Strategy<Value = Text> {
+    prop::collection::vec(any::<u8>(), 0..24).prop_map(Text::from)
+}
+
+fn detail_strategy() -> impl Strategy<Value = Detail> {
+    let last = || prop::option::of(any::<u64>().prop_map(UnixNanos));
+    let optional = || prop::option::of(text_strategy());
+    prop_oneof![
+        optional().prop_map(|filename| Detail::Exec(Exec { filename })),
+        (any::<Option<u8>>(), any::<Option<u8>>())
+            .prop_map(|(code, signal)| Detail::Exit(Exit { code, signal })),
+        (text_strategy(), any::<bool>(), any::<u32>(), any::<Option<u32>>(), any::<u64>(), last())
+            .prop_map(|(path, resolved, flags, mode, count, last)| {
+                Detail::Open(File { path, resolved, flags, mode, count, last })
+            }),
+        (any::<Option<std::net::IpAddr>>(), any::<Option<u16>>(), any::<Option<u8>>(), optional(),
+            any::<u64>(), last())
+            .prop_map(|(addr, port, proto, path, count, last)| {
+                let family = NetFamily::Inet6;
+                Detail::Connect(Net { family, addr, port, proto, path, count, last })
+            }),
+        (optional(), any::<Option<String>>(), any::<Option<u32>>(), text_strategy(), optional())
+            .prop_map(|(cwd, user, login_uid, root, remote)| {
+                Detail::Session(SessionInfo {
+                    phase: Phase::Update,
+                    parent: None,
+                    user,
+                    uid: login_uid,
+                    login_uid,
+                    terminal: cwd.clone(),
+                    cwd,
+                    repository: Some(Repository { root, branch: remote.clone(), remote }),
+                })
+            }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_event_survives_the_wire(
+        time: u64,
+        id: [u8; 16],
+        argv in prop::collection::vec(text_strategy(), 0..5),
+        result: Option<i32>,
+        detail in detail_strategy(),
+    ) {
+        let mut event = sample::exec();
+        event.time = UnixNanos(time);
+        event.session = Some(SessionId(id));
+        event.result = result;
+        event.detail = detail;
+        if let Some(process) = &mut event.process {
+            Arc::make_mut(process).argv = argv;
+        }
+        prop_assert_eq!(round_trip(&event), event);
+    }
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask`: set-up, build, virtual machines, demo and tests.
+//!
+//! Invariants: every external command is shown before it runs; only processes started here are
+//! ended, by their pid; what is costly to fetch goes to the cache folder (`$SKEP_CACHE`, else
+//! `$HOME/.cache/skep`), what is built to cargo's target folder, what is scratch to a temporary
+//! folder that is removed at the end.
+
+#![forbid(unsafe_code)]
+
+mod agents;
+mod build;
+mod command;
+mod demo;
+mod licences;
+mod model;
+mod session;
+mod setup;
+mod test;
+mod vm;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set-up, build, virtual machines, demo and tests of Skep"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Find or install everything the other tasks need
+    Setup,
+    /// Build the release binaries: skep-sensor, skep-collector, skep
+    Build,
+    /// Run the kernel tests on Debian kernels in virtual machines
+    Vm(vm::Options),
+    /// Show sensor and collector at work on one agent session
+    Demo(demo::Options),
+    /// Run every check and every test
+    Test(test::Options),
+    /// Run the kernel tests on this machine
+    TestKernel,
+    /// Check the licences of all dependencies
+    Licences,
+    /// Fetch the packages of the real agents into the cache
+    Fetch,
+    /// Run one agent session offline, without a sensor
+    Session(session::Options),
+    /// The part of a session inside its network namespace
+    #[command(hide = true)]
+    SessionInside {
+        /// File that describes the session
+        plan: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Setup => setup::everything(),
+        Task::Build => build::release(),
+        Task::Vm(options) => vm::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::TestKernel => test::kernel_tests(),
+        Task::Licences => licences::check(),
+        Task::Fetch => agents::fetch_all(),
+        Task::Session(options) => session::run(&options),
+        Task::SessionInside { plan } => session::run_inside(&plan),
+    }
+}

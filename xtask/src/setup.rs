@@ -1,0 +1,138 @@
+//! Set-up: finds what the other tasks need, and installs what is missing.
+//!
+//! Debian packages by `apt-get`, `bpf-linker` by cargo into the cache, Rust components by rustup.
+//! Each need is checked by looking for the thing itself, so that a second run costs milliseconds
+//! and a machine that has it from elsewhere is left alone.
+
+mod apt;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use skep_kernel_object::{BPF_LINKER_VERSION, find_linker, find_toolchain};
+
+use crate::command::Run;
+use crate::workspace;
+
+/// Debian's compiler with a `core` for BPF.
+const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+/// What building `bpf-linker` links against; LLVM of the version Debian's compiler uses.
+const LINKER_LIBRARIES: [&str; 5] = [
+    "llvm-22-dev",
+    "libpolly-22-dev",
+    "zlib1g-dev",
+    "libzstd-dev",
+    "g++",
+];
+/// Where `llvm-22-dev` keeps its libraries.
+const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+
+/// Everything that any task needs.
+pub fn everything() -> Result<()> {
+    toolchain()?;
+    machines()?;
+    sessions()?;
+    packages()?;
+    checks()?;
+    println!("set-up is complete");
+    Ok(())
+}
+
+/// What building the workspace needs: the toolchain of the kernel object. (A C linker is there, or
+/// this program would not have been built.)
+pub fn toolchain() -> Result<()> {
+    if let Ok(toolchain) = find_toolchain() {
+        println!("kernel object: {}", toolchain.describe());
+        return Ok(());
+    }
+    if find_linker().is_err() {
+        apt::install(&LINKER_LIBRARIES)?;
+        install_linker()?;
+    }
+    if find_toolchain().is_err() {
+        apt::install(&COMPILER)?;
+    }
+    let toolchain = find_toolchain().context("the kernel object still cannot be built")?;
+    println!("kernel object: {}", toolchain.describe());
+    Ok(())
+}
+
+/// What the virtual machines need: an emulator and a static userland.
+pub fn machines() -> Result<()> {
+    apt::programs(&[
+        ("qemu-system-x86_64", "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+        ("dpkg", "dpkg"),
+    ])
+}
+
+/// What running an agent in a network namespace of its own needs, and the decoys beside it.
+pub fn sessions() -> Result<()> {
+    apt::programs(&[
+        ("ip", "iproute2"),
+        ("unshare", "util-linux"),
+        ("git", "git"),
+        ("python3", "python3"),
+    ])
+}
+
+/// What fetching real agents from their published packages needs.
+pub fn packages() -> Result<()> {
+    apt::programs(&[("npm", "npm")])?;
+    if !Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+        apt::install(&["ca-certificates"])?;
+    }
+    Ok(())
+}
+
+/// What the checks of `cargo xtask test` need beyond a compiler.
+pub fn checks() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !workspace::cargo()
+            .args([subcommand, "--version"])
+            .succeeds()
+        {
+            println!("installing the Rust component {component}");
+            Command::new("rustup")
+                .args(["component", "add", component])
+                .run()?;
+        }
+    }
+    Ok(())
+}
+
+fn install_linker() -> Result<()> {
+    println!("building bpf-linker {BPF_LINKER_VERSION} into the cache; about 75 s on two cores");
+    let tools = workspace::cache("tools")?;
+    let target = workspace::cache("target-bpf-linker")?;
+    let installed = workspace::cargo()
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            BPF_LINKER_VERSION,
+            "--locked",
+        ])
+        .args(["--no-default-features", "--features", "llvm-22", "--root"])
+        .arg(&tools)
+        .env("LLVM_PREFIX", LLVM_PREFIX)
+        .env("CARGO_TARGET_DIR", &target)
+        .run();
+    std::fs::remove_dir_all(&target)
+        .with_context(|| format!("cannot remove {}", target.display()))?;
+    installed
+}
+
+/// Fails unless this process is root, saying what needs it.
+pub fn require_root(what: &str) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("{what} needs root; run the command as root");
+    }
+    Ok(())
+}
+
+/// Fetches Debian's package lists, at most once in the life of this process.
+pub fn update_package_lists() -> Result<()> {
+    apt::update()
+}

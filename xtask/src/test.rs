@@ -1,0 +1,234 @@
+//! `cargo xtask test`: every check and every test of the project, in the order of their cost.
+//!
+//! Stops at the first step that fails and says how to repeat it alone. The last line is
+//! `N passed, M failed`, counting steps.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::agents::{self, Agent};
+use crate::build::{self, Profile};
+use crate::command::Run;
+use crate::{demo, licences, setup, vm, workspace};
+
+/// The test target of the sensor that loads programs into the kernel; it runs by itself.
+const KERNEL_TESTS: &str = "kernel";
+/// Kernels of the virtual machines.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Leave out the virtual machines and the sessions of real agents
+    #[arg(long)]
+    quick: bool,
+}
+
+struct Step {
+    name: String,
+    /// A command that repeats this step alone.
+    repeat: String,
+    work: Box<dyn Fn() -> Result<()>>,
+}
+
+/// Runs the steps.
+pub fn run(options: &Options) -> Result<()> {
+    setup::require_root("loading kernel programs")?;
+    let steps = steps(options.quick);
+    let mut done: Vec<(String, Duration)> = Vec::new();
+    let mut failure = None;
+    for step in &steps {
+        println!("\n== {}", step.name);
+        let begun = Instant::now();
+        let outcome = (step.work)();
+        done.push((step.name.clone(), begun.elapsed()));
+        if let Err(error) = outcome {
+            println!("error: {error:#}");
+            failure = Some(step);
+            break;
+        }
+    }
+    println!("\n== steps");
+    for (position, (name, elapsed)) in done.iter().enumerate() {
+        let failed = failure.is_some() && position + 1 == done.len();
+        let word = if failed { "FAILED" } else { "ok    " };
+        println!("{word} {:7.1} s  {name}", elapsed.as_secs_f64());
+    }
+    if let Some(step) = failure {
+        println!("\nrepeat the failed step with: {}", step.repeat);
+        println!("{} passed, 1 failed", done.len() - 1);
+        bail!("{} failed", step.name);
+    }
+    println!("{} passed, 0 failed", done.len());
+    Ok(())
+}
+
+fn steps(quick: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut add = |name: &str, repeat: &str, work: Box<dyn Fn() -> Result<()>>| {
+        steps.push(Step {
+            name: name.to_owned(),
+            repeat: repeat.to_owned(),
+            work,
+        });
+    };
+    add("set-up", "cargo xtask setup", Box::new(setup::everything));
+    add("format", "cargo fmt --all --check", Box::new(format));
+    add(
+        "lints",
+        "cargo clippy --workspace --all-targets -- -D warnings",
+        Box::new(lints),
+    );
+    add(
+        "licences of the dependencies",
+        "cargo xtask licences",
+        Box::new(licences::check),
+    );
+    if !quick {
+        add(
+            "packages of real agents",
+            "cargo xtask fetch",
+            Box::new(agents::fetch_all),
+        );
+    }
+    add(
+        "unit and socket tests",
+        "cargo test --workspace",
+        Box::new(move || workspace_tests(!quick)),
+    );
+    add(
+        "kernel tests on this machine",
+        "cargo xtask test-kernel",
+        Box::new(kernel_tests),
+    );
+    if !quick {
+        let kernels = KERNELS.map(str::to_owned).to_vec();
+        add(
+            "kernel tests in virtual machines",
+            &format!("cargo xtask vm {}", KERNELS.join(" ")),
+            Box::new(move || vm::run(&vm::Options::tests_on(&kernels))),
+        );
+    }
+    for agent in Agent::all()
+        .iter()
+        .filter(|agent| agent.is_demo() || !quick)
+    {
+        let name = agent.name();
+        let repeat = format!("cargo xtask demo --agent {name}");
+        let title = format!("end to end: {name}");
+        add(
+            &title,
+            &repeat,
+            Box::new(move || demo::of(&name, Profile::Dev)),
+        );
+    }
+    steps
+}
+
+fn format() -> Result<()> {
+    workspace::cargo().args(["fmt", "--all", "--check"]).run()?;
+    kernel_crate_cargo().args(["fmt", "--check"]).run()
+}
+
+fn lints() -> Result<()> {
+    let arguments = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    workspace::cargo().args(arguments).run()?;
+    // The kernel half of that crate compiles for BPF only, where there is no clippy.
+    kernel_crate_cargo()
+        .args(["clippy", "--locked", "--lib", "--target-dir"])
+        .arg(workspace::target()?.join("abi"))
+        .args(["--", "-D", "warnings"])
+        .run()
+}
+
+fn kernel_crate_cargo() -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(workspace::kernel_crate());
+    cargo
+}
+
+/// Every test but the kernel tests.
+fn workspace_tests(require_agents: bool) -> Result<()> {
+    // Tests at the socket start the programs themselves.
+    let programs = build::programs(Profile::Dev)?;
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--locked", "--workspace", "--lib", "--bins"]);
+    for name in test_targets()? {
+        if name != KERNEL_TESTS {
+            tests.args(["--test", &name]);
+        }
+    }
+    tests.env("SKEP_DEMO_AGENT", programs.join(agents::DEMO));
+    if require_agents {
+        tests.env("SKEP_REQUIRE_AGENTS", "1");
+    }
+    tests.run()?;
+    workspace::cargo()
+        .args(["test", "--locked", "--workspace", "--doc"])
+        .run()
+}
+
+/// The kernel tests, on this machine's own kernel.
+pub fn kernel_tests() -> Result<()> {
+    setup::require_root("loading kernel programs")?;
+    let programs = build::programs(Profile::Dev)?;
+    workspace::cargo()
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "skep-sensor",
+            "--test",
+            KERNEL_TESTS,
+        ])
+        .args(["--", "--test-threads=1"])
+        .env("SKEP_DEMO_AGENT", programs.join(agents::DEMO))
+        .run()
+}
+
+/// Names of the integration tests of the workspace.
+fn test_targets() -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let text = workspace::cargo()
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .quiet_output()?;
+    let metadata: Metadata =
+        serde_json::from_str(&text).context("cannot read the answer of cargo metadata")?;
+    let targets = metadata
+        .packages
+        .into_iter()
+        .flat_map(|package| package.targets);
+    Ok(targets
+        .filter(|target| target.kind.iter().any(|kind| kind == "test"))
+        .map(|target| target.name)
+        .collect())
+}

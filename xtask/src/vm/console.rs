@@ -1,0 +1,202 @@
+//! The serial console of a machine: printed as it comes, with the lines that are meant for this
+//! program taken out.
+//!
+//! `SKEP-VM-BEGINS` ends what firmware and kernel print, which is shown only if the tests never
+//! began. `SKEP-VM-EXIT CODE` says how the tests ended. Text files travel between `SKEP-VM-FILE NAME` and
+//! `SKEP-VM-FILE-END`. The console is followed until the machine is off or its time is up; then
+//! the machine is ended by its pid.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::command::Run;
+
+/// Ends what the firmware and the kernel print.
+pub const BEGINS: &str = "SKEP-VM-BEGINS";
+/// Precedes the exit code of the test program.
+pub const EXIT: &str = "SKEP-VM-EXIT";
+/// Precedes the name of a file whose lines follow.
+pub const FILE_BEGINS: &str = "SKEP-VM-FILE";
+/// Ends a file.
+pub const FILE_ENDS: &str = "SKEP-VM-FILE-END";
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The test program ended with 0.
+    Passed,
+    /// The test program ended with another code.
+    Failed(i32),
+    /// The machine went off before the test program ended.
+    NoResult,
+    /// The machine was stopped because its time was up.
+    TimedOut,
+}
+
+impl Outcome {
+    /// `PASS` or `FAIL`.
+    pub fn word(self) -> &'static str {
+        if self == Self::Passed { "PASS" } else { "FAIL" }
+    }
+
+    /// Why it failed, to stand behind the word.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Passed => String::new(),
+            Self::Failed(code) => format!(" (exit code {code})"),
+            Self::NoResult => " (the machine ended without a result)".to_owned(),
+            Self::TimedOut => " (stopped: out of time)".to_owned(),
+        }
+    }
+}
+
+/// Starts a machine, prints its console and returns how it ended. Files it hands out are written
+/// to `files`.
+pub fn follow(machine: &mut Command, limit: Duration, files: &Path) -> Result<Outcome> {
+    println!("$ {}", machine.line());
+    let deadline = Instant::now() + limit;
+    let mut child = machine
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the machine")?;
+    let stdout = child
+        .stdout
+        .take()
+        .expect("the output was asked to be piped");
+    let lines = lines_of(stdout);
+    let outcome = read_lines(&lines, deadline, files);
+    // Off already in all but one case; then this is an error that says nothing new.
+    let _ = child.kill();
+    child.wait().context("cannot wait for the machine")?;
+    outcome
+}
+
+/// Reads lines in a thread of its own, so that waiting for one can have a limit.
+fn lines_of(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut console = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while console
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if sender.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn read_lines(lines: &Receiver<String>, deadline: Instant, files: &Path) -> Result<Outcome> {
+    let mut outcome = Outcome::NoResult;
+    let mut file: Option<File> = None;
+    let mut before: Option<Vec<String>> = Some(Vec::new());
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = match lines.recv_timeout(left) {
+            Ok(line) => line,
+            Err(reason) => {
+                before
+                    .unwrap_or_default()
+                    .iter()
+                    .for_each(|line| println!("{line}"));
+                return Ok(match reason {
+                    RecvTimeoutError::Disconnected => outcome,
+                    RecvTimeoutError::Timeout => Outcome::TimedOut,
+                });
+            }
+        };
+        // The firmware's last line has no end, so the mark may stand behind it.
+        if line.ends_with(BEGINS) {
+            before = None;
+        } else if let Some(before) = &mut before {
+            before.push(line);
+        } else if line == FILE_ENDS {
+            file = None;
+        } else if let Some(open) = &mut file {
+            writeln!(open, "{line}").context("cannot write a file of the guest")?;
+        } else if let Some(name) = line.strip_prefix(FILE_BEGINS).and_then(safe_name) {
+            std::fs::create_dir_all(files)?;
+            let path = files.join(name);
+            println!("the guest left {}", path.display());
+            file = Some(File::create(path)?);
+        } else if let Some(code) = line.strip_prefix(EXIT) {
+            outcome = match code.trim().parse() {
+                Ok(0) => Outcome::Passed,
+                Ok(code) => Outcome::Failed(code),
+                Err(_) => Outcome::NoResult,
+            };
+        } else {
+            println!("{line}");
+        }
+    }
+}
+
+/// A file name from the guest, if it is one and not a path.
+fn safe_name(text: &str) -> Option<&str> {
+    let name = text.strip_prefix(' ')?;
+    (!name.is_empty() && !name.contains('/') && !name.starts_with('.')).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome_of(lines: &[&str], files: &Path) -> Outcome {
+        let (sender, receiver) = channel();
+        for line in [&[BEGINS], lines].concat() {
+            sender.send(line.to_owned()).unwrap();
+        }
+        drop(sender);
+        read_lines(&receiver, Instant::now() + Duration::from_secs(60), files).unwrap()
+    }
+
+    #[test]
+    fn a_machine_that_goes_off_without_an_exit_line_has_failed() {
+        let outcome = outcome_of(&["test result: ok. 3 passed"], Path::new("/nonexistent"));
+        assert_eq!(outcome, Outcome::NoResult);
+        assert_eq!(outcome.word(), "FAIL");
+    }
+
+    #[test]
+    fn the_exit_line_decides() {
+        let nowhere = Path::new("/nonexistent");
+        assert_eq!(outcome_of(&["SKEP-VM-EXIT 0"], nowhere), Outcome::Passed);
+        assert_eq!(
+            outcome_of(&["SKEP-VM-EXIT 101"], nowhere),
+            Outcome::Failed(101)
+        );
+    }
+
+    #[test]
+    fn the_lines_of_a_file_go_to_the_file() {
+        let folder = std::env::temp_dir().join(format!("skep-console-{}", std::process::id()));
+        let lines = [
+            "SKEP-VM-FILE a.md",
+            "| x |",
+            "SKEP-VM-FILE-END",
+            "SKEP-VM-EXIT 0",
+        ];
+        assert_eq!(outcome_of(&lines, &folder), Outcome::Passed);
+        let content = std::fs::read_to_string(folder.join("a.md")).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(content, "| x |\n");
+    }
+
+    #[test]
+    fn a_guest_cannot_name_a_path() {
+        assert_eq!(safe_name(" ../escape"), None);
+        assert_eq!(safe_name(" /etc/passwd"), None);
+        assert_eq!(safe_name(" evasion.md"), Some("evasion.md"));
+    }
+}

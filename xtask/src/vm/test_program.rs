@@ -1,0 +1,126 @@
+//! The programs a guest runs, linked statically: it has no C library.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::command::Run;
+use crate::workspace;
+
+/// Static programs for a guest.
+pub struct Programs {
+    /// The test program.
+    pub test: PathBuf,
+    /// Whether it takes the arguments of Rust's test harness.
+    pub is_libtest: bool,
+    /// The demo agent.
+    pub demo_agent: PathBuf,
+}
+
+/// Builds the kernel tests, or takes the program given, and builds the demo agent.
+pub fn build(program: Option<&Path>) -> Result<Programs> {
+    let demo_agent = executable(
+        &["build", "--package", "skep-demo-agent"],
+        "skep-demo-agent",
+        "bin",
+    )?;
+    let (test, is_libtest) = match program {
+        Some(program) => (program.to_path_buf(), false),
+        None => {
+            let test = [
+                "test",
+                "--no-run",
+                "--package",
+                "skep-sensor",
+                "--test",
+                "kernel",
+            ];
+            (executable(&test, "kernel", "test")?, true)
+        }
+    };
+    Ok(Programs {
+        test,
+        is_libtest,
+        demo_agent,
+    })
+}
+
+/// Runs a static build in a target folder of its own and returns the executable of the target.
+/// Without debug information: the guest keeps its files in memory.
+fn executable(arguments: &[&str], target: &str, kind: &str) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo
+        .args(arguments)
+        .args(["--locked", "--target", &host()?])
+        .arg("--target-dir")
+        .arg(workspace::target()?.join("static"))
+        .arg("--message-format=json-render-diagnostics")
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=debuginfo",
+        )
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .stderr(Stdio::inherit());
+    println!("$ {}", cargo.line());
+    let output = cargo.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("{}: {}", cargo.line(), output.status);
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+    find(&messages, target, kind)
+        .with_context(|| format!("cargo built no {kind} target named {target}"))
+}
+
+/// The host as a compilation target. Given explicitly, because flags then apply to the program
+/// only and not to procedural macros, which cannot be linked statically.
+fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc)
+        .arg("-vV")
+        .current_dir(workspace::root())
+        .quiet_output()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
+fn find(messages: &str, name: &str, kind: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        reason: String,
+        target: Option<Target>,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .find_map(|message| {
+            let target = message.target?;
+            let wanted = target.name == name && target.kind.iter().any(|word| word == kind);
+            message.executable.filter(|_| wanted)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_the_one_of_the_named_target() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"kernel","kind":["lib"]},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(
+            find(messages, "kernel", "test"),
+            Some(PathBuf::from("/t/kernel-1"))
+        );
+        assert_eq!(find(messages, "other", "test"), None);
+    }
+}

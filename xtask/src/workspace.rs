@@ -1,0 +1,72 @@
+//! Where things are: the sources, cargo's target folder, the cache.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::command::Run;
+
+/// The root of the source tree.
+pub fn root() -> PathBuf {
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask
+        .parent()
+        .expect("xtask is a folder of the workspace")
+        .to_path_buf()
+}
+
+/// The folder of the kernel crate.
+pub fn kernel_crate() -> PathBuf {
+    root().join("sensor-ebpf")
+}
+
+/// A folder of the cache, created if absent.
+pub fn cache(name: &str) -> Result<PathBuf> {
+    let folder = skep_kernel_object::cache_directory()?.join(name);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the cache folder {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// cargo, without what `cargo run` put into the environment for this program.
+pub fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(program);
+    cargo.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let Some(text) = name.to_str() else { continue };
+        let leaks = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ];
+        if leaks.iter().any(|prefix| text.starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env_remove("LD_LIBRARY_PATH");
+    cargo
+}
+
+/// cargo's target folder, as cargo itself sees it.
+pub fn target() -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let mut metadata = cargo();
+    metadata.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+    ]);
+    let text = metadata.quiet_output()?;
+    let metadata: Metadata =
+        serde_json::from_str(&text).context("cannot read the answer of cargo metadata")?;
+    Ok(metadata.target_directory)
+}

@@ -42,7 +42,9 @@ pub enum Error {
          address such as 127.0.0.1:7317"
     )]
     NotLoopback { address: SocketAddr },
-    #[error("cannot listen on {address}: {source}; stop what uses it, or name another with --listen")]
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it, or name another with --listen"
+    )]
     Listen {
         address: SocketAddr,
         source: io::Error,
@@ -67,6 +69,10 @@ impl Error {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 }

@@ -15,8 +15,6 @@
 
 mod check;
 mod connection;
-#[cfg(any())]
-mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -135,7 +133,9 @@ impl IngestService {
         };
         let first = first.map_err(|_| Refusal::malformed("no hello within 10 seconds"))?;
         let hello = match first.map_err(broken)? {
-            Some(SensorMessage { body: Some(Up::Hello(hello)) }) => hello,
+            Some(SensorMessage {
+                body: Some(Up::Hello(hello)),
+            }) => hello,
             Some(_) => return Err(Refusal::malformed("the first message must be hello").into()),
             None => return Err(End::Gone),
         };
@@ -157,8 +157,11 @@ impl IngestService {
         send(replies, Down::Welcome(Welcome { acked_seq: acked })).await?;
         self.counters.streams.add(1);
         tracing::info!(
-            peer = peer.map(tracing::field::display), sensor = source.sensor_id,
-            epoch = source.epoch, acked, "sensor connected"
+            peer = peer.map(tracing::field::display),
+            sensor = source.sensor_id,
+            epoch = source.epoch,
+            acked,
+            "sensor connected"
         );
         Ok(Session {
             service: self,
@@ -176,7 +179,12 @@ impl IngestService {
         match end {
             End::Refused(refusal) => {
                 refusal.code.counter(&self.counters).add(1);
-                tracing::warn!(peer, code = refusal.code.as_str(), reason = refusal.reason, "stream refused");
+                tracing::warn!(
+                    peer,
+                    code = refusal.code.as_str(),
+                    reason = refusal.reason,
+                    "stream refused"
+                );
                 let message = RefusalMessage {
                     code: refusal.code.as_str().to_owned(),
                     reason: refusal.reason,
@@ -203,8 +211,14 @@ impl Ingest for IngestService {
         let peer = request.remote_addr();
         let messages = request.into_inner();
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
-            tracing::warn!(peer = peer.map(tracing::field::display), limit = MAX_STREAMS, "too many streams");
-            return Err(Status::resource_exhausted("the collector serves its limit of streams"));
+            tracing::warn!(
+                peer = peer.map(tracing::field::display),
+                limit = MAX_STREAMS,
+                "too many streams"
+            );
+            return Err(Status::resource_exhausted(
+                "the collector serves its limit of streams",
+            ));
         };
         let (replies, receiver) = mpsc::channel(REPLIES);
         let service = self.clone();
@@ -228,7 +242,8 @@ impl Ingest for IngestService {
 impl Session<'_> {
     async fn batch(&mut self, batch: Batch) -> Result<(), End> {
         check::batch(&batch)?;
-        let rows = schema::encode(&self.origin, batch.first_seq, &batch.events).map_err(internal)?;
+        let rows =
+            schema::encode(&self.origin, batch.first_seq, &batch.events).map_err(internal)?;
         let last = batch.first_seq + (batch.events.len() as u64 - 1);
         drop(batch.events);
         let count = rows.num_rows();
@@ -239,7 +254,10 @@ impl Session<'_> {
         };
         let duplicates = taken.map_err(Refusal::from)?;
         self.service.counters.duplicates.add(duplicates as u64);
-        self.service.counters.events.add((count - duplicates) as u64);
+        self.service
+            .counters
+            .events
+            .add((count - duplicates) as u64);
         self.highest = self.highest.max(last);
         // Rows that were already durable are not announced again.
         self.acknowledge().await
@@ -289,11 +307,15 @@ impl From<SequenceGap> for Refusal {
 /// What a failed read of the stream means: the peer's fault, or a broken connection.
 fn broken(status: Status) -> End {
     let message = status.message();
-    let transport = message.starts_with("h2 protocol error") || message.starts_with("Unexpected EOF");
+    let transport =
+        message.starts_with("h2 protocol error") || message.starts_with("Unexpected EOF");
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => Refusal {
             code: RefusalCode::TooLarge,
-            reason: format!("a message of more than {} bytes", skep_proto::MAX_MESSAGE_BYTES),
+            reason: format!(
+                "a message of more than {} bytes",
+                skep_proto::MAX_MESSAGE_BYTES
+            ),
         }
         .into(),
         Code::Internal if !transport => {

@@ -16,8 +16,6 @@
 mod answer;
 mod error;
 mod tables;
-#[cfg(any())]
-mod tests;
 mod views;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -44,6 +42,9 @@ pub use views::VIEWS;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Messages ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
+/// Stack of a query's thread: the deepest statement of [`MAX_SQL_BYTES`] (`1+1+1…`) fits, also in a
+/// debug build. Only what is used takes memory.
+const STACK_BYTES: usize = 256 << 20;
 /// Bytes of a statement.
 const MAX_SQL_BYTES: usize = 64 << 10;
 
@@ -94,6 +95,7 @@ impl QueryService {
     pub fn new(store: Store, counters: Arc<Counters>, limits: Limits) -> Result<Self> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(Error::Threads)?;
@@ -114,15 +116,14 @@ impl QueryService {
 impl Query for QueryService {
     type SqlStream = ReceiverStream<Result<SqlChunk, Status>>;
 
-    async fn sql(
-        &self,
-        request: Request<SqlRequest>,
-    ) -> Result<Response<Self::SqlStream>, Status> {
+    async fn sql(&self, request: Request<SqlRequest>) -> Result<Response<Self::SqlStream>, Status> {
         let peer = request.remote_addr();
         let request = request.into_inner();
         let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let engine = Arc::clone(&self.engine);
-        self.engine.threads.spawn(async move { engine.serve(peer, request, chunks).await });
+        self.engine
+            .threads
+            .spawn(async move { engine.serve(peer, request, chunks).await });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -175,10 +176,22 @@ impl Engine {
             0 => self.limits.rows,
             asked => asked.min(self.limits.rows),
         };
-        let _slot = self.slots.acquire().await.expect("the slots are never closed");
+        let _slot = self
+            .slots
+            .acquire()
+            .await
+            .expect("the slots are never closed");
         // Held to the end: it keeps the files of the query from being deleted.
         let snapshot = self.store.snapshot();
-        let answered = answer::stream(&self.base, &snapshot, &self.counters, self.limits, request, rows, chunks);
+        let answered = answer::stream(
+            &self.base,
+            &snapshot,
+            &self.counters,
+            self.limits,
+            request,
+            rows,
+            chunks,
+        );
         match answered.await {
             Err(QueryError::Unreadable(reason)) => self.damage(reason).await,
             other => other,
@@ -187,7 +200,11 @@ impl Engine {
 
     /// A file could not be decoded: finds which, sets it aside, and says so.
     async fn damage(&self, reason: String) -> Result<u64, QueryError> {
-        let aside = self.store.verify().await.map_err(|error| QueryError::Engine(error.to_string()))?;
+        let aside = self
+            .store
+            .verify()
+            .await
+            .map_err(|error| QueryError::Engine(error.to_string()))?;
         if aside.is_empty() {
             return Err(QueryError::Engine(reason));
         }
@@ -199,7 +216,10 @@ impl Engine {
 
 impl Threads {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0.as_ref().expect("the threads live until drop").spawn(work);
+        self.0
+            .as_ref()
+            .expect("the threads live until drop")
+            .spawn(work);
     }
 }
 

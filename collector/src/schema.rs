@@ -10,7 +10,7 @@
 //! Times are nanoseconds since the Unix epoch, in UTC.
 
 mod columns;
-#[cfg(any())]
+#[cfg(test)]
 mod roundtrip;
 
 use std::sync::{Arc, LazyLock};

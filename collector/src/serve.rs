@@ -71,7 +71,8 @@ impl Server {
         check_address(listen)?;
         let counters = Arc::new(Counters::default());
         // Reads footers: the only work of this thread, so it may block.
-        let store = tokio::task::block_in_place(|| Store::open(options.store, Arc::clone(&counters)))?;
+        let store =
+            tokio::task::block_in_place(|| Store::open(options.store, Arc::clone(&counters)))?;
         let unusable = |source| Error::Listen {
             address: listen,
             source,
@@ -120,7 +121,10 @@ impl Server {
         match tokio::time::timeout(GRACE, &mut self.task).await {
             Ok(ended) => ended.expect("serving does not panic")?,
             Err(_) => {
-                tracing::warn!(grace_seconds = GRACE.as_secs(), "cut off what was still running");
+                tracing::warn!(
+                    grace_seconds = GRACE.as_secs(),
+                    "cut off what was still running"
+                );
                 self.task.abort();
             }
         }

@@ -40,8 +40,7 @@ mod compact;
 mod recover;
 mod segment;
 mod sensors;
-#[cfg(any())]
-mod tests;
+
 mod writer;
 
 use std::{
@@ -194,7 +193,10 @@ impl Store {
         let sensors = sensors::Sensors::open(options.directory.join("sensors"), &counters)?;
         segment::sync_directory(&options.directory)?;
 
-        let sources = recovered.acked.into_iter().map(|(source, seq)| (source, Progress::at(seq)));
+        let sources = recovered
+            .acked
+            .into_iter()
+            .map(|(source, seq)| (source, Progress::at(seq)));
         let state = State {
             segments: recovered.segments,
             pending: Vec::new(),
@@ -216,8 +218,11 @@ impl Store {
                 _lock: lock,
             }),
         };
-        *store.inner.writer.lock().expect("no holder of the writer panics") =
-            Some(writer::start(&store.inner));
+        *store
+            .inner
+            .writer
+            .lock()
+            .expect("no holder of the writer panics") = Some(writer::start(&store.inner));
         Ok(store)
     }
 
@@ -230,7 +235,10 @@ impl Store {
     /// Highest durable sequence of a source, now and as it grows.
     pub fn durable(&self, source: &Source) -> watch::Receiver<u64> {
         let mut state = self.inner.state();
-        let progress = state.sources.entry(source.clone()).or_insert_with(|| Progress::at(0));
+        let progress = state
+            .sources
+            .entry(source.clone())
+            .or_insert_with(|| Progress::at(0));
         progress.durable.subscribe()
     }
 
@@ -250,12 +258,20 @@ impl Store {
         let memory = memory.expect("the budget is never closed");
 
         let mut state = self.inner.state();
-        let progress = state.sources.entry(source.clone()).or_insert_with(|| Progress::at(0));
+        let progress = state
+            .sources
+            .entry(source.clone())
+            .or_insert_with(|| Progress::at(0));
         let expected = progress.accepted + 1;
         if first > expected {
-            return Err(SequenceGap { expected, got: first });
+            return Err(SequenceGap {
+                expected,
+                got: first,
+            });
         }
-        let known = usize::try_from(expected - first).unwrap_or(usize::MAX).min(rows.num_rows());
+        let known = usize::try_from(expected - first)
+            .unwrap_or(usize::MAX)
+            .min(rows.num_rows());
         let fresh = rows.slice(known, rows.num_rows() - known);
         if fresh.num_rows() > 0 {
             let last = progress.accepted + fresh.num_rows() as u64;
@@ -306,7 +322,12 @@ impl Store {
 
     /// Writes what waits and stops the writer. Appends after this are never durable.
     pub async fn close(&self) -> Result<()> {
-        let writer = self.inner.writer.lock().expect("no holder of the writer panics").take();
+        let writer = self
+            .inner
+            .writer
+            .lock()
+            .expect("no holder of the writer panics")
+            .take();
         match writer {
             Some(writer) => writer.finish().await,
             None => Ok(()),
@@ -361,5 +382,7 @@ fn kibibytes(bytes: usize) -> u32 {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.expect("file work does not panic")
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("file work does not panic")
 }

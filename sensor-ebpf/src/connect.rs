@@ -10,14 +10,13 @@
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_user,
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user},
     macros::{cgroup_sock_addr, fentry, lsm, tracepoint},
     programs::{FEntryContext, LsmContext, SockAddrContext, TracePointContext},
 };
 use skep_abi::{
-    Cause, Connect, Hook, Kind, MISSING_PROTO, MISSING_RESULT, Offset, ProcessState, UNIX_PATH_MAX,
+    Cause, Connect, Hook, Kind, MISSING_ADDR, MISSING_PROTO, MISSING_RESULT, Offset, ProcessState,
+    UNIX_PATH_MAX,
 };
 
 use crate::{
@@ -75,7 +74,9 @@ pub fn cgroup_sendmsg6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(state) = watched(pid_tgid) else { return };
+    let Some(state) = watched(pid_tgid) else {
+        return;
+    };
     let mut header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, &state);
     header.missing = MISSING_RESULT;
     header.len = size_of::<Connect>() as u32;
@@ -138,12 +139,18 @@ pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
 #[inline(always)]
 fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(state) = watched(pid_tgid) else { return };
+    let Some(state) = watched(pid_tgid) else {
+        return;
+    };
     let proto = socket
         .follow(Offset::SocketSk)
         .and_then(|sock| sock.read::<u16>(Offset::SockProtocol))
         .map(|proto| proto as u8);
-    let peer = Peer { memory: Memory::Kernel, address: address.0, len: len as u64 };
+    let peer = Peer {
+        memory: Memory::Kernel,
+        address: address.0,
+        len: len as u64,
+    };
     send(hook, pid_tgid, &state, peer, proto.ok(), None);
 }
 
@@ -161,8 +168,19 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
     if let Some(call) = take(pid_tgid)
         && let Some(state) = watched(pid_tgid)
     {
-        let peer = Peer { memory: Memory::User, address: call.pointer, len: call.extra };
-        send(Hook::TpConnect, pid_tgid, &state, peer, None, Some(argument(&ctx, 0) as i32));
+        let peer = Peer {
+            memory: Memory::User,
+            address: call.pointer,
+            len: call.extra,
+        };
+        send(
+            Hook::TpConnect,
+            pid_tgid,
+            &state,
+            peer,
+            None,
+            Some(argument(&ctx, 0) as i32),
+        );
     }
     0
 }
@@ -205,9 +223,7 @@ impl Peer {
     fn path(self, draft: &mut Draft<Connect>) -> Read<usize> {
         let len = self.len.saturating_sub(FAMILY_BYTES);
         match self.memory {
-            Memory::Kernel => {
-                draft.kernel_bytes::<UNIX_PATH_MAX>(self.address + FAMILY_BYTES, len)
-            }
+            Memory::Kernel => draft.kernel_bytes::<UNIX_PATH_MAX>(self.address + FAMILY_BYTES, len),
             Memory::User => draft.user_bytes::<UNIX_PATH_MAX>(self.address + FAMILY_BYTES, len),
         }
     }
@@ -232,51 +248,52 @@ fn send(
     if !wanted(family) {
         return;
     }
-    record::send::<Connect>(Kind::Connect, |draft| {
-        let mut header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
-        let mut connect = Connect {
-            header,
-            addr: [0; 16],
-            result: result.unwrap_or(0),
-            family,
-            port: 0,
-            proto: proto.unwrap_or(0),
-            pad: 0,
-            path_len: 0,
-            pad2: 0,
-        };
-        if result.is_none() {
-            header.missing |= MISSING_RESULT;
-        }
-        if proto.is_none() {
-            header.missing |= MISSING_PROTO;
-        }
-        let start = draft.len();
-        if fill(draft, peer, &mut connect).is_err() {
-            header.missing |= skep_abi::MISSING_ADDR;
-        }
-        connect.path_len = (draft.len() - start) as u16;
-        connect.header = header;
-        // SAFETY: the slot is large enough and aligned for the fixed part.
-        unsafe { draft.fixed().write(connect) };
-    });
+    let header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
+    let Some(mut draft) = Draft::<Connect>::begin(Kind::Connect, &header) else {
+        return;
+    };
+    let connect = draft.fixed();
+    // SAFETY: the slot is large enough and aligned for the fixed part, here and below.
+    unsafe {
+        (*connect).addr = [0; 16];
+        (*connect).result = result.unwrap_or(0);
+        (*connect).family = family;
+        (*connect).port = 0;
+        (*connect).proto = proto.unwrap_or(0);
+        (*connect).pad = 0;
+        (*connect).pad2 = 0;
+    }
+    if result.is_none() {
+        draft.missing(MISSING_RESULT);
+    }
+    if proto.is_none() {
+        draft.missing(MISSING_PROTO);
+    }
+    let start = draft.len();
+    if fill(&mut draft, peer, family).is_err() {
+        draft.missing(MISSING_ADDR);
+    }
+    // SAFETY: as above.
+    unsafe { (*connect).path_len = (draft.len() - start) as u16 };
+    draft.send();
 }
 
 /// Reads address and port (`sockaddr_in`, `sockaddr_in6`) or path (`sockaddr_un`).
 #[inline(always)]
-fn fill(draft: &mut Draft<Connect>, peer: Peer, connect: &mut Connect) -> Read<()> {
-    match connect.family {
-        AF_UNIX => {
-            peer.path(draft)?;
-        }
-        AF_INET => {
-            connect.port = u16::from_be(peer.read(2)?);
+fn fill(draft: &mut Draft<Connect>, peer: Peer, family: u16) -> Read<()> {
+    let connect = draft.fixed();
+    if family == AF_UNIX {
+        peer.path(draft)?;
+        return Ok(());
+    }
+    // SAFETY: the fixed part of a draft.
+    unsafe {
+        (*connect).port = u16::from_be(peer.read(2)?);
+        if family == AF_INET {
             let [a, b, c, d] = peer.read::<[u8; 4]>(4)?;
-            connect.addr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        }
-        _ => {
-            connect.port = u16::from_be(peer.read(2)?);
-            connect.addr = peer.read(8)?;
+            (*connect).addr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        } else {
+            (*connect).addr = peer.read(8)?;
         }
     }
     Ok(())

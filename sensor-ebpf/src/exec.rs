@@ -16,10 +16,9 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use skep_abi::{
-    ARGV_MAX, Cause, Claim, Exec, FileKey, Hook, Kind, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
+    ARGV_MAX, Cause, Claim, Exec, Hook, Kind, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
     MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
-    MISSING_PATH_HEAD, MISSING_START, Offset, PATH_MAX, ProcessState, STATE_PENDING, TTY_MAX,
-    VERDICT_NOT_AGENT,
+    MISSING_PATH_HEAD, Offset, PATH_MAX, ProcessState, STATE_PENDING, TTY_MAX, VERDICT_NOT_AGENT,
 };
 
 use crate::{
@@ -32,7 +31,10 @@ use crate::{
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    try_exec(Address::of(ctx.arg::<*const u8>(0)), Address::of(ctx.arg::<*const u8>(2)));
+    try_exec(
+        Address::of(ctx.arg::<*const u8>(0)),
+        Address::of(ctx.arg::<*const u8>(2)),
+    );
     0
 }
 
@@ -48,7 +50,6 @@ fn try_exec(task: Address, bprm: Address) {
         state: STATE_PENDING,
         pad: 0,
     };
-    let mut missing = 0;
     let mut previous_claim = Claim::NONE;
     let time_ns = record::boot_ns();
     if let Some(before) = before {
@@ -67,98 +68,91 @@ fn try_exec(task: Address, bprm: Address) {
             }
         } else {
             let tgid = (pid_tgid >> 32) as u32;
-            state.claim = Claim { exec_ns: time_ns, tgid, pad: 0 };
-            match task.read(Offset::TaskStartBoottime) {
-                Ok(start_ns) => state.start_ns = start_ns,
-                Err(_) => missing |= MISSING_START,
-            }
+            state.claim = Claim {
+                exec_ns: time_ns,
+                tgid,
+                pad: 0,
+            };
+            // 0, which no process but the first has, is decoded as unknown.
+            state.start_ns = task.read(Offset::TaskStartBoottime).unwrap_or(0);
             if PROCESSES.insert(tgid, state, 0).is_err() {
                 // What the process does from here on is not seen.
                 record::lost(Kind::Exec, Cause::MapFull);
             }
         }
     }
-    record::send::<Exec>(Kind::Exec, |draft| {
-        let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
-        let exec = draft.fixed();
-        let mut fixed = Exec {
-            header,
-            file: FileKey { ino: 0, ctime_sec: 0, ctime_nsec: 0, dev: 0 },
-            previous_claim,
-            parent_start_ns: 0,
-            // SAFETY: no arguments, no side effects.
-            cgroup_id: unsafe { bpf_get_current_cgroup_id() },
-            file_size: 0,
-            ppid: 0,
-            uid: 0,
-            euid: 0,
-            gid: 0,
-            loginuid: 0,
-            argc: 0,
-            argv_bytes: 0,
-            exe_len: 0,
-            filename_len: 0,
-            cwd_len: 0,
-            argv_len: 0,
-            tty_len: 0,
-            mode: 0,
-        };
+    let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
+    let Some(mut draft) = Draft::<Exec>::begin(Kind::Exec, &header) else {
+        return;
+    };
+    let exec = draft.fixed();
+    // SAFETY: the slot is large enough and aligned for the fixed part; every field is written
+    // here or by the steps below.
+    unsafe {
+        (*exec).previous_claim = previous_claim;
+        // SAFETY: no arguments, no side effects.
+        (*exec).cgroup_id = bpf_get_current_cgroup_id();
         match inode {
             Ok(inode) => {
-                fixed.file = inode.key;
-                fixed.mode = inode.mode;
-                fixed.file_size = inode.size;
+                (*exec).file = inode.key;
+                (*exec).mode = inode.mode;
+                (*exec).file_size = inode.size;
             }
-            Err(_) => missing |= MISSING_INODE,
+            Err(_) => draft.missing(MISSING_INODE),
         }
-        missing |= identity(task, &mut fixed);
-        missing |= tail(draft, task, bprm, &mut fixed);
-        fixed.header.missing = missing;
-        // SAFETY: the slot is large enough and aligned for the fixed part.
-        unsafe { exec.write(fixed) };
-    });
+    }
+    identity(&mut draft, task);
+    tail(&mut draft, task, bprm);
+    draft.send();
 }
 
-/// Parent and user ids; the bits of what could not be read.
+/// Parent and user ids.
 #[inline(always)]
-fn identity(task: Address, exec: &mut Exec) -> u32 {
-    let mut missing = 0;
+fn identity(draft: &mut Draft<Exec>, task: Address) {
+    let exec = draft.fixed();
     if parent(task, exec).is_err() {
-        missing |= MISSING_PARENT;
+        draft.missing(MISSING_PARENT);
     }
     if credentials(task, exec).is_err() {
-        missing |= MISSING_CRED;
+        draft.missing(MISSING_CRED);
     }
     match task.read(Offset::TaskLoginuid) {
-        Ok(loginuid) => exec.loginuid = loginuid,
-        Err(_) => missing |= MISSING_LOGINUID,
+        // SAFETY: the fixed part of a draft.
+        Ok(loginuid) => unsafe { (*exec).loginuid = loginuid },
+        Err(_) => draft.missing(MISSING_LOGINUID),
     }
-    missing
 }
 
 #[inline(always)]
-fn parent(task: Address, exec: &mut Exec) -> Read<()> {
+fn parent(task: Address, exec: *mut Exec) -> Read<()> {
     let parent = task.follow(Offset::TaskRealParent)?;
-    exec.ppid = parent.read(Offset::TaskTgid)?;
-    // `real_parent` can be any thread: the process started with its leader.
-    exec.parent_start_ns =
-        parent.follow(Offset::TaskGroupLeader)?.read(Offset::TaskStartBoottime)?;
+    // SAFETY: the fixed part of a draft.
+    unsafe {
+        (*exec).ppid = parent.read(Offset::TaskTgid)?;
+        // `real_parent` can be any thread: the process started with its leader.
+        (*exec).parent_start_ns = parent
+            .follow(Offset::TaskGroupLeader)?
+            .read(Offset::TaskStartBoottime)?;
+    }
     Ok(())
 }
 
 #[inline(always)]
-fn credentials(task: Address, exec: &mut Exec) -> Read<()> {
+fn credentials(task: Address, exec: *mut Exec) -> Read<()> {
     let cred = task.follow(Offset::TaskCred)?;
-    exec.uid = cred.read(Offset::CredUid)?;
-    exec.euid = cred.read(Offset::CredEuid)?;
-    exec.gid = cred.read(Offset::CredGid)?;
+    // SAFETY: the fixed part of a draft.
+    unsafe {
+        (*exec).uid = cred.read(Offset::CredUid)?;
+        (*exec).euid = cred.read(Offset::CredEuid)?;
+        (*exec).gid = cred.read(Offset::CredGid)?;
+    }
     Ok(())
 }
 
-/// Appends the tail and sets its lengths; the bits of what is missing or cut.
+/// Appends the tail and sets its lengths.
 #[inline(always)]
-fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) -> u32 {
-    let mut missing = 0;
+fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address) {
+    let exec = draft.fixed();
 
     let start = draft.len();
     let walked = bprm
@@ -167,36 +161,39 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) 
         .and_then(|at| path::append(draft, at));
     match walked {
         Ok(true) => {}
-        Ok(false) => missing |= MISSING_PATH_HEAD,
-        Err(_) => missing |= MISSING_PATH,
+        Ok(false) => draft.missing(MISSING_PATH_HEAD),
+        Err(_) => draft.missing(MISSING_PATH),
     }
-    exec.exe_len = (draft.len() - start) as u16;
+    // SAFETY: the fixed part of a draft, here and below.
+    unsafe { (*exec).exe_len = (draft.len() - start) as u16 };
 
     let start = draft.len();
     let given = bprm
         .follow(Offset::BinprmFilename)
         .and_then(|name| draft.kernel_str::<PATH_MAX>(name));
     if given.is_err() {
-        missing |= MISSING_FILENAME;
+        draft.missing(MISSING_FILENAME);
     }
-    exec.filename_len = (draft.len() - start) as u16;
+    // SAFETY: as above.
+    unsafe { (*exec).filename_len = (draft.len() - start) as u16 };
 
     let start = draft.len();
     let walked = task
         .follow(Offset::TaskFs)
         .and_then(|fs| fs.member(Offset::FsPwd))
         .and_then(|at| path::append(draft, at));
-    match walked {
-        Ok(true) => {}
-        _ => missing |= MISSING_CWD,
+    if !matches!(walked, Ok(true)) {
+        draft.missing(MISSING_CWD);
     }
-    exec.cwd_len = (draft.len() - start) as u16;
+    // SAFETY: as above.
+    unsafe { (*exec).cwd_len = (draft.len() - start) as u16 };
 
     let start = draft.len();
-    if argv(draft, task, bprm, exec).is_err() {
-        missing |= MISSING_ARGV;
+    if argv(draft, task, bprm).is_err() {
+        draft.missing(MISSING_ARGV);
     }
-    exec.argv_len = (draft.len() - start) as u16;
+    // SAFETY: as above.
+    unsafe { (*exec).argv_len = (draft.len() - start) as u16 };
 
     let start = draft.len();
     // No terminal is not a missing fact: the tail is empty.
@@ -205,17 +202,25 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) 
         .and_then(|signal| signal.follow(Offset::SignalTty))
         .and_then(|tty| tty.member(Offset::TtyName))
         .and_then(|name| draft.kernel_str::<TTY_MAX>(name));
-    exec.tty_len = (draft.len() - start) as u16;
-    missing
+    // SAFETY: as above.
+    unsafe { (*exec).tty_len = (draft.len() - start) as u16 };
 }
 
 #[inline(always)]
-fn argv(draft: &mut Draft<Exec>, task: Address, bprm: Address, exec: &mut Exec) -> Read<()> {
-    exec.argc = bprm.read(Offset::BinprmArgc)?;
+fn argv(draft: &mut Draft<Exec>, task: Address, bprm: Address) -> Read<()> {
+    let exec = draft.fixed();
+    // SAFETY: the fixed part of a draft.
+    unsafe {
+        (*exec).argc = 0;
+        (*exec).argv_bytes = 0;
+        (*exec).argc = bprm.read(Offset::BinprmArgc)?;
+    }
     let mm = task.follow(Offset::TaskMm)?;
     let start: u64 = mm.read(Offset::MmArgStart)?;
     let end: u64 = mm.read(Offset::MmArgEnd)?;
-    exec.argv_bytes = end.saturating_sub(start) as u32;
-    draft.user_bytes::<ARGV_MAX>(start, end.saturating_sub(start))?;
+    let bytes = end.saturating_sub(start);
+    // SAFETY: as above.
+    unsafe { (*exec).argv_bytes = bytes as u32 };
+    draft.user_bytes::<ARGV_MAX>(start, bytes)?;
     Ok(())
 }

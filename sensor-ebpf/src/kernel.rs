@@ -26,7 +26,11 @@ pub fn offset(member: Offset) -> Read<u64> {
     // SAFETY: in bounds (`Offset` indexes `Offsets`); volatile because the daemon changes the value
     // between compilation and load.
     let offset = unsafe { core::ptr::read_volatile(OFFSETS.as_ptr().add(member as usize)) };
-    if offset == ABSENT { Err(Unreadable) } else { Ok(offset as u64) }
+    if offset == ABSENT {
+        Err(Unreadable)
+    } else {
+        Ok(offset as u64)
+    }
 }
 
 impl Address {
@@ -64,7 +68,11 @@ impl Address {
     #[inline(always)]
     pub fn follow(self, member: Offset) -> Read<Address> {
         let target: u64 = self.read(member)?;
-        if target == 0 { Err(Unreadable) } else { Ok(Address(target)) }
+        if target == 0 {
+            Err(Unreadable)
+        } else {
+            Ok(Address(target))
+        }
     }
 }
 
@@ -85,5 +93,9 @@ pub fn inode_of(file: Address) -> Read<Inode> {
         ctime_nsec: inode.read::<u32>(Offset::InodeCtimeNsec)? & CTIME_NSEC_MASK,
         dev: inode.follow(Offset::InodeSb)?.read(Offset::SuperBlockDev)?,
     };
-    Ok(Inode { key, mode: inode.read(Offset::InodeMode)?, size: inode.read(Offset::InodeSize)? })
+    Ok(Inode {
+        key,
+        mode: inode.read(Offset::InodeMode)?,
+        size: inode.read(Offset::InodeSize)?,
+    })
 }

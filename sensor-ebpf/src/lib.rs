@@ -52,7 +52,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::Exec, Kind::Fork, Kind::Exit, Kind::Open, Kind::Connect];
+    pub const ALL: [Kind; 5] = [
+        Kind::Exec,
+        Kind::Fork,
+        Kind::Exit,
+        Kind::Open,
+        Kind::Connect,
+    ];
 
     pub const fn from_u16(value: u16) -> Option<Self> {
         match value {
@@ -91,8 +97,12 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 4] =
-        [Cause::RingFull, Cause::ScratchBusy, Cause::MapFull, Cause::Unreadable];
+    pub const ALL: [Cause; 4] = [
+        Cause::RingFull,
+        Cause::ScratchBusy,
+        Cause::MapFull,
+        Cause::Unreadable,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -215,7 +225,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    pub const NONE: Claim = Claim { exec_ns: 0, tgid: 0, pad: 0 };
+    pub const NONE: Claim = Claim {
+        exec_ns: 0,
+        tgid: 0,
+        pad: 0,
+    };
 }
 
 /// State of a watched process: the executable has no verdict yet.
@@ -430,7 +444,5 @@ const _: () = {
     assert!(size_of::<Exit>() == 72);
     assert!(size_of::<Open>() == 112);
     assert!(size_of::<Connect>() == 96);
-    assert!(
-        size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES
-    );
+    assert!(size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES);
 };

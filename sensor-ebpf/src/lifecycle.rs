@@ -55,16 +55,32 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
             missing |= MISSING_PARENT;
             0
         });
-    let state = ProcessState { start_ns: child_start_ns, ..*parent };
+    let state = ProcessState {
+        start_ns: child_start_ns,
+        ..*parent
+    };
     if PROCESSES.insert(child_tgid, state, 0).is_err() {
         // What the child does is not seen.
         record::lost(Kind::Fork, Cause::MapFull);
     }
-    let mut header =
-        record::header(Kind::Fork, Hook::RawTpFork, record::boot_ns(), pid_tgid, parent);
+    let mut header = record::header(
+        Kind::Fork,
+        Hook::RawTpFork,
+        record::boot_ns(),
+        pid_tgid,
+        parent,
+    );
     header.missing = missing;
     header.len = size_of::<Fork>() as u32;
-    record::send_fixed(Kind::Fork, &Fork { header, child_start_ns, child_tgid, child_ppid });
+    record::send_fixed(
+        Kind::Fork,
+        &Fork {
+            header,
+            child_start_ns,
+            child_tgid,
+            child_ppid,
+        },
+    );
     Ok(())
 }
 
@@ -81,19 +97,34 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
 fn try_exit(pid_tgid: u64, state: &ProcessState, task: Address) {
     // `do_exit` has already counted this thread out. The leader may go before other threads, so
     // neither its exit nor "tid equals tgid" says that the process has ended.
-    let live = task.follow(Offset::TaskSignal).and_then(|signal| signal.read::<i32>(Offset::SignalLive));
+    let live = task
+        .follow(Offset::TaskSignal)
+        .and_then(|signal| signal.read::<i32>(Offset::SignalLive));
     if let Ok(live) = live
         && live > 0
     {
         return;
     }
-    let mut header = record::header(Kind::Exit, Hook::RawTpExit, record::boot_ns(), pid_tgid, state);
+    let mut header = record::header(
+        Kind::Exit,
+        Hook::RawTpExit,
+        record::boot_ns(),
+        pid_tgid,
+        state,
+    );
     let status = status(task).unwrap_or_else(|_| {
         header.missing |= MISSING_RESULT;
         0
     });
     header.len = size_of::<Exit>() as u32;
-    record::send_fixed(Kind::Exit, &Exit { header, status, pad: 0 });
+    record::send_fixed(
+        Kind::Exit,
+        &Exit {
+            header,
+            status,
+            pad: 0,
+        },
+    );
     let _ = PROCESSES.remove((pid_tgid >> 32) as u32);
 }
 
@@ -105,6 +136,7 @@ fn status(task: Address) -> Read<u32> {
     if flags & SIGNAL_GROUP_EXIT != 0 {
         signal.read(Offset::SignalGroupExitCode)
     } else {
-        task.follow(Offset::TaskGroupLeader)?.read(Offset::TaskExitCode)
+        task.follow(Offset::TaskGroupLeader)?
+            .read(Offset::TaskExitCode)
     }
 }

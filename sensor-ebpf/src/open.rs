@@ -13,9 +13,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_get_current_task,
-    },
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, generated::bpf_get_current_task},
     macros::{fentry, lsm, tracepoint},
     programs::{FEntryContext, LsmContext, TracePointContext},
 };
@@ -28,7 +26,8 @@ use crate::{
     interest::watched,
     kernel::{Address, Read, inode_of},
     maps::{IN_FLIGHT, InFlight},
-    path, record,
+    path,
+    record::{self, Draft},
 };
 
 /// `__FMODE_EXEC` (include/linux/fs.h): the kernel itself opens a program or its interpreter during
@@ -57,7 +56,9 @@ pub fn fentry_file_open(ctx: FEntryContext) -> i32 {
 #[inline(always)]
 fn try_file_open(hook: Hook, file: Address) {
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(state) = watched(pid_tgid) else { return };
+    let Some(state) = watched(pid_tgid) else {
+        return;
+    };
     let Ok(flags) = file.read::<u32>(Offset::FileFlags) else {
         return record::lost(Kind::Open, Cause::Unreadable);
     };
@@ -76,41 +77,41 @@ fn send_file(
     flags: u32,
     result: Option<i32>,
 ) {
-    record::send::<Open>(Kind::Open, |draft| {
-        let mut header = record::header(Kind::Open, hook, record::boot_ns(), pid_tgid, state);
-        let mut key = FileKey { ino: 0, ctime_sec: 0, ctime_nsec: 0, dev: 0 };
-        let mut mode = 0;
-        match inode_of(file) {
-            Ok(inode) => {
-                key = inode.key;
-                mode = inode.mode as u32;
-            }
-            Err(_) => header.missing |= MISSING_INODE,
-        }
-        if result.is_none() {
-            header.missing |= MISSING_RESULT;
-        }
-        let start = draft.len();
-        let walked = file.member(Offset::FilePath).and_then(|at| path::append(draft, at));
-        match walked {
-            Ok(true) => {}
-            Ok(false) => header.missing |= MISSING_PATH_HEAD,
-            Err(_) => header.missing |= MISSING_PATH,
-        }
-        let open = Open {
-            header,
-            file: key,
-            flags,
-            mode,
-            result: result.unwrap_or(0),
-            dirfd: AT_FDCWD,
-            path_len: (draft.len() - start) as u16,
-            path_form: PathForm::Components as u8,
-            pad: [0; 5],
-        };
-        // SAFETY: the slot is large enough and aligned for the fixed part.
-        unsafe { draft.fixed().write(open) };
-    });
+    let header = record::header(Kind::Open, hook, record::boot_ns(), pid_tgid, state);
+    let Some(mut draft) = Draft::<Open>::begin(Kind::Open, &header) else {
+        return;
+    };
+    let open = draft.fixed();
+    match inode_of(file) {
+        // SAFETY: the slot is large enough and aligned for the fixed part, here and below.
+        Ok(inode) => unsafe {
+            (*open).file = inode.key;
+            (*open).mode = inode.mode as u32;
+        },
+        Err(_) => draft.missing(MISSING_INODE),
+    }
+    if result.is_none() {
+        draft.missing(MISSING_RESULT);
+    }
+    let start = draft.len();
+    let walked = file
+        .member(Offset::FilePath)
+        .and_then(|at| path::append(&mut draft, at));
+    match walked {
+        Ok(true) => {}
+        Ok(false) => draft.missing(MISSING_PATH_HEAD),
+        Err(_) => draft.missing(MISSING_PATH),
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*open).flags = flags;
+        (*open).result = result.unwrap_or(0);
+        (*open).dirfd = AT_FDCWD;
+        (*open).path_len = (draft.len() - start) as u16;
+        (*open).path_form = PathForm::Components as u8;
+        (*open).pad = [0; 5];
+    }
+    draft.send();
 }
 
 // === tier 3 ===
@@ -130,7 +131,12 @@ pub fn enter(kind: Kind, pointer: u64, extra: u64, dirfd: i32) {
     if watched(pid_tgid).is_none() {
         return;
     }
-    let call = InFlight { pointer, extra, dirfd, pad: 0 };
+    let call = InFlight {
+        pointer,
+        extra,
+        dirfd,
+        pad: 0,
+    };
     if IN_FLIGHT.insert(pid_tgid, call, 0).is_err() {
         record::lost(kind, Cause::MapFull);
     }
@@ -161,13 +167,23 @@ pub fn enter_creat(ctx: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_enter_openat")]
 pub fn enter_openat(ctx: TracePointContext) -> u32 {
-    enter(Kind::Open, argument(&ctx, 1), argument(&ctx, 2), argument(&ctx, 0) as i32);
+    enter(
+        Kind::Open,
+        argument(&ctx, 1),
+        argument(&ctx, 2),
+        argument(&ctx, 0) as i32,
+    );
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_openat2")]
 pub fn enter_openat2(ctx: TracePointContext) -> u32 {
-    enter(Kind::Open, argument(&ctx, 1), argument(&ctx, 2), argument(&ctx, 0) as i32);
+    enter(
+        Kind::Open,
+        argument(&ctx, 1),
+        argument(&ctx, 2),
+        argument(&ctx, 0) as i32,
+    );
     0
 }
 
@@ -211,7 +227,9 @@ pub fn exit_open_by_handle_at(ctx: TracePointContext) -> u32 {
 fn try_exit(hook: Hook, ctx: &TracePointContext) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(call) = take(pid_tgid) else { return };
-    let Some(state) = watched(pid_tgid) else { return };
+    let Some(state) = watched(pid_tgid) else {
+        return;
+    };
     // The same place in `sys_exit_*`: `long ret`.
     let result = argument(ctx, 0) as i64;
     let flags = match hook {
@@ -225,27 +243,33 @@ fn try_exit(hook: Hook, ctx: &TracePointContext) {
     {
         return send_file(hook, pid_tgid, &state, file, flags, Some(0));
     }
-    record::send::<Open>(Kind::Open, |draft| {
-        let mut header = record::header(Kind::Open, hook, record::boot_ns(), pid_tgid, &state);
-        header.missing |= MISSING_INODE;
-        let start = draft.len();
-        if call.pointer == 0 || draft.user_str::<PATH_MAX>(call.pointer).is_err() {
-            header.missing |= MISSING_PATH;
-        }
-        let open = Open {
-            header,
-            file: FileKey { ino: 0, ctime_sec: 0, ctime_nsec: 0, dev: 0 },
-            flags,
-            mode: 0,
-            result: if result < 0 { result as i32 } else { 0 },
-            dirfd: call.dirfd,
-            path_len: (draft.len() - start) as u16,
-            path_form: PathForm::Given as u8,
-            pad: [0; 5],
+    let header = record::header(Kind::Open, hook, record::boot_ns(), pid_tgid, &state);
+    let Some(mut draft) = Draft::<Open>::begin(Kind::Open, &header) else {
+        return;
+    };
+    draft.missing(MISSING_INODE);
+    let start = draft.len();
+    if call.pointer == 0 || draft.user_str::<PATH_MAX>(call.pointer).is_err() {
+        draft.missing(MISSING_PATH);
+    }
+    let open = draft.fixed();
+    // SAFETY: the slot is large enough and aligned for the fixed part.
+    unsafe {
+        (*open).file = FileKey {
+            ino: 0,
+            ctime_sec: 0,
+            ctime_nsec: 0,
+            dev: 0,
         };
-        // SAFETY: the slot is large enough and aligned for the fixed part.
-        unsafe { draft.fixed().write(open) };
-    });
+        (*open).flags = flags;
+        (*open).mode = 0;
+        (*open).result = if result < 0 { result as i32 } else { 0 };
+        (*open).dirfd = call.dirfd;
+        (*open).path_len = (draft.len() - start) as u16;
+        (*open).path_form = PathForm::Given as u8;
+        (*open).pad = [0; 5];
+    }
+    draft.send();
 }
 
 /// The file a descriptor of the current process stands for.
@@ -260,5 +284,9 @@ fn file_of(fd: u32) -> Read<Address> {
     }
     let files = table.follow(Offset::FdtableFd)?;
     let file: u64 = Address(files.0 + fd as u64 * 8).value()?;
-    if file == 0 { Err(crate::kernel::Unreadable) } else { Ok(Address(file)) }
+    if file == 0 {
+        Err(crate::kernel::Unreadable)
+    } else {
+        Ok(Address(file))
+    }
 }

@@ -6,14 +6,17 @@
 //! then reads one. Two programs cannot both read one, whatever the interleaving; a program that
 //! finds every slot taken counts its record as lost (`scratch_busy`). `xadd` without fetch is all
 //! this needs, so it works on 5.8.
+//!
+//! What is under construction lives in the slot, its length and its `missing` bits included, and not
+//! in registers or on the stack: the verifier tracks those as constants and would walk the rest of a
+//! program again for every combination of what could and could not be read. A value loaded from a
+//! map is unknown to it, so the paths meet again after each step.
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::{
-    generated::{
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
-        bpf_probe_read_user_str,
-    },
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
+    bpf_probe_read_user_str,
 };
 use skep_abi::{
     Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS, lost_index, sent_index,
@@ -28,13 +31,17 @@ use crate::{
 #[repr(C)]
 pub struct Slot {
     owners: u64,
+    /// Bytes of the record so far.
+    len: u64,
     bytes: [u8; SCRATCH_BYTES],
 }
 
-/// A record under construction: `T` is its fixed part, the tail follows.
+/// A record under construction: `T` is its fixed part, the tail follows. Every draft begun must be
+/// sent: that gives the slot back. (No destructor does it: it would be a call, and calls cost stack.)
+#[must_use]
 pub struct Draft<T> {
-    base: *mut u8,
-    len: usize,
+    slot: *mut Slot,
+    kind: Kind,
     fixed: core::marker::PhantomData<T>,
 }
 
@@ -101,58 +108,106 @@ pub fn send_fixed<T>(kind: Kind, record: &T) {
     }
 }
 
-/// Builds a record in a slot of this CPU and sends it. `build` fills the fixed part and the tail.
+/// A slot of this CPU that is this program's until it takes its one back.
 #[inline(always)]
-pub fn send<T>(kind: Kind, build: impl FnOnce(&mut Draft<T>)) {
+fn acquire() -> Option<*mut Slot> {
     for index in 0..SCRATCH_SLOTS {
-        let Some(slot) = SCRATCH.get_ptr_mut(index) else { break };
+        let slot = SCRATCH.get_ptr_mut(index)?;
         // SAFETY: the map hands out a valid, aligned pointer to this CPU's slot.
         let owners = unsafe { &raw mut (*slot).owners };
         // SAFETY: as above.
         unsafe { atomic_add(owners, 1) };
         // SAFETY: as above; volatile because the count must be read after the add.
         if unsafe { core::ptr::read_volatile(owners) } == 1 {
-            // SAFETY: as above; this program owns the bytes until it gives the slot back.
-            let base = unsafe { (&raw mut (*slot).bytes).cast::<u8>() };
-            let mut draft = Draft { base, len: size_of::<T>(), fixed: core::marker::PhantomData };
-            build(&mut draft);
-            draft.output(kind);
-            // SAFETY: as above.
-            unsafe { atomic_add(owners, u64::MAX) };
-            return;
+            return Some(slot);
         }
         // SAFETY: as above.
         unsafe { atomic_add(owners, u64::MAX) };
     }
-    lost(kind, Cause::ScratchBusy);
+    None
 }
 
 impl<T> Draft<T> {
-    /// The fixed part. Holds whatever the slot held before: the builder writes all of it.
+    /// Begins a record in a slot of this CPU; without a free slot it is counted as lost. The caller
+    /// writes the rest of the fixed part, appends the tail, and sends it.
+    #[inline(always)]
+    pub fn begin(kind: Kind, header: &Header) -> Option<Self> {
+        let Some(slot) = acquire() else {
+            lost(kind, Cause::ScratchBusy);
+            return None;
+        };
+        let mut draft = Self {
+            slot,
+            kind,
+            fixed: core::marker::PhantomData,
+        };
+        draft.set_len(size_of::<T>());
+        // SAFETY: every record starts with its header, and the slot is aligned for it.
+        unsafe { draft.base().cast::<Header>().write(*header) };
+        Some(draft)
+    }
+
+    /// Sends the record and gives the slot back.
+    #[inline(always)]
+    pub fn send(mut self) {
+        self.output();
+        // SAFETY: a live slot that this program owns.
+        unsafe { atomic_add(&raw mut (*self.slot).owners, u64::MAX) };
+    }
+
+    /// The fixed part. Past the header it holds whatever the slot held before: the builder writes
+    /// all of it.
     #[inline(always)]
     pub fn fixed(&mut self) -> *mut T {
-        self.base.cast()
+        self.base().cast()
+    }
+
+    /// Notes `MISSING_*` bits in the header.
+    #[inline(always)]
+    pub fn missing(&mut self, bits: u32) {
+        // SAFETY: every record starts with its header; volatile, see the module's documentation.
+        unsafe {
+            let missing = &raw mut (*self.base().cast::<Header>()).missing;
+            missing.write_volatile(missing.read_volatile() | bits);
+        }
     }
 
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.len
+        // SAFETY: a live slot that this program owns; volatile, see the module's documentation.
+        unsafe { (&raw const (*self.slot).len).read_volatile() as usize }
+    }
+
+    #[inline(always)]
+    fn set_len(&mut self, len: usize) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.slot).len).write_volatile(len as u64) };
+    }
+
+    #[inline(always)]
+    fn base(&self) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.slot).bytes).cast() }
     }
 
     /// Appends one NUL.
     #[inline(always)]
     pub fn nul(&mut self) -> Read<()> {
-        let Some(room) = self.room(1) else { return Err(Unreadable) };
+        let Some(room) = self.room(1) else {
+            return Err(Unreadable);
+        };
         // SAFETY: `room` has one byte.
         unsafe { room.write(0) };
-        self.len += 1;
+        self.set_len(self.len() + 1);
         Ok(())
     }
 
     /// Appends a NUL-terminated kernel string of at most `MAX` bytes; bytes taken, NUL included.
     #[inline(always)]
     pub fn kernel_str<const MAX: usize>(&mut self, from: Address) -> Read<usize> {
-        let Some(room) = self.room(MAX) else { return Err(Unreadable) };
+        let Some(room) = self.room(MAX) else {
+            return Err(Unreadable);
+        };
         // SAFETY: `room` has `MAX` bytes; the helper checks the source.
         let n = unsafe { bpf_probe_read_kernel_str(room.cast(), MAX as u32, from.0 as *const _) };
         self.took::<MAX>(n)
@@ -161,7 +216,9 @@ impl<T> Draft<T> {
     /// Appends a NUL-terminated user string of at most `MAX` bytes; bytes taken, NUL included.
     #[inline(always)]
     pub fn user_str<const MAX: usize>(&mut self, from: u64) -> Read<usize> {
-        let Some(room) = self.room(MAX) else { return Err(Unreadable) };
+        let Some(room) = self.room(MAX) else {
+            return Err(Unreadable);
+        };
         // SAFETY: `room` has `MAX` bytes; the helper checks the source.
         let n = unsafe { bpf_probe_read_user_str(room.cast(), MAX as u32, from as *const _) };
         self.took::<MAX>(n)
@@ -170,31 +227,44 @@ impl<T> Draft<T> {
     /// Appends `len` bytes of user memory, cut at `MAX`; bytes taken.
     #[inline(always)]
     pub fn user_bytes<const MAX: usize>(&mut self, from: u64, len: u64) -> Read<usize> {
-        let Some(room) = self.room(MAX) else { return Err(Unreadable) };
+        let Some(room) = self.room(MAX) else {
+            return Err(Unreadable);
+        };
         let len = if len > MAX as u64 { MAX as u64 } else { len };
         // SAFETY: `room` has `MAX` bytes and `len` is at most that; the helper checks the source.
         let failed = unsafe { bpf_probe_read_user(room.cast(), len as u32, from as *const _) };
-        if failed != 0 { Err(Unreadable) } else { self.took::<MAX>(len as i64) }
+        if failed != 0 {
+            Err(Unreadable)
+        } else {
+            self.took::<MAX>(len as i64)
+        }
     }
 
     /// Appends `len` bytes of kernel memory, cut at `MAX`; bytes taken.
     #[inline(always)]
     pub fn kernel_bytes<const MAX: usize>(&mut self, from: u64, len: u64) -> Read<usize> {
-        let Some(room) = self.room(MAX) else { return Err(Unreadable) };
+        let Some(room) = self.room(MAX) else {
+            return Err(Unreadable);
+        };
         let len = if len > MAX as u64 { MAX as u64 } else { len };
         // SAFETY: `room` has `MAX` bytes and `len` is at most that; the helper checks the source.
         let failed = unsafe { bpf_probe_read_kernel(room.cast(), len as u32, from as *const _) };
-        if failed != 0 { Err(Unreadable) } else { self.took::<MAX>(len as i64) }
+        if failed != 0 {
+            Err(Unreadable)
+        } else {
+            self.took::<MAX>(len as i64)
+        }
     }
 
     /// The end of the record, if `max` more bytes fit.
     #[inline(always)]
     fn room(&mut self, max: usize) -> Option<*mut u8> {
-        if self.len > SCRATCH_BYTES - max {
+        let len = self.len();
+        if len > SCRATCH_BYTES - max {
             return None;
         }
         // SAFETY: in bounds, checked above.
-        Some(unsafe { self.base.add(self.len) })
+        Some(unsafe { self.base().add(len) })
     }
 
     #[inline(always)]
@@ -202,19 +272,21 @@ impl<T> Draft<T> {
         if n < 0 || n > MAX as i64 {
             return Err(Unreadable);
         }
-        self.len += n as usize;
+        self.set_len(self.len() + n as usize);
         Ok(n as usize)
     }
 
     #[inline(always)]
-    fn output(&mut self, kind: Kind) {
-        if self.len > SCRATCH_BYTES {
+    fn output(&mut self) {
+        let kind = self.kind;
+        let len = self.len();
+        if len > SCRATCH_BYTES {
             return lost(kind, Cause::Unreadable);
         }
         // SAFETY: every record starts with its header, and the slot is aligned for it.
-        unsafe { (*self.base.cast::<Header>()).len = self.len as u32 };
+        unsafe { (*self.base().cast::<Header>()).len = len as u32 };
         // SAFETY: the first `len` bytes of the slot were written by the builder.
-        let bytes = unsafe { core::slice::from_raw_parts(self.base, self.len) };
+        let bytes = unsafe { core::slice::from_raw_parts(self.base(), len) };
         match RING.output::<[u8]>(bytes, 0) {
             Ok(()) => add_one(sent_index(kind)),
             Err(_) => lost(kind, Cause::RingFull),

@@ -55,7 +55,9 @@ impl BootClock {
     pub fn for_boot(state_directory: &Path, boot_id: &str) -> Self {
         let measured = Self::measure();
         let file = state_directory.join(FILE);
-        if let Some(saved) = fs::read_to_string(&file).ok().and_then(|text| parse(&text, boot_id))
+        if let Some(saved) = fs::read_to_string(&file)
+            .ok()
+            .and_then(|text| parse(&text, boot_id))
             && saved.offset.abs_diff(measured.offset) < STEP.unsigned_abs()
         {
             return saved;
@@ -108,7 +110,9 @@ impl BootClock {
 
 fn read(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }
 
 fn parse(text: &str, boot_id: &str) -> Option<BootClock> {
@@ -125,12 +129,17 @@ mod tests {
 
     #[test]
     fn boot_time_maps_to_wall_time_and_back() {
-        let clock = BootClock { offset: 1_700_000_000_000_000_000 };
+        let clock = BootClock {
+            offset: 1_700_000_000_000_000_000,
+        };
         assert_eq!(clock.unix(5), UnixNanos(1_700_000_000_000_000_005));
         assert_eq!(clock.boot(UnixNanos(1_700_000_000_000_000_005)), 5);
         assert_eq!(clock.boot(UnixNanos(7)), 0);
         assert_eq!(BootClock { offset: i64::MIN }.unix(9), UnixNanos(0));
-        assert_eq!(BootClock { offset: i64::MAX }.unix(u64::MAX), UnixNanos(u64::MAX));
+        assert_eq!(
+            BootClock { offset: i64::MAX }.unix(u64::MAX),
+            UnixNanos(u64::MAX)
+        );
     }
 
     #[test]
@@ -145,7 +154,9 @@ mod tests {
     fn saved_difference_survives_a_restart_but_not_a_reboot() {
         let dir = tempfile::tempdir().unwrap();
         let first = BootClock::for_boot(dir.path(), BOOT);
-        let near = BootClock { offset: first.offset + 1_000 };
+        let near = BootClock {
+            offset: first.offset + 1_000,
+        };
         near.save(&dir.path().join(FILE), BOOT).unwrap();
         assert_eq!(BootClock::for_boot(dir.path(), BOOT), near);
         assert_ne!(BootClock::for_boot(dir.path(), "another"), near);
@@ -154,7 +165,9 @@ mod tests {
     #[test]
     fn saved_difference_that_no_longer_holds_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let stepped = BootClock { offset: BootClock::measure().offset - 10 * STEP };
+        let stepped = BootClock {
+            offset: BootClock::measure().offset - 10 * STEP,
+        };
         stepped.save(&dir.path().join(FILE), BOOT).unwrap();
         let clock = BootClock::for_boot(dir.path(), BOOT);
         assert_ne!(clock, stepped);

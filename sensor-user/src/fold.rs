@@ -63,7 +63,12 @@ struct Key {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Target {
-    Open { path: Text, resolved: bool, flags: u32, mode: Option<u32> },
+    Open {
+        path: Text,
+        resolved: bool,
+        flags: u32,
+        mode: Option<u32>,
+    },
     Connect {
         family: NetFamily,
         addr: Option<std::net::IpAddr>,
@@ -128,7 +133,11 @@ impl Fold {
         let serial = self.front + self.held.len() as u64;
         self.by_key.insert(key.clone(), serial);
         self.by_process.entry(key.process).or_default().push(serial);
-        self.held.push_back(Some(Held { event, key, closes: now + WINDOW }));
+        self.held.push_back(Some(Held {
+            event,
+            key,
+            closes: now + WINDOW,
+        }));
     }
 
     /// Lets everything go whose window has closed.
@@ -153,7 +162,9 @@ impl Fold {
     }
 
     fn release(&mut self, serial: u64, sink: &mut impl FnMut(Event)) {
-        let Some(held) = self.slot(serial).and_then(Option::take) else { return };
+        let Some(held) = self.slot(serial).and_then(Option::take) else {
+            return;
+        };
         self.by_key.remove(&held.key);
         if let Some(serials) = self.by_process.get_mut(&held.key.process) {
             serials.retain(|other| *other != serial);
@@ -177,7 +188,10 @@ impl Fold {
     fn release_session(&mut self, session: Option<SessionId>, sink: &mut impl FnMut(Event)) {
         let serials: Vec<u64> = (self.front..)
             .zip(&self.held)
-            .filter(|(_, held)| held.as_ref().is_some_and(|held| held.key.session == session))
+            .filter(|(_, held)| {
+                held.as_ref()
+                    .is_some_and(|held| held.key.session == session)
+            })
             .map(|(serial, _)| serial)
             .collect();
         for serial in serials {
@@ -223,34 +237,66 @@ impl Held {
 impl ProcessKey {
     fn of(event: &Event) -> Option<Self> {
         let process = event.process.as_deref()?;
-        Some(Self { pid: process.pid, start: process.start })
+        Some(Self {
+            pid: process.pid,
+            start: process.start,
+        })
     }
 }
 
 impl Key {
     /// `None` for what does not fold.
     fn of(event: &Event) -> Option<Self> {
-        let Event { time: _, session, agent: _, process: _, result, hook, detail } = event;
+        let Event {
+            time: _,
+            session,
+            agent: _,
+            process: _,
+            result,
+            hook,
+            detail,
+        } = event;
         let target = match detail {
-            Detail::Open(File { path, resolved, flags, mode, count: _, last: _ }) => Target::Open {
+            Detail::Open(File {
+                path,
+                resolved,
+                flags,
+                mode,
+                count: _,
+                last: _,
+            }) => Target::Open {
                 path: path.clone(),
                 resolved: *resolved,
                 flags: *flags,
                 mode: *mode,
             },
-            Detail::Connect(Net { family, addr, port, proto, path, count: _, last: _ }) => {
-                Target::Connect {
-                    family: *family,
-                    addr: *addr,
-                    port: *port,
-                    proto: *proto,
-                    path: path.clone(),
-                }
+            Detail::Connect(Net {
+                family,
+                addr,
+                port,
+                proto,
+                path,
+                count: _,
+                last: _,
+            }) => Target::Connect {
+                family: *family,
+                addr: *addr,
+                port: *port,
+                proto: *proto,
+                path: path.clone(),
+            },
+            Detail::Exec(_) | Detail::Exit(_) | Detail::Session(_) | Detail::Lost(_) => {
+                return None;
             }
-            Detail::Exec(_) | Detail::Exit(_) | Detail::Session(_) | Detail::Lost(_) => return None,
         };
         let process = ProcessKey::of(event)?;
-        Some(Self { process, session: *session, hook: *hook, result: *result, target })
+        Some(Self {
+            process,
+            session: *session,
+            hook: *hook,
+            result: *result,
+            target,
+        })
     }
 }
 

@@ -31,8 +31,14 @@ fn event(time: u64, pid: u32, detail: Detail) -> Event {
 }
 
 fn open(time: u64, pid: u32, path: &str) -> Event {
-    let file =
-        File { path: path.into(), resolved: true, flags: 0, mode: None, count: 1, last: None };
+    let file = File {
+        path: path.into(),
+        resolved: true,
+        flags: 0,
+        mode: None,
+        count: 1,
+        last: None,
+    };
     event(time, pid, Detail::Open(file))
 }
 
@@ -59,9 +65,13 @@ fn equal_opens_within_the_window_become_one_with_a_count() {
     }
     assert!(out.is_empty());
     fold.tick(now + WINDOW, |event| out.push(event));
-    let [folded] = &out[..] else { panic!("{out:?}") };
+    let [folded] = &out[..] else {
+        panic!("{out:?}")
+    };
     assert_eq!((folded.time, count(folded)), (UnixNanos(5), 3));
-    let Detail::Open(file) = &folded.detail else { panic!("{folded:?}") };
+    let Detail::Open(file) = &folded.detail else {
+        panic!("{folded:?}")
+    };
     assert_eq!(file.last, Some(UnixNanos(9)));
 }
 
@@ -85,7 +95,14 @@ fn what_differs_in_process_path_flags_result_or_session_stays_apart() {
     if let Detail::Open(file) = &mut writing.detail {
         file.flags = 1;
     }
-    let different = [base, failed, elsewhere, writing, open(1, 2, "/a"), open(1, 1, "/b")];
+    let different = [
+        base,
+        failed,
+        elsewhere,
+        writing,
+        open(1, 2, "/a"),
+        open(1, 1, "/b"),
+    ];
     for event in &different {
         fold.push(event.clone(), now, |event| out.push(event));
     }
@@ -105,8 +122,13 @@ fn an_open_after_the_window_starts_anew() {
 
 #[test]
 fn exec_and_exit_do_not_overtake_opens_of_their_process() {
-    for last in [Detail::Exec(Exec { filename: None }), Detail::Exit(Exit { code: None, signal: None })]
-    {
+    for last in [
+        Detail::Exec(Exec { filename: None }),
+        Detail::Exit(Exit {
+            code: None,
+            signal: None,
+        }),
+    ] {
         let (mut fold, now, mut out) = (Fold::new(), Instant::now(), vec![]);
         fold.push(open(1, 1, "/mine"), now, |event| out.push(event));
         fold.push(open(1, 2, "/other"), now, |event| out.push(event));
@@ -142,7 +164,10 @@ fn the_end_of_a_session_comes_after_everything_in_it() {
     let mut end = event(2, 1, Detail::Session(info));
     end.process = None;
     fold.push(end, now, |event| out.push(event));
-    assert_eq!(out.iter().map(path).collect::<Vec<_>>(), ["/a", "/a", "session"]);
+    assert_eq!(
+        out.iter().map(path).collect::<Vec<_>>(),
+        ["/a", "/a", "session"]
+    );
 }
 
 #[test]

@@ -37,7 +37,10 @@ pub fn read_repository(start: &Path, root: &Path) -> Option<Repository> {
         return None;
     }
     let tree = Tree::open(root)?;
-    start.ancestors().take(MAX_DEPTH).find_map(|directory| tree.repository_at(directory))
+    start
+        .ancestors()
+        .take(MAX_DEPTH)
+        .find_map(|directory| tree.repository_at(directory))
 }
 
 /// The file system as a process sees it.
@@ -50,7 +53,9 @@ struct Tree {
 impl Tree {
     fn open(root: &Path) -> Option<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Some(Self { root: fs::openat(CWD, root, flags, Mode::empty()).ok()? })
+        Some(Self {
+            root: fs::openat(CWD, root, flags, Mode::empty()).ok()?,
+        })
     }
 
     /// An `O_PATH` descriptor, and what it is.
@@ -63,7 +68,8 @@ impl Tree {
     }
 
     fn is_directory(&self, path: &Path) -> bool {
-        self.find(path).is_some_and(|(_, kind)| kind == FileType::Directory)
+        self.find(path)
+            .is_some_and(|(_, kind)| kind == FileType::Directory)
     }
 
     fn read(&self, path: &Path) -> Option<Vec<u8>> {
@@ -214,7 +220,10 @@ fn section(bytes: &[u8]) -> (Entry, &[u8]) {
     }
     rest = rest.trim_ascii_start();
     let Some(mut quoted) = rest.strip_prefix(b"\"") else {
-        return (Entry::OtherSection, rest.strip_prefix(b"]").unwrap_or_else(|| after_line(rest)));
+        return (
+            Entry::OtherSection,
+            rest.strip_prefix(b"]").unwrap_or_else(|| after_line(rest)),
+        );
     };
     let mut subsection = Vec::new();
     loop {
@@ -248,7 +257,10 @@ fn value(bytes: &[u8]) -> (Option<Entry>, &[u8]) {
         .position(|b| !b.is_ascii_alphanumeric() && *b != b'-')
         .unwrap_or(bytes.len());
     let (key, rest) = bytes.split_at(end);
-    let blanks = rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let blanks = rest
+        .iter()
+        .take_while(|b| matches!(b, b' ' | b'\t'))
+        .count();
     let Some(mut rest) = rest[blanks..].strip_prefix(b"=") else {
         return (None, after_line(rest));
     };
@@ -287,7 +299,13 @@ fn value(bytes: &[u8]) -> (Option<Entry>, &[u8]) {
     }
     // Blanks at the end belong to the value only inside quotes.
     value.truncate(kept);
-    (Some(Entry::Value { key: key.to_vec(), value }), after_line(rest))
+    (
+        Some(Entry::Value {
+            key: key.to_vec(),
+            value,
+        }),
+        after_line(rest),
+    )
 }
 
 #[cfg(test)]

@@ -13,11 +13,19 @@ fn write(path: &Path, text: &str) {
 
 fn read(root: &Path, start: &str) -> Option<(String, Option<String>, Option<String>)> {
     let text = |text: Text| text.to_string();
-    let Repository { root, remote, branch } = read_repository(Path::new(start), root)?;
+    let Repository {
+        root,
+        remote,
+        branch,
+    } = read_repository(Path::new(start), root)?;
     Some((text(root), remote.map(text), branch.map(text)))
 }
 
-fn found(root: &str, remote: Option<&str>, branch: Option<&str>) -> Option<(String, Option<String>, Option<String>)> {
+fn found(
+    root: &str,
+    remote: Option<&str>,
+    branch: Option<&str>,
+) -> Option<(String, Option<String>, Option<String>)> {
     Some((root.into(), remote.map(Into::into), branch.map(Into::into)))
 }
 
@@ -27,10 +35,17 @@ const CONFIG: &str = "[core]\n\tbare = false\n[remote \"fork\"]\n\turl = git@exa
 #[test]
 fn a_directory_inside_a_repository_belongs_to_it() {
     let dir = tempfile::tempdir().unwrap();
-    write(&dir.path().join("home/app/.git/HEAD"), "ref: refs/heads/feature/x\n");
+    write(
+        &dir.path().join("home/app/.git/HEAD"),
+        "ref: refs/heads/feature/x\n",
+    );
     write(&dir.path().join("home/app/.git/config"), CONFIG);
     disk::create_dir_all(dir.path().join("home/app/src/deep")).unwrap();
-    let expected = found("/home/app", Some("https://example.com/app.git"), Some("feature/x"));
+    let expected = found(
+        "/home/app",
+        Some("https://example.com/app.git"),
+        Some("feature/x"),
+    );
     assert_eq!(read(dir.path(), "/home/app"), expected);
     assert_eq!(read(dir.path(), "/home/app/src/deep"), expected);
     assert_eq!(read(dir.path(), "/home"), None);
@@ -45,7 +60,10 @@ fn a_detached_head_is_its_commit_and_no_remote_is_none() {
     assert_eq!(read(dir.path(), "/app"), found("/app", None, Some(&commit)));
     write(&dir.path().join("app/.git/HEAD"), "nonsense\n");
     assert_eq!(read(dir.path(), "/app"), found("/app", None, None));
-    write(&dir.path().join("app/.git/HEAD"), "ref: refs/heads/.invalid\n");
+    write(
+        &dir.path().join("app/.git/HEAD"),
+        "ref: refs/heads/.invalid\n",
+    );
     assert_eq!(read(dir.path(), "/app"), found("/app", None, None));
 }
 
@@ -55,7 +73,10 @@ fn a_worktree_reads_head_of_its_own_and_the_common_config() {
     let root = dir.path();
     write(&root.join("app/.git/HEAD"), "ref: refs/heads/main\n");
     write(&root.join("app/.git/config"), CONFIG);
-    write(&root.join("app/.git/worktrees/wt/HEAD"), "ref: refs/heads/side\n");
+    write(
+        &root.join("app/.git/worktrees/wt/HEAD"),
+        "ref: refs/heads/side\n",
+    );
     write(&root.join("app/.git/worktrees/wt/commondir"), "../..\n");
     write(&root.join("wt/.git"), "gitdir: /app/.git/worktrees/wt\n");
     let expected = found("/wt", Some("https://example.com/app.git"), Some("side"));
@@ -68,10 +89,19 @@ fn a_worktree_reads_head_of_its_own_and_the_common_config() {
 fn a_submodule_has_a_config_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    write(&root.join("app/.git/modules/lib/HEAD"), "ref: refs/heads/main\n");
-    write(&root.join("app/.git/modules/lib/config"), "[remote \"up\"]\nurl = ../lib.git\n");
+    write(
+        &root.join("app/.git/modules/lib/HEAD"),
+        "ref: refs/heads/main\n",
+    );
+    write(
+        &root.join("app/.git/modules/lib/config"),
+        "[remote \"up\"]\nurl = ../lib.git\n",
+    );
     write(&root.join("app/lib/.git"), "gitdir: ../.git/modules/lib\n");
-    assert_eq!(read(root, "/app/lib"), found("/app/lib", Some("../lib.git"), Some("main")));
+    assert_eq!(
+        read(root, "/app/lib"),
+        found("/app/lib", Some("../lib.git"), Some("main"))
+    );
 }
 
 #[test]
@@ -117,7 +147,10 @@ fn remotes_are_read_as_git_reads_them() {
         ("[remote \"origin\"]\nurl\npushurl = p\n", None),
         ("[remote \"origin\"\nurl = a\n", None),
         ("[branch \"origin\"]\nurl = a\n", None),
-        ("\u{feff}[remote \"x\"]\r\nurl = a\r\n[remote \"origin\"]\r\nurl = b\r\n", Some("b")),
+        (
+            "\u{feff}[remote \"x\"]\r\nurl = a\r\n[remote \"origin\"]\r\nurl = b\r\n",
+            Some("b"),
+        ),
         ("= 3\n]\n\"\n[remote \"x\"]\nurl = a\n", Some("a")),
     ];
     for (config, expected) in cases {
@@ -130,7 +163,11 @@ fn remotes_are_read_as_git_reads_them() {
 fn agrees_with_git_itself() {
     let dir = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str]| {
-        std::process::Command::new("git").arg("-C").arg(dir.path()).args(arguments).output()
+        std::process::Command::new("git")
+            .arg("-C")
+            .arg(dir.path())
+            .args(arguments)
+            .output()
     };
     let Ok(output) = git(&["init", "-q", "-b", "trunk", "app"]) else {
         eprintln!("git is not installed: not compared with it");

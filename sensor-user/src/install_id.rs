@@ -19,7 +19,10 @@ pub struct InstallId(pub [u8; 16]);
 #[derive(Debug, thiserror::Error)]
 pub enum InstallIdError {
     #[error("state directory {directory}: {source}", directory = .directory.display())]
-    Directory { directory: PathBuf, source: io::Error },
+    Directory {
+        directory: PathBuf,
+        source: io::Error,
+    },
     #[error("install id {file}: {source}", file = .file.display())]
     File { file: PathBuf, source: io::Error },
     #[error(
@@ -28,7 +31,10 @@ pub enum InstallIdError {
     )]
     Malformed { file: PathBuf },
     #[error("install id {file}: no random bytes from the system: {reason}", file = .file.display())]
-    Random { file: PathBuf, reason: getrandom::Error },
+    Random {
+        file: PathBuf,
+        reason: getrandom::Error,
+    },
 }
 
 impl InstallId {
@@ -111,7 +117,10 @@ mod tests {
         for text in ["", "abc", &"g".repeat(32), &"a".repeat(33)] {
             fs::write(&file, text).unwrap();
             let error = InstallId::load_or_create(dir.path()).unwrap_err();
-            assert!(matches!(error, InstallIdError::Malformed { .. }), "{text:?}: {error}");
+            assert!(
+                matches!(error, InstallIdError::Malformed { .. }),
+                "{text:?}: {error}"
+            );
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
     }

@@ -5,14 +5,22 @@ use std::sync::Arc;
 
 use crate::event::{
     Agent, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process, Repository,
-    SessionId, SessionInfo, UnixNanos,
+    SessionId, SessionInfo, Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
 const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
 
 pub fn all() -> Vec<Event> {
-    vec![exec(), exit(), open(), connect(), connect_unix(), session(), lost()]
+    vec![
+        exec(),
+        exit(),
+        open(),
+        connect(),
+        connect_unix(),
+        session(),
+        lost(),
+    ]
 }
 
 fn with(detail: Detail) -> Event {
@@ -45,11 +53,16 @@ fn with(detail: Detail) -> Event {
 }
 
 pub fn exec() -> Event {
-    with(Detail::Exec(Exec { filename: Some("/bin/bash".into()) }))
+    with(Detail::Exec(Exec {
+        filename: Some("/bin/bash".into()),
+    }))
 }
 
 pub fn exit() -> Event {
-    with(Detail::Exit(Exit { code: Some(3), signal: None }))
+    with(Detail::Exit(Exit {
+        code: Some(3),
+        signal: None,
+    }))
 }
 
 pub fn open() -> Event {
@@ -117,7 +130,51 @@ pub fn lost() -> Event {
         first: TIME,
         last: LATER,
     }));
-    (event.session, event.agent, event.process, event.hook, event.result) =
-        (None, None, None, None, None);
+    (
+        event.session,
+        event.agent,
+        event.process,
+        event.hook,
+        event.result,
+    ) = (None, None, None, None, None);
     event
+}
+
+/// Puts a secret into every text an event has.
+pub fn plant(event: &mut Event, secret: &str) {
+    let path = || Text::from(format!("/x/{secret}").as_str());
+    if let Some(agent) = &mut event.agent {
+        let Agent {
+            family,
+            version,
+            confidence: _,
+            evidence,
+            install_path,
+        } = Arc::make_mut(agent);
+        *family = secret.into();
+        *version = Some(secret.into());
+        *evidence = vec![secret.into()];
+        *install_path = Some(path());
+    }
+    if let Some(process) = &mut event.process {
+        let process = Arc::make_mut(process);
+        (process.exe, process.cwd) = (Some(path()), Some(path()));
+        process.argv = ["x", secret].map(Into::into).to_vec();
+    }
+    match &mut event.detail {
+        Detail::Exec(exec) => exec.filename = Some(path()),
+        Detail::Open(file) => file.path = path(),
+        Detail::Connect(net) => net.path = Some(path()),
+        Detail::Session(info) => {
+            info.user = Some(secret.into());
+            (info.terminal, info.cwd) = (Some(path()), Some(path()));
+            let remote = format!("https://dev:{secret}@example.com/a.git");
+            info.repository = Some(Repository {
+                root: path(),
+                remote: Some(remote.as_str().into()),
+                branch: Some(secret.into()),
+            });
+        }
+        Detail::Exit(_) | Detail::Lost(_) => {}
+    }
 }

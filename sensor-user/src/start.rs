@@ -39,7 +39,7 @@ pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
 /// Attaches the hooks and makes the pipeline ready. Call it before any other thread exists.
 pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
-    let probes = Probes::attach(ProbeConfig { ring_bytes: config.kernel.ring_bytes })?;
+    let probes = Probes::attach(ProbeConfig { ring_bytes: config.kernel.ring_bytes, avoid: &[] })?;
     for hook in &probes.hooks {
         tracing::info!(
             fact = hook.fact,

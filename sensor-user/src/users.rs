@@ -31,7 +31,9 @@ impl Users {
 
     /// The users of one file in passwd(5) format.
     pub fn of_file(file: &Path) -> Self {
-        Self { file: file.to_owned() }
+        Self {
+            file: file.to_owned(),
+        }
     }
 
     /// The name of the first entry with this uid; `None` when there is none or the file cannot be
@@ -39,8 +41,15 @@ impl Users {
     pub fn name(&self, uid: u32) -> Option<String> {
         // O_NONBLOCK: a FIFO in the file's place must not stop the sensor.
         let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.file).ok()?;
-        if !file.metadata().is_ok_and(|meta: fs::Metadata| meta.is_file()) {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(&self.file)
+            .ok()?;
+        if !file
+            .metadata()
+            .is_ok_and(|meta: fs::Metadata| meta.is_file())
+        {
             return None;
         }
         find(BufReader::new(file.take(MAX_FILE)), uid)
@@ -51,7 +60,11 @@ fn find(mut lines: impl BufRead, uid: u32) -> Option<String> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = lines.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line).ok()?;
+        let read = lines
+            .by_ref()
+            .take(MAX_LINE as u64)
+            .read_until(b'\n', &mut line)
+            .ok()?;
         if read == 0 {
             return None;
         }

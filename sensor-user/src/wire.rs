@@ -15,11 +15,19 @@ use crate::{
 
 /// The wire form of an event.
 pub fn event(event: &Event) -> v1::Event {
-    let Event { time, session, agent, process, result, hook, detail } = event;
+    let Event {
+        time,
+        session,
+        agent,
+        process,
+        result,
+        hook,
+        detail,
+    } = event;
     let detail = match detail {
-        Detail::Exec(Exec { filename }) => {
-            v1::event::Detail::Exec(v1::Exec { filename: text(filename.as_ref()) })
-        }
+        Detail::Exec(Exec { filename }) => v1::event::Detail::Exec(v1::Exec {
+            filename: text(filename.as_ref()),
+        }),
         Detail::Exit(Exit { code, signal }) => v1::event::Detail::Exit(v1::Exit {
             code: code.map(u32::from),
             signal: signal.map(u32::from),
@@ -45,7 +53,13 @@ fn text(text: Option<&Text>) -> Option<String> {
 }
 
 fn agent_message(agent: &Agent) -> v1::Agent {
-    let Agent { family, version, confidence, evidence, install_path } = agent;
+    let Agent {
+        family,
+        version,
+        confidence,
+        evidence,
+        install_path,
+    } = agent;
     v1::Agent {
         family: family.clone(),
         version: version.clone(),
@@ -56,7 +70,16 @@ fn agent_message(agent: &Agent) -> v1::Agent {
 }
 
 fn process_message(process: &Process) -> v1::Process {
-    let Process { pid, start, ppid, exe, argv, argv_truncated, cwd, uid } = process;
+    let Process {
+        pid,
+        start,
+        ppid,
+        exe,
+        argv,
+        argv_truncated,
+        cwd,
+        uid,
+    } = process;
     v1::Process {
         pid: *pid,
         start_unix_nano: start.map(|time| time.0),
@@ -70,7 +93,14 @@ fn process_message(process: &Process) -> v1::Process {
 }
 
 fn file(file: &File) -> v1::File {
-    let File { path, resolved, flags, mode, count, last } = file;
+    let File {
+        path,
+        resolved,
+        flags,
+        mode,
+        count,
+        last,
+    } = file;
     v1::File {
         path: path.escaped(),
         flags: *flags,
@@ -82,7 +112,15 @@ fn file(file: &File) -> v1::File {
 }
 
 fn net(net: &Net) -> v1::Net {
-    let Net { family, addr, port, proto, path, count, last } = net;
+    let Net {
+        family,
+        addr,
+        port,
+        proto,
+        path,
+        count,
+        last,
+    } = net;
     v1::Net {
         family: family_name(*family).to_owned(),
         addr: addr.map(|addr| addr.to_string()),
@@ -95,7 +133,16 @@ fn net(net: &Net) -> v1::Net {
 }
 
 fn session_info(info: &SessionInfo) -> v1::Session {
-    let SessionInfo { phase, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+    let SessionInfo {
+        phase,
+        parent,
+        user,
+        uid,
+        login_uid,
+        terminal,
+        cwd,
+        repository,
+    } = info;
     let phase = match phase {
         Phase::Start => v1::session::Phase::Start,
         Phase::Update => v1::session::Phase::Update,
@@ -109,17 +156,30 @@ fn session_info(info: &SessionInfo) -> v1::Session {
         login_uid: *login_uid,
         terminal: text(terminal.as_ref()),
         cwd: text(cwd.as_ref()),
-        repository: repository.as_ref().map(|Repository { root, remote, branch }| v1::Repository {
-            root: root.escaped(),
-            remote: text(remote.as_ref()),
-            branch: text(branch.as_ref()),
-        }),
+        repository: repository.as_ref().map(
+            |Repository {
+                 root,
+                 remote,
+                 branch,
+             }| v1::Repository {
+                root: root.escaped(),
+                remote: text(remote.as_ref()),
+                branch: text(branch.as_ref()),
+            },
+        ),
     }
 }
 
 /// The wire form of a loss.
 pub fn lost(lost: &Lost) -> v1::Lost {
-    let Lost { hop, record, cause, count, first, last } = lost;
+    let Lost {
+        hop,
+        record,
+        cause,
+        count,
+        first,
+        last,
+    } = lost;
     v1::Lost {
         hop: (*hop).to_owned(),
         record: (*record).to_owned(),

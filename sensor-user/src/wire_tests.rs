@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 use crate::{
@@ -31,7 +31,9 @@ fn bytes(escaped: Option<String>) -> Option<Text> {
 fn from_wire(event: v1::Event) -> Event {
     let time = UnixNanos;
     let detail = match event.detail.unwrap() {
-        v1::event::Detail::Exec(exec) => Detail::Exec(Exec { filename: bytes(exec.filename) }),
+        v1::event::Detail::Exec(exec) => Detail::Exec(Exec {
+            filename: bytes(exec.filename),
+        }),
         v1::event::Detail::Exit(exit) => Detail::Exit(Exit {
             code: exit.code.map(|code| code.try_into().unwrap()),
             signal: exit.signal.map(|signal| signal.try_into().unwrap()),
@@ -54,7 +56,9 @@ fn from_wire(event: v1::Event) -> Event {
             addr: net.addr.map(|addr| addr.parse().unwrap()),
             port: net.port.map(|port| port.try_into().unwrap()),
             proto: net.proto.map(|name| {
-                (0..=255).find(|number| proto_name(*number) == name).expect("a protocol")
+                (0..=255)
+                    .find(|number| proto_name(*number) == name)
+                    .expect("a protocol")
             }),
             path: bytes(net.path),
             count: net.count,
@@ -106,7 +110,11 @@ fn from_wire(event: v1::Event) -> Event {
                 start: process.start_unix_nano.map(time),
                 ppid: process.ppid,
                 exe: bytes(process.exe),
-                argv: process.argv.into_iter().map(|text| Text::unescape(&text).unwrap()).collect(),
+                argv: process
+                    .argv
+                    .into_iter()
+                    .map(|text| Text::unescape(&text).unwrap())
+                    .collect(),
                 argv_truncated: process.argv_truncated,
                 cwd: bytes(process.cwd),
                 uid: process.uid,
@@ -133,7 +141,13 @@ fn every_class_survives_the_wire() {
 #[test]
 fn unknown_stays_unknown_on_the_wire() {
     let mut bare = sample::exec();
-    (bare.session, bare.agent, bare.process, bare.hook, bare.result) = (None, None, None, None, None);
+    (
+        bare.session,
+        bare.agent,
+        bare.process,
+        bare.hook,
+        bare.result,
+    ) = (None, None, None, None, None);
     bare.detail = Detail::Exec(Exec { filename: None });
     assert_eq!(round_trip(&bare), bare);
 }
@@ -149,17 +163,51 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
         optional().prop_map(|filename| Detail::Exec(Exec { filename })),
         (any::<Option<u8>>(), any::<Option<u8>>())
             .prop_map(|(code, signal)| Detail::Exit(Exit { code, signal })),
-        (text_strategy(), any::<bool>(), any::<u32>(), any::<Option<u32>>(), any::<u64>(), last())
+        (
+            text_strategy(),
+            any::<bool>(),
+            any::<u32>(),
+            any::<Option<u32>>(),
+            any::<u64>(),
+            last()
+        )
             .prop_map(|(path, resolved, flags, mode, count, last)| {
-                Detail::Open(File { path, resolved, flags, mode, count, last })
+                Detail::Open(File {
+                    path,
+                    resolved,
+                    flags,
+                    mode,
+                    count,
+                    last,
+                })
             }),
-        (any::<Option<std::net::IpAddr>>(), any::<Option<u16>>(), any::<Option<u8>>(), optional(),
-            any::<u64>(), last())
+        (
+            any::<Option<std::net::IpAddr>>(),
+            any::<Option<u16>>(),
+            any::<Option<u8>>(),
+            optional(),
+            any::<u64>(),
+            last()
+        )
             .prop_map(|(addr, port, proto, path, count, last)| {
                 let family = NetFamily::Inet6;
-                Detail::Connect(Net { family, addr, port, proto, path, count, last })
+                Detail::Connect(Net {
+                    family,
+                    addr,
+                    port,
+                    proto,
+                    path,
+                    count,
+                    last,
+                })
             }),
-        (optional(), any::<Option<String>>(), any::<Option<u32>>(), text_strategy(), optional())
+        (
+            optional(),
+            any::<Option<String>>(),
+            any::<Option<u32>>(),
+            text_strategy(),
+            optional()
+        )
             .prop_map(|(cwd, user, login_uid, root, remote)| {
                 Detail::Session(SessionInfo {
                     phase: Phase::Update,
@@ -169,7 +217,11 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
                     login_uid,
                     terminal: cwd.clone(),
                     cwd,
-                    repository: Some(Repository { root, branch: remote.clone(), remote }),
+                    repository: Some(Repository {
+                        root,
+                        branch: remote.clone(),
+                        remote,
+                    }),
                 })
             }),
     ]

@@ -59,9 +59,11 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let programs = build::programs(options.profile)?;
     let scratch = tempfile::Builder::new().prefix("skep-demo-").tempdir()?;
-    let session = Session::prepare(agent, &programs, scratch.path())?;
+    // The kernel reports paths without symbolic links.
+    let folder = scratch.path().canonicalize()?;
+    let session = Session::prepare(agent, &programs, &folder)?;
 
-    let mut stage = Stage::start(&programs, scratch.path())?;
+    let mut stage = Stage::start(&programs, &folder)?;
     let outcome = perform(&stage, &session);
     if outcome.is_err() {
         println!("the sensor's last words:\n{}", stage.sensor_log());

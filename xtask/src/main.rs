@@ -73,6 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn run(task: Task) -> anyhow::Result<()> {
+    workspace::program()?;
     match task {
         Task::Setup => setup::everything(),
         Task::Build => build::release(),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::{self, Agent};
 use crate::command::{Run, last_lines};
-use crate::{build, setup};
+use crate::{build, setup, workspace};
 
 pub use inside::run as run_inside;
 pub use project::{BRANCH, REMOTE, TOOL_ARGV};
@@ -132,7 +132,6 @@ impl Session {
 
     /// The command that runs the session in its namespace.
     pub fn command(&self) -> Result<Command> {
-        let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new("unshare");
         command
             .args([
@@ -141,7 +140,7 @@ impl Session {
                 "-c",
                 "ip link set lo up && exec \"$0\" \"$@\"",
             ])
-            .arg(program)
+            .arg(workspace::program()?)
             .arg("session-inside")
             .arg(self.plan.scratch.join("plan.json"))
             .stdin(Stdio::null());
@@ -194,7 +193,7 @@ pub fn run(options: &Options) -> Result<()> {
         PathBuf::new()
     };
     let scratch = tempfile::tempdir()?;
-    let session = Session::prepare(agent, &programs, scratch.path())?;
+    let session = Session::prepare(agent, &programs, &scratch.path().canonicalize()?)?;
     let mut command = session.command()?;
     println!("$ {}", command.line());
     let report = session.finish(command.spawn()?)?;

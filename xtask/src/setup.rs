@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use skep_kernel_object::{BPF_LINKER_VERSION, find_linker, find_toolchain};
+use skep_kernel_object::{BPF_LINKER_VERSION, find_compiler, find_linker, find_toolchain};
 
 use crate::command::Run;
 use crate::workspace;
@@ -28,13 +28,17 @@ const LINKER_LIBRARIES: [&str; 5] = [
 /// Where `llvm-22-dev` keeps its libraries.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Everything that any task needs.
+/// Everything that any task needs. What could not be set up does not keep the rest from it; all
+/// of it is said at the end.
 pub fn everything() -> Result<()> {
-    toolchain()?;
-    machines()?;
-    sessions()?;
-    packages()?;
-    checks()?;
+    let outcomes = [toolchain(), machines(), sessions(), packages(), checks()];
+    let failures: Vec<_> = outcomes
+        .into_iter()
+        .filter_map(|outcome| outcome.err().map(|error| format!("{error:#}")))
+        .collect();
+    if !failures.is_empty() {
+        bail!("set-up is not complete:\n{}", failures.join("\n"));
+    }
     println!("set-up is complete");
     Ok(())
 }
@@ -42,16 +46,16 @@ pub fn everything() -> Result<()> {
 /// What building the workspace needs: the toolchain of the kernel object. (A C linker is there, or
 /// this program would not have been built.)
 pub fn toolchain() -> Result<()> {
-    if let Ok(toolchain) = find_toolchain() {
-        println!("kernel object: {}", toolchain.describe());
-        return Ok(());
+    let mut packages = Vec::new();
+    if find_compiler().is_err() {
+        packages.extend(COMPILER);
     }
     if find_linker().is_err() {
-        apt::install(&LINKER_LIBRARIES)?;
-        install_linker()?;
+        packages.extend(LINKER_LIBRARIES);
     }
-    if find_toolchain().is_err() {
-        apt::install(&COMPILER)?;
+    apt::install(&packages)?;
+    if find_linker().is_err() {
+        install_linker()?;
     }
     let toolchain = find_toolchain().context("the kernel object still cannot be built")?;
     println!("kernel object: {}", toolchain.describe());

@@ -1,12 +1,25 @@
 //! Where things are: the sources, cargo's target folder, the cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::command::Run;
+
+/// This program's own file. Looked up before anything is built: a build may replace the file, and
+/// the running program's file then has no name any more, though the new one does as well.
+static PROGRAM: LazyLock<std::io::Result<PathBuf>> = LazyLock::new(std::env::current_exe);
+
+/// This program's own file; first called when the program starts.
+pub fn program() -> Result<&'static Path> {
+    match &*PROGRAM {
+        Ok(program) => Ok(program),
+        Err(error) => bail!("cannot find this program's own file: {error}"),
+    }
+}
 
 /// The root of the source tree.
 pub fn root() -> PathBuf {

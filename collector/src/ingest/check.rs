@@ -71,7 +71,9 @@ impl Refusal {
 /// The facts of a `Hello`, with the texts that were left empty as unknown.
 pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
     if !is_id(&hello.sensor_id) {
-        return Err(Refusal::malformed("hello: sensor_id is not 32 lower-case hexadecimal digits"));
+        return Err(Refusal::malformed(
+            "hello: sensor_id is not 32 lower-case hexadecimal digits",
+        ));
     }
     if hello.epoch == 0 || i64::try_from(hello.epoch).is_err() {
         return Err(Refusal {
@@ -80,7 +82,9 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
         });
     }
     if hello.hooks.len() > MAX_HOOKS {
-        return Err(Refusal::malformed(format!("hello: more than {MAX_HOOKS} hooks")));
+        return Err(Refusal::malformed(format!(
+            "hello: more than {MAX_HOOKS} hooks"
+        )));
     }
     let host = hello.host.unwrap_or_default();
     let hooks = hello.hooks.into_iter().map(|hook| {
@@ -97,7 +101,9 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
             reason: fact("hook.reason", hook.reason)?,
         })
     });
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     Ok(SensorFacts {
         epoch: hello.epoch,
@@ -129,7 +135,9 @@ pub(super) fn batch(batch: &v1::Batch) -> Result<(), Refusal> {
         });
     }
     if batch.first_seq == 0 || batch.first_seq.checked_add(count as u64).is_none() {
-        return Err(Refusal::malformed("a batch whose sequence does not start between 1 and 2^64"));
+        return Err(Refusal::malformed(
+            "a batch whose sequence does not start between 1 and 2^64",
+        ));
     }
     for (index, event) in batch.events.iter().enumerate() {
         event_fits(event).map_err(|what| {
@@ -143,10 +151,20 @@ pub(super) fn batch(batch: &v1::Batch) -> Result<(), Refusal> {
 fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
     time(event.time_unix_nano)?;
     session_id(event.session.as_deref())?;
-    if event.agent.as_ref().is_some_and(|agent| agent.confidence > 100) {
+    if event
+        .agent
+        .as_ref()
+        .is_some_and(|agent| agent.confidence > 100)
+    {
         return Err("agent.confidence is more than 100");
     }
-    time(event.process.as_ref().and_then(|p| p.start_unix_nano).unwrap_or_default())?;
+    time(
+        event
+            .process
+            .as_ref()
+            .and_then(|p| p.start_unix_nano)
+            .unwrap_or_default(),
+    )?;
     match event.detail.as_ref().ok_or("it has no detail")? {
         Detail::Exec(_) => Ok(()),
         Detail::Exit(exit) => {
@@ -167,7 +185,9 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
         }
         Detail::SessionInfo(session) => {
             let known = Phase::try_from(session.phase).is_ok_and(|p| p != Phase::Unspecified);
-            known.then_some(()).ok_or("session.phase is not start, end or update")?;
+            known
+                .then_some(())
+                .ok_or("session.phase is not start, end or update")?;
             session_id(session.parent.as_deref())
         }
         Detail::Lost(lost) => {
@@ -179,11 +199,15 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
 }
 
 fn fits<T: TryFrom<u32>>(number: Option<u32>) -> Option<()> {
-    number.is_none_or(|number| T::try_from(number).is_ok()).then_some(())
+    number
+        .is_none_or(|number| T::try_from(number).is_ok())
+        .then_some(())
 }
 
 fn time(unix_nanos: u64) -> Result<(), &'static str> {
-    i64::try_from(unix_nanos).map(drop).map_err(|_| "a time after the year 2262")
+    i64::try_from(unix_nanos)
+        .map(drop)
+        .map_err(|_| "a time after the year 2262")
 }
 
 fn counted(count: u64) -> Result<(), &'static str> {
@@ -192,7 +216,9 @@ fn counted(count: u64) -> Result<(), &'static str> {
 
 fn session_id(id: Option<&str>) -> Result<(), &'static str> {
     let known = id.is_none_or(is_id);
-    known.then_some(()).ok_or("a session id is not 32 lower-case hexadecimal digits")
+    known
+        .then_some(())
+        .ok_or("a session id is not 32 lower-case hexadecimal digits")
 }
 
 fn is_id(id: &str) -> bool {

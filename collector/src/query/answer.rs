@@ -23,8 +23,15 @@ pub(super) async fn stream(
     chunks: &Chunks,
 ) -> Result<u64, QueryError> {
     let failed = |error| QueryError::from_engine(&error, limits.memory);
-    let context = base.context(snapshot, counters, limits.memory).await.map_err(failed)?;
-    let plan = context.state().create_logical_plan(&request.sql).await.map_err(failed)?;
+    let context = base
+        .context(snapshot, counters, limits.memory)
+        .await
+        .map_err(failed)?;
+    let plan = context
+        .state()
+        .create_logical_plan(&request.sql)
+        .await
+        .map_err(failed)?;
     SQLOptions::new()
         .with_allow_ddl(false)
         .with_allow_dml(false)
@@ -88,7 +95,10 @@ impl<'a> Answer<'a> {
             arrow_ipc: part.to_vec(),
             truncated,
         };
-        self.chunks.send(Ok(chunk)).await.map_err(|_| QueryError::ClientGone)
+        self.chunks
+            .send(Ok(chunk))
+            .await
+            .map_err(|_| QueryError::ClientGone)
     }
 }
 

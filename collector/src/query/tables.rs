@@ -52,11 +52,16 @@ struct Events {
 impl Base {
     pub fn new() -> Result<Self> {
         let no_spilling = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(no_spilling).build()?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_disk_manager_builder(no_spilling)
+            .build()?;
         let config = SessionConfig::new()
             .with_information_schema(true)
             // Plain strings in every answer, whatever the reader's Arrow knows.
-            .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+            .set_bool(
+                "datafusion.execution.parquet.schema_force_view_types",
+                false,
+            )
             .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
         Ok(Self { runtime, config })
     }
@@ -123,7 +128,10 @@ impl TableProvider for Events {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let buffered = self.buffered.scan(state, projection, filters, limit).await?;
+        let buffered = self
+            .buffered
+            .scan(state, projection, filters, limit)
+            .await?;
         let Some(stored) = &self.stored else {
             return Ok(buffered);
         };
@@ -156,7 +164,11 @@ fn hosts(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
         ("kernel", text(sensors, |s| s.kernel.as_ref()), true),
         ("arch", text(sensors, |s| s.arch.as_ref()), true),
         ("boot_id", text(sensors, |s| s.boot_id.as_ref()), true),
-        ("sensor_version", text(sensors, |s| s.sensor_version.as_ref()), true),
+        (
+            "sensor_version",
+            text(sensors, |s| s.sensor_version.as_ref()),
+            true,
+        ),
         ("epoch", number(sensors, |s| s.epoch), false),
         ("first_hello", time(sensors, |s| s.first_hello), false),
         ("last_hello", time(sensors, |s| s.last_hello), false),
@@ -167,18 +179,36 @@ fn hooks<'a>(sensors: &'a [SensorFacts]) -> Result<RecordBatch, ArrowError> {
     let of_sensor = |sensor: &'a SensorFacts| std::iter::repeat(sensor).zip(&sensor.hooks);
     let rows: Vec<_> = sensors.iter().flat_map(of_sensor).collect();
     RecordBatch::try_from_iter_with_nullable([
-        ("sensor_id", text(&rows, |(sensor, _)| Some(&sensor.sensor_id)), false),
-        ("host", text(&rows, |(sensor, _)| sensor.hostname.as_ref()), true),
+        (
+            "sensor_id",
+            text(&rows, |(sensor, _)| Some(&sensor.sensor_id)),
+            false,
+        ),
+        (
+            "host",
+            text(&rows, |(sensor, _)| sensor.hostname.as_ref()),
+            true,
+        ),
         ("fact", text(&rows, |(_, hook)| Some(&hook.fact)), false),
         ("hook", text(&rows, |(_, hook)| hook.hook.as_ref()), true),
-        ("status", text(&rows, |(_, hook)| hook.status.as_ref()), true),
-        ("reason", text(&rows, |(_, hook)| hook.reason.as_ref()), true),
+        (
+            "status",
+            text(&rows, |(_, hook)| hook.status.as_ref()),
+            true,
+        ),
+        (
+            "reason",
+            text(&rows, |(_, hook)| hook.reason.as_ref()),
+            true,
+        ),
     ])
 }
 
 fn own_counters(counters: &Counters) -> Result<RecordBatch, ArrowError> {
     let all = counters.all();
-    let names: ArrayRef = Arc::new(StringArray::from_iter_values(all.iter().map(|(name, _)| name)));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(
+        all.iter().map(|(name, _)| name),
+    ));
     RecordBatch::try_from_iter_with_nullable([
         ("name", names, false),
         ("value", number(&all, |(_, value)| *value), false),
@@ -194,6 +224,8 @@ fn number<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
 }
 
 fn time<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
-    let nanos = rows.iter().map(|row| i64::try_from(value(row)).unwrap_or(i64::MAX));
+    let nanos = rows
+        .iter()
+        .map(|row| i64::try_from(value(row)).unwrap_or(i64::MAX));
     Arc::new(TimestampNanosecondArray::from_iter_values(nanos).with_timezone("UTC"))
 }

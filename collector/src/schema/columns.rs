@@ -107,7 +107,9 @@ fn texts<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<&'a [String]>) -
     for row in rows {
         match value(row) {
             Some(items) => {
-                items.iter().for_each(|item| lists.values().append_value(item));
+                items
+                    .iter()
+                    .for_each(|item| lists.values().append_value(item));
                 lists.append(true);
             }
             None => lists.append(false),
@@ -146,7 +148,12 @@ fn u64_always<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> u64) -> ArrayRef {
 
 fn time<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u64>) -> ArrayRef {
     let nanos = |row| value(row).map(nanos);
-    Arc::new(rows.iter().map(nanos).collect::<TimestampNanosecondArray>().with_timezone("UTC"))
+    Arc::new(
+        rows.iter()
+            .map(nanos)
+            .collect::<TimestampNanosecondArray>()
+            .with_timezone("UTC"),
+    )
 }
 
 fn time_always<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> u64) -> ArrayRef {
@@ -160,7 +167,9 @@ fn nanos(unix: u64) -> i64 {
 }
 
 fn narrow<T: TryFrom<u32>>(number: u32) -> T {
-    T::try_from(number).ok().expect("ingest refuses numbers that do not fit their column")
+    T::try_from(number)
+        .ok()
+        .expect("ingest refuses numbers that do not fit their column")
 }
 
 // === impl Row ===

@@ -47,7 +47,10 @@ pub(super) async fn merge_next(inner: &Arc<Inner>) -> Result<bool> {
             Ok(true)
         }
         Err(Error::Damaged { path, reason }) => {
-            let damage = Error::Damaged { path: path.clone(), reason };
+            let damage = Error::Damaged {
+                path: path.clone(),
+                reason,
+            };
             match inputs.iter().find(|segment| segment.path() == path) {
                 Some(segment) => inner.set_aside(segment, &damage).map(|()| true),
                 None => Err(damage),
@@ -76,13 +79,21 @@ fn level(segment: &Segment) -> Option<u32> {
 fn replace(inner: &Inner, inputs: &[Arc<Segment>], merged: Segment) {
     let mut state = inner.state();
     let is_input = |segment: &Arc<Segment>| inputs.iter().any(|input| Arc::ptr_eq(input, segment));
-    let here = state.segments.iter().filter(|segment| is_input(segment)).count();
+    let here = state
+        .segments
+        .iter()
+        .filter(|segment| is_input(segment))
+        .count();
     if here < inputs.len() {
         // One was set aside as damaged meanwhile, though it could be read for the merge; its rows
         // are in the merged file, which is the better copy.
         tracing::info!(file = %merged.path().display(), "merged a file that was set aside");
     }
-    let at = state.segments.iter().position(is_input).unwrap_or(state.segments.len());
+    let at = state
+        .segments
+        .iter()
+        .position(is_input)
+        .unwrap_or(state.segments.len());
     state.segments.retain(|segment| !is_input(segment));
     state.segments.insert(at, Arc::new(merged));
     inputs.iter().for_each(|segment| segment.retire());

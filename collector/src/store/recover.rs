@@ -65,16 +65,15 @@ pub(super) fn recover(directory: &Path, counters: &Counters) -> Result<Recovered
     })
 }
 
-fn open_all(
-    mut found: Vec<(Numbers, PathBuf)>,
-    counters: &Counters,
-) -> Result<Vec<Arc<Segment>>> {
+fn open_all(mut found: Vec<(Numbers, PathBuf)>, counters: &Counters) -> Result<Vec<Arc<Segment>>> {
     // The widest of several files with the same start comes first, so that a merged file is seen
     // before what it replaces.
     found.sort_by_key(|(numbers, _)| (numbers.first, Reverse(numbers.last)));
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(found.len());
     for (numbers, path) in found {
-        let merged = segments.last().is_some_and(|last| last.numbers.contains(numbers));
+        let merged = segments
+            .last()
+            .is_some_and(|last| last.numbers.contains(numbers));
         if merged {
             fs::remove_file(&path).map_err(Error::file("remove", &path))?;
             continue;

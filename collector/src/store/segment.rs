@@ -115,7 +115,9 @@ impl Segment {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
-        let bytes = fs::metadata(&path).map_err(Error::file("look at", &path))?.len();
+        let bytes = fs::metadata(&path)
+            .map_err(Error::file("look at", &path))?
+            .len();
         Ok(Self {
             path,
             bytes,
@@ -128,7 +130,10 @@ impl Segment {
     /// Reads the footer of a file.
     pub(super) fn open(path: PathBuf, numbers: Numbers) -> Result<Self> {
         let file = File::open(&path).map_err(Error::file("open", &path))?;
-        let bytes = file.metadata().map_err(Error::file("look at", &path))?.len();
+        let bytes = file
+            .metadata()
+            .map_err(Error::file("look at", &path))?
+            .len();
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged(&path))?;
         let stored = reader.schema();
         let known = schema::events();
@@ -176,7 +181,8 @@ impl Segment {
 
     /// Decodes every row; the count of them.
     pub fn read(&self) -> Result<usize> {
-        self.batches()?.try_fold(0, |rows, batch| Ok(rows + batch?.num_rows()))
+        self.batches()?
+            .try_fold(0, |rows, batch| Ok(rows + batch?.num_rows()))
     }
 
     /// The rows, in their order in the file.

@@ -161,6 +161,7 @@ impl Pending {
 impl State {
     /// Drops sources that have no rows and no stream.
     fn forget_unused(&mut self) {
-        self.sources.retain(|_, known| known.accepted > 0 || known.durable.receiver_count() > 0);
+        self.sources
+            .retain(|_, known| known.accepted > 0 || known.durable.receiver_count() > 0);
     }
 }

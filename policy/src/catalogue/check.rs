@@ -2,16 +2,15 @@
 
 use std::{
     collections::HashMap,
-    ops::Range,
     path::{Path, PathBuf},
 };
 
-use regex::bytes::Regex;
 use toml::Spanned;
 
 use super::{
     CatalogueError, Family, KnownHash, Layout, Marker, MarkerScope, Multicall, NAME_WEIGHT_MAX,
-    NameHint, NpmPackage, Pattern, Problem, PythonDistribution, Runtime, pattern, raw,
+    NameHint, NpmPackage, Problem, PythonDistribution, Runtime, raw,
+    value::{At, environment_name, parse_sha256, path_pattern, path_patterns, regex, weight},
 };
 
 /// Nothing is certain, so no single piece of evidence weighs 100.
@@ -30,9 +29,6 @@ pub(super) struct Set {
     runtimes: Vec<Runtime>,
     defined: HashMap<String, PathBuf>,
 }
-
-/// A problem and where in the text it is.
-type At<T> = Result<T, (Range<usize>, Problem)>;
 
 // === impl Set ===
 
@@ -352,101 +348,6 @@ fn check_runtime(runtime: raw::Runtime) -> At<Runtime> {
             .map(|name| environment_name("plain_env", name))
             .transpose()?,
     })
-}
-
-// === one value each ===
-
-fn weight(found: &Spanned<i64>, max: u8) -> At<u8> {
-    match u8::try_from(*found.get_ref()) {
-        Ok(weight) if (1..=max).contains(&weight) => Ok(weight),
-        _ => Err((
-            found.span(),
-            Problem::Weight {
-                found: *found.get_ref(),
-                max,
-            },
-        )),
-    }
-}
-
-fn regex(key: &'static str, source: &Spanned<String>) -> At<Regex> {
-    pattern::compile(source.get_ref()).map_err(|error| {
-        (
-            source.span(),
-            Problem::Regex {
-                key,
-                reason: one_line(&error.to_string()),
-            },
-        )
-    })
-}
-
-fn path_pattern(key: &'static str, source: Spanned<String>) -> At<Pattern> {
-    if source.get_ref().is_empty() {
-        let problem = Problem::Value {
-            key,
-            found: String::new(),
-            expected: "a pattern",
-        };
-        return Err((source.span(), problem));
-    }
-    Pattern::new(source.get_ref()).map_err(|error| {
-        (
-            source.span(),
-            Problem::Regex {
-                key,
-                reason: one_line(&error.to_string()),
-            },
-        )
-    })
-}
-
-fn path_patterns(key: &'static str, sources: Vec<Spanned<String>>) -> At<Vec<Pattern>> {
-    sources
-        .into_iter()
-        .map(|source| path_pattern(key, source))
-        .collect()
-}
-
-fn environment_name(key: &'static str, name: Spanned<String>) -> At<String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if name.get_ref().is_empty() || !name.get_ref().bytes().all(fits) {
-        let found = name.get_ref().clone();
-        let expected = "the name of an environment variable";
-        return Err((
-            name.span(),
-            Problem::Value {
-                key,
-                found,
-                expected,
-            },
-        ));
-    }
-    Ok(name.into_inner())
-}
-
-fn parse_sha256(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
-    let mut sha256 = [0; 32];
-    for (byte, pair) in sha256.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(sha256)
-}
-
-/// The regex crate explains itself over several lines; the last one says what is wrong.
-fn one_line(error: &str) -> String {
-    error
-        .lines()
-        .last()
-        .unwrap_or(error)
-        .trim()
-        .trim_start_matches("error: ")
-        .to_owned()
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -15,6 +15,7 @@ mod check;
 mod error;
 mod pattern;
 mod raw;
+mod value;
 
 use std::{fs, io, path::Path};
 

@@ -271,8 +271,9 @@ fn path_of(fd: &OwnedFd) -> Option<Vec<u8>> {
     Some(std::ffi::OsString::from_vec(link.into_bytes()).into_vec())
 }
 
-/// Whether the process was started with the variable `name` switched on. Looks at nothing else of
-/// the environment and keeps nothing of it.
+/// Whether the process was started with the variable `name` switched on, as Bun 1.3 reads its
+/// switches: anything but nothing, `0` and `false`. Looks at nothing else of the environment and
+/// keeps nothing of it.
 pub(super) fn switch(pid: u32, name: &str) -> Switch {
     let mut environment = Vec::new();
     let opened = File::open(Path::new("/proc").join(pid.to_string()).join("environ"));
@@ -283,8 +284,11 @@ pub(super) fn switch(pid: u32, name: &str) -> Switch {
     let value = environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-    match value {
-        None | Some(b"" | b"0" | b"false") => Switch::Off,
-        Some(_) => Switch::On,
+    let is_off =
+        |value: &[u8]| value.is_empty() || value == b"0" || value.eq_ignore_ascii_case(b"false");
+    if value.is_none_or(is_off) {
+        Switch::Off
+    } else {
+        Switch::On
     }
 }

@@ -22,7 +22,7 @@ const BUN_OFFSETS_BYTES: u64 = 32;
 const BUN_MODULE_BYTES: [u32; 6] = [52, 48, 44, 36, 32, 28];
 const BUN_ROOTS: [&[u8]; 2] = [b"/$bunfs/", b"compiled://"];
 const BUN_ARGUMENTS_MAX: u64 = 64 << 10;
-const BUN_ENTRY_MAX: u64 = 4 << 20;
+const BUN_ENTRY_MAX: u64 = 16 << 20;
 
 const NODE_BLOB_OWNER: &[u8] = b"NODE_SEA_BLOB";
 /// nodejs `src/node_sea.cc`; followed by `:0` or `:1`.
@@ -72,7 +72,7 @@ pub(super) fn bun(source: &Source, elf: &Elf<'_>) -> Option<Bun> {
     }
     let offsets = trailer.checked_sub(BUN_OFFSETS_BYTES)?;
     let byte_count = u64::from_le_bytes(source.read_array(offsets)?);
-    let start = offsets.checked_sub(byte_count).unwrap_or(0);
+    let start = offsets.saturating_sub(byte_count);
     let whole = Range {
         offset: start,
         len: trailer - start,

@@ -75,21 +75,21 @@ pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source)
             None => (in_sections(catalogue, markers, source, &elf), None),
         },
     };
-    if !found.is_empty() || !pieces.is_empty() {
-        return Nature::Program(found.into_iter().chain(pieces).collect());
+    let found = if found.is_empty() {
+        hashes(catalogue, source)
+    } else {
+        found
+    };
+    if !found.is_empty() {
+        return Nature::Program(found.into());
     }
     bundled_for
         .or_else(|| by_symbols(catalogue, &elf))
         .unwrap_or(Nature::Plain)
 }
 
-/// Evidence in the first bytes of a script, or in its hash.
-pub(super) fn script(
-    catalogue: &Catalogue,
-    markers: &Markers,
-    source: &Source,
-    head: &[u8],
-) -> Vec<Piece> {
+/// Evidence in the first bytes of a script.
+pub(super) fn script_head(catalogue: &Catalogue, markers: &Markers, head: &[u8]) -> Vec<Piece> {
     let hits = markers
         .scope(&MarkerScope::Script)
         .map(|scope| scope.scan_bytes(head));
@@ -97,9 +97,7 @@ pub(super) fn script(
         catalogue,
         place: "script",
     };
-    let mut pieces = inside.pieces(hits.unwrap_or_default(), |_| true);
-    pieces.extend(hashes(catalogue, source));
-    pieces
+    inside.pieces(hits.unwrap_or_default(), |_| true)
 }
 
 fn in_sections(
@@ -204,7 +202,7 @@ fn capped(range: Range) -> Range {
 }
 
 /// Evidence of published hashes. Reads the file only when its size is one of theirs.
-fn hashes(catalogue: &Catalogue, source: &Source) -> Vec<Piece> {
+pub(super) fn hashes(catalogue: &Catalogue, source: &Source) -> Vec<Piece> {
     let families = catalogue.families().iter().enumerate();
     let known = families.flat_map(|(at, family)| family.hashes.iter().map(move |hash| (at, hash)));
     let of_size: Vec<_> = known

@@ -119,11 +119,11 @@ impl<'a> Case<'a> {
     /// A runtime: what counts is the program it runs.
     fn run(mut self, runtime: &Runtime) -> Judgement {
         let argv = self.candidate.argv;
-        let pieces = match command::program(runtime, argv) {
+        let (pieces, script) = match command::program(runtime, argv) {
             Program::None => return Judgement::default(),
-            Program::Module(name) => self.python_pieces(runtime, python::Run::Module(name)),
+            Program::Module(name) => (self.python_pieces(runtime, python::Run::Module(name)), None),
             Program::Stdin => match self.root.descriptor(self.candidate.pid, 0) {
-                Some(opened) => self.script_pieces(runtime, &opened),
+                Some(opened) => (self.script_pieces(runtime, &opened), Some(opened)),
                 None => return Judgement::default(),
             },
             Program::File { index } => {
@@ -135,14 +135,19 @@ impl<'a> Case<'a> {
                 }
                 let mut pieces = self.script_pieces(runtime, &opened);
                 pieces.extend(self.names([Some(opened.real.as_slice()), self.argv0()]));
-                pieces
+                (pieces, Some(opened))
             }
         };
         if self.root.is_own {
             self.doubts.push(evidence::PROCESS_ENDED);
         }
+        let agent = self.conclude(pieces.clone()).or_else(|| {
+            // The whole script is read only when nothing cheaper told what it is.
+            let hashes = content::hashes(&self.catalogue, &script?.source);
+            self.conclude(pieces.into_iter().chain(hashes).collect())
+        });
         Judgement {
-            agent: self.conclude(pieces).map(Arc::new),
+            agent: agent.map(Arc::new),
             ..Judgement::default()
         }
     }
@@ -220,12 +225,8 @@ impl<'a> Case<'a> {
 
     fn script_pieces(&self, runtime: &Runtime, opened: &Opened) -> Vec<Piece> {
         let head = opened.source.read(0, content::SCRIPT_HEAD);
-        let mut pieces = content::script(
-            &self.catalogue,
-            &self.identifier.markers,
-            &opened.source,
-            &head,
-        );
+        let markers = &self.identifier.markers;
+        let mut pieces = content::script_head(&self.catalogue, markers, &head);
         pieces.extend(package::packages(&self.catalogue, self.root, &opened.real));
         pieces.extend(package::layouts(&self.catalogue, self.root, &opened.real));
         let run = python::Run::File {

@@ -53,18 +53,34 @@ enum Style {
 impl Human {
     /// `colour`: only when the output is a terminal.
     pub fn new(colour: bool) -> Self {
-        Self { colour, zone: TimeZone::system() }
+        Self {
+            colour,
+            zone: TimeZone::system(),
+        }
     }
 
     /// In UTC, for output that must not depend on the machine.
     pub fn utc(colour: bool) -> Self {
-        Self { colour, zone: TimeZone::UTC }
+        Self {
+            colour,
+            zone: TimeZone::UTC,
+        }
     }
 
     /// One line, without the line's end.
     pub fn line(&self, event: &Event) -> String {
-        let Event { time, session, agent, process, result, hook: _, detail } = event;
-        let session = session.map(|id| id.to_string()[..4].to_owned()).unwrap_or_default();
+        let Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook: _,
+            detail,
+        } = event;
+        let session = session
+            .map(|id| id.to_string()[..4].to_owned())
+            .unwrap_or_default();
         let agent = agent.as_deref().map(agent_name).unwrap_or_default();
         let process = process.as_deref();
         let (style, word, text) = match detail {
@@ -138,7 +154,9 @@ fn agent_name(agent: &Agent) -> String {
 
 fn process_name(process: &Process) -> String {
     let path = process.exe.as_ref().or(process.argv.first());
-    let name = path.map(|path| path.as_bytes()).and_then(|path| path.rsplit(|b| *b == b'/').next());
+    let name = path
+        .map(|path| path.as_bytes())
+        .and_then(|path| path.rsplit(|b| *b == b'/').next());
     let name = name.map_or_else(|| "?".to_owned(), |name| plain(&Text::from(name)));
     format!("{name}[{}]", process.pid)
 }
@@ -230,7 +248,14 @@ fn exit_text(exit: &Exit) -> String {
 }
 
 fn open_text(file: &File) -> (Style, &'static str, String) {
-    let File { path, resolved, flags, mode: _, count, last: _ } = file;
+    let File {
+        path,
+        resolved,
+        flags,
+        mode: _,
+        count,
+        last: _,
+    } = file;
     let changes = libc::O_CREAT | libc::O_TRUNC;
     let writes = !matches!(open_flags(*flags)[0].as_str(), "O_RDONLY");
     let (style, letter) = if *flags & changes as u32 != 0 {
@@ -249,7 +274,15 @@ fn open_text(file: &File) -> (Style, &'static str, String) {
 }
 
 fn net_text(net: &Net) -> String {
-    let Net { family, addr, port, proto, path, count, last: _ } = net;
+    let Net {
+        family,
+        addr,
+        port,
+        proto,
+        path,
+        count,
+        last: _,
+    } = net;
     let mut text = match (addr, port, path) {
         (Some(addr), Some(port), _) => std::net::SocketAddr::new(*addr, *port).to_string(),
         (Some(addr), None, _) => addr.to_string(),
@@ -278,7 +311,16 @@ fn phase_word(phase: Phase) -> &'static str {
 }
 
 fn session_text(info: &SessionInfo) -> String {
-    let SessionInfo { phase: _, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+    let SessionInfo {
+        phase: _,
+        parent,
+        user,
+        uid,
+        login_uid,
+        terminal,
+        cwd,
+        repository,
+    } = info;
     let mut text = "session".to_owned();
     match (user, uid) {
         (Some(user), _) => text.push_str(&format!(" of {}", visible(user))),
@@ -308,7 +350,14 @@ fn session_text(info: &SessionInfo) -> String {
 }
 
 fn lost_text(lost: &Lost) -> String {
-    let Lost { hop, record, cause, count, first: _, last: _ } = lost;
+    let Lost {
+        hop,
+        record,
+        cause,
+        count,
+        first: _,
+        last: _,
+    } = lost;
     format!("{count} {record} records at {hop}: {cause}")
 }
 
@@ -336,13 +385,19 @@ mod tests {
         let cases = [
             (sample::exit(), "exit     3"),
             (sample::open(), "open     c /home/dev/new ×2"),
-            (sample::connect(), "connect  127.0.0.1:8399/tcp ×2  ECONNREFUSED"),
+            (
+                sample::connect(),
+                "connect  127.0.0.1:8399/tcp ×2  ECONNREFUSED",
+            ),
             (
                 sample::session(),
                 "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, \
                  repository https://example.com/app.git @ main, child of 0909",
             ),
-            (sample::lost(), "LOST     7 open records at kernel: ring_full"),
+            (
+                sample::lost(),
+                "LOST     7 open records at kernel: ring_full",
+            ),
         ];
         for (event, end) in cases {
             let line = line(&event);
@@ -365,12 +420,24 @@ mod tests {
             count: 1,
             last: None,
         });
-        assert!(line(&event).ends_with("connect  inet6 ?"), "{}", line(&event));
+        assert!(
+            line(&event).ends_with("connect  inet6 ?"),
+            "{}",
+            line(&event)
+        );
     }
 
     #[test]
     fn arguments_are_quoted_for_a_shell_and_cannot_move_the_cursor() {
-        let argv = [&b"a"[..], b"", b"it's", b"\x1b[2J", b"\xff", "\u{202e}x".as_bytes(), b"a b"];
+        let argv = [
+            &b"a"[..],
+            b"",
+            b"it's",
+            b"\x1b[2J",
+            b"\xff",
+            "\u{202e}x".as_bytes(),
+            b"a b",
+        ];
         let argv: Vec<Text> = argv.into_iter().map(Text::from).collect();
         assert_eq!(
             command(&argv),
@@ -380,10 +447,14 @@ mod tests {
 
     #[test]
     fn long_arguments_are_shortened() {
-        let argv: Vec<Text> =
-            (0..9).map(|_| Text::from("x".repeat(1000).as_str())).collect();
+        let argv: Vec<Text> = (0..9)
+            .map(|_| Text::from("x".repeat(1000).as_str()))
+            .collect();
         let text = command(&argv);
-        assert!(text.contains("…(+880)…") && text.ends_with("…(+7 arguments)"), "{text}");
+        assert!(
+            text.contains("…(+880)…") && text.ends_with("…(+7 arguments)"),
+            "{text}"
+        );
     }
 
     #[test]

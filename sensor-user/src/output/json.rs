@@ -14,7 +14,8 @@ use crate::event::{
 
 /// One line of JSON, without the line's end.
 pub fn write(event: &Event) -> String {
-    serde_json::to_string(&Json(event)).expect("no map with keys that are not text, no failing writer")
+    serde_json::to_string(&Json(event))
+        .expect("no map with keys that are not text, no failing writer")
 }
 
 struct Json<'a>(&'a Event);
@@ -114,22 +115,42 @@ impl Serialize for ResultJson {
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { time, session, agent, process, result, hook, detail } = self.0;
+        let Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook,
+            detail,
+        } = self.0;
         let agent: Option<&Agent> = agent.as_deref();
         let mut parts = Parts::default();
         match detail {
             Detail::Exec(Exec { filename }) => {
-                parts.exec = Some(ExecJson { filename: filename.as_ref() });
+                parts.exec = Some(ExecJson {
+                    filename: filename.as_ref(),
+                });
             }
             Detail::Exit(Exit { code, signal }) => {
-                parts.exit = Some(ExitJson { code: *code, signal: *signal });
+                parts.exit = Some(ExitJson {
+                    code: *code,
+                    signal: *signal,
+                });
             }
             Detail::Open(file) => parts.file = Some(file_json(file)),
             Detail::Connect(net) => parts.net = Some(net_json(net)),
             Detail::Session(info) => parts.session_info = Some(session_json(info)),
             Detail::Lost(lost) => parts.lost = Some(lost_json(lost)),
         }
-        let Parts { exec, exit, file, net, session_info, lost } = parts;
+        let Parts {
+            exec,
+            exit,
+            file,
+            net,
+            session_info,
+            lost,
+        } = parts;
         let mut out = serializer.serialize_struct("Event", 13)?;
         out.serialize_field("time", time)?;
         out.serialize_field("class", self.0.class())?;
@@ -159,7 +180,16 @@ struct Parts<'a> {
 }
 
 fn process_json(process: &Process) -> ProcessJson<'_> {
-    let Process { pid, start, ppid, exe, argv, argv_truncated, cwd, uid } = process;
+    let Process {
+        pid,
+        start,
+        ppid,
+        exe,
+        argv,
+        argv_truncated,
+        cwd,
+        uid,
+    } = process;
     ProcessJson {
         pid: *pid,
         start: *start,
@@ -173,7 +203,14 @@ fn process_json(process: &Process) -> ProcessJson<'_> {
 }
 
 fn file_json(file: &File) -> FileJson<'_> {
-    let File { path, resolved, flags, mode, count, last } = file;
+    let File {
+        path,
+        resolved,
+        flags,
+        mode,
+        count,
+        last,
+    } = file;
     FileJson {
         path,
         resolved: *resolved,
@@ -185,7 +222,15 @@ fn file_json(file: &File) -> FileJson<'_> {
 }
 
 fn net_json(net: &Net) -> NetJson<'_> {
-    let Net { family, addr, port, proto, path, count, last } = net;
+    let Net {
+        family,
+        addr,
+        port,
+        proto,
+        path,
+        count,
+        last,
+    } = net;
     NetJson {
         family: family_name(*family),
         addr: addr.map(|addr| addr.to_string()),
@@ -198,7 +243,16 @@ fn net_json(net: &Net) -> NetJson<'_> {
 }
 
 fn session_json(info: &SessionInfo) -> SessionJson<'_> {
-    let SessionInfo { phase, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+    let SessionInfo {
+        phase,
+        parent,
+        user,
+        uid,
+        login_uid,
+        terminal,
+        cwd,
+        repository,
+    } = info;
     SessionJson {
         phase: *phase,
         parent: *parent,
@@ -207,17 +261,37 @@ fn session_json(info: &SessionInfo) -> SessionJson<'_> {
         login_uid: *login_uid,
         terminal: terminal.as_ref(),
         cwd: cwd.as_ref(),
-        repository: repository.as_ref().map(|Repository { root, remote, branch }| RepositoryJson {
-            root,
-            remote: remote.as_ref(),
-            branch: branch.as_ref(),
-        }),
+        repository: repository.as_ref().map(
+            |Repository {
+                 root,
+                 remote,
+                 branch,
+             }| RepositoryJson {
+                root,
+                remote: remote.as_ref(),
+                branch: branch.as_ref(),
+            },
+        ),
     }
 }
 
 fn lost_json(lost: &Lost) -> LostJson {
-    let Lost { hop, record, cause, count, first, last } = lost;
-    LostJson { hop, record, cause, count: *count, first: *first, last: *last }
+    let Lost {
+        hop,
+        record,
+        cause,
+        count,
+        first,
+        last,
+    } = lost;
+    LostJson {
+        hop,
+        record,
+        cause,
+        count: *count,
+        first: *first,
+        last: *last,
+    }
 }
 
 /// `inet`, `inet6`, `unix`
@@ -226,5 +300,68 @@ pub fn family_name(family: NetFamily) -> &'static str {
         NetFamily::Inet => "inet",
         NetFamily::Inet6 => "inet6",
         NetFamily::Unix => "unix",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_example_in_the_documentation_is_what_is_written() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/events.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, example) = page.split_once("```json\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert_eq!(write(&sample::exec()), example.replace('\n', ""));
+    }
+
+    #[test]
+    fn each_class_has_its_part_and_null_for_the_others() {
+        let cases = [
+            (sample::exit(), r#""exit":{"code":3,"signal":null}"#),
+            (
+                sample::open(),
+                r#""file":{"path":"/home/dev/new","resolved":true,"flags":["O_WRONLY","O_CREAT"],"mode":"100644","count":2,"last":"2023-11-14T22:13:20.500000000Z"}"#,
+            ),
+            (
+                sample::connect(),
+                r#""net":{"family":"inet","addr":"127.0.0.1","port":8399,"proto":"tcp","path":null,"count":2,"last":"2023-11-14T22:13:20.500000000Z"},"result":"ECONNREFUSED""#,
+            ),
+            (
+                sample::connect_unix(),
+                r#""net":{"family":"unix","addr":null,"port":null,"proto":null,"path":"/run/docker.sock","count":1,"last":null}"#,
+            ),
+            (
+                sample::session(),
+                r#""session_info":{"phase":"start","parent":"09090909090909090909090909090909","user":"dev","uid":1000,"login_uid":1001,"terminal":"/dev/pts/3","cwd":"/home/dev/app","repository":{"root":"/home/dev/app","remote":"https://example.com/app.git","branch":"main"}}"#,
+            ),
+            (
+                sample::lost(),
+                r#""session":null,"agent":null,"process":null,"exec":null,"exit":null,"file":null,"net":null,"result":null,"hook":null,"session_info":null,"lost":{"hop":"kernel","record":"open","cause":"ring_full","count":7,"first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z"}"#,
+            ),
+        ];
+        for (event, part) in cases {
+            let line = write(&event);
+            assert!(line.contains(part), "{part}\nnot in\n{line}");
+            let parts = ["exec", "exit", "file", "net", "session_info", "lost"];
+            let empty = parts
+                .iter()
+                .filter(|key| line.contains(&format!("\"{key}\":null")));
+            assert_eq!(empty.count(), 5, "{line}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_can_be_had_back() {
+        let mut event = sample::open();
+        let bytes: Vec<u8> = (0..=255).collect();
+        if let Detail::Open(file) = &mut event.detail {
+            file.path = Text::from(bytes.clone());
+        }
+        let line: serde_json::Value = serde_json::from_str(&write(&event)).unwrap();
+        let path = Text::unescape(line["file"]["path"].as_str().unwrap()).unwrap();
+        assert_eq!(path.as_bytes(), bytes);
     }
 }

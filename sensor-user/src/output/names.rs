@@ -118,8 +118,14 @@ mod tests {
     #[test]
     fn times_have_nine_digits_and_a_z() {
         assert_eq!(time_text(UnixNanos(0)), "1970-01-01T00:00:00.000000000Z");
-        assert_eq!(time_text(UnixNanos(1_700_000_000_000_000_001)), "2023-11-14T22:13:20.000000001Z");
-        assert_eq!(time_text(UnixNanos(u64::MAX)), "2554-07-21T23:34:33.709551615Z");
+        assert_eq!(
+            time_text(UnixNanos(1_700_000_000_000_000_001)),
+            "2023-11-14T22:13:20.000000001Z"
+        );
+        assert_eq!(
+            time_text(UnixNanos(u64::MAX)),
+            "2554-07-21T23:34:33.709551615Z"
+        );
     }
 
     #[test]
@@ -130,8 +136,14 @@ mod tests {
         assert_eq!(open_flags(flags as u32), ["O_WRONLY", "O_CREAT", "O_TRUNC"]);
         assert_eq!(open_flags(libc::O_SYNC as u32), ["O_RDONLY", "O_SYNC"]);
         assert_eq!(open_flags(libc::O_DSYNC as u32), ["O_RDONLY", "O_DSYNC"]);
-        assert_eq!(open_flags(libc::O_TMPFILE as u32 | 2), ["O_RDWR", "O_TMPFILE"]);
-        assert_eq!(open_flags(libc::O_PATH as u32 | 1 << 30), ["O_RDONLY", "O_PATH", "0x40000000"]);
+        assert_eq!(
+            open_flags(libc::O_TMPFILE as u32 | 2),
+            ["O_RDWR", "O_TMPFILE"]
+        );
+        assert_eq!(
+            open_flags(libc::O_PATH as u32 | 1 << 30),
+            ["O_RDONLY", "O_PATH", "0x40000000"]
+        );
     }
 
     #[test]

@@ -41,6 +41,9 @@ const ESSENTIAL: [Offset; 6] = [
 pub struct ProbeConfig {
     /// Bytes of the ring; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Hooks not to be used, by the start of their names (`lsm/`, `fentry/`, …): the next best is
+    /// taken, and the report says why.
+    pub avoid: &'static [&'static str],
 }
 
 /// State of the hook that serves a fact.
@@ -227,6 +230,9 @@ impl Loaded {
         candidate: &Candidate,
         trial: &mut trial::Bench,
     ) -> Result<(), String> {
+        if self.config.avoid.iter().any(|prefix| candidate.name.starts_with(prefix)) {
+            return Err("not to be used, by configuration".to_owned());
+        }
         let mut attached = Vec::new();
         let mut outcome = Ok(());
         for program in candidate.programs {
@@ -285,6 +291,12 @@ impl Loaded {
                 .and_then(|()| p.attach(&self.cgroup, CgroupAttachMode::Single).map(drop)),
             _ => return Err(format!("program {name} is of another type")),
         };
+        if result.is_ok()
+            && let Some(Ok(info)) = object.program(name).map(AyaProgram::info)
+        {
+            // What the verifier walked; it refuses at a million (5.2, `BPF_COMPLEXITY_LIMIT_INSNS`).
+            tracing::debug!(program = name, verified = info.verified_instruction_count(), "attached");
+        }
         result.map(|()| true).map_err(|error| {
             // Loaded but not attached: take it down again.
             unload(object, name);
@@ -331,8 +343,12 @@ fn program_error(error: &ProgramError) -> String {
         ProgramError::LoadError { io_error, verifier_log } => {
             tracing::debug!(%verifier_log, "the verifier refused a program");
             let log = verifier_log.to_string();
+            // The verdict stands before the statistics.
             let last = log.lines().rev().find(|line| {
-                !line.is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time")
+                !line.is_empty()
+                    && !["processed ", "verification time", "stack depth"]
+                        .iter()
+                        .any(|statistic| line.starts_with(statistic))
             });
             match last {
                 Some(last) => format!("load refused: {io_error}: {last}"),

@@ -6,9 +6,10 @@
 use std::ops::Range;
 
 use super::{
-    named::{self, Class},
-    rules::{CREDENTIAL, Carries, PASSWORD, PROGRAMS, ProgramFlag},
+    named::{self, Class, Header},
+    rules::{AUTHORIZATION, CREDENTIAL, Carries, PASSWORD, PROGRAMS, ProgramFlag},
     span::{Spans, is_placeholder},
+    value::{is_reference, looks_secret},
 };
 use crate::event::Text;
 
@@ -60,12 +61,18 @@ enum Expected {
     Named(Class),
     /// After a bare name such as `aws_secret_access_key`.
     AfterName,
+    /// After `Authorization:`, and after a scheme that follows it.
+    Header,
     Program(&'static ProgramFlag),
 }
 
 fn nested(argv: &[Text], text: usize, range: Range<usize>, depth: usize, spans: &mut [Spans]) {
     let bytes = &argv[text].as_bytes()[range.clone()];
-    if depth > DEPTH || !bytes.iter().any(|b| b.is_ascii_whitespace() || OPERATORS.contains(b)) {
+    if depth > DEPTH
+        || !bytes
+            .iter()
+            .any(|b| b.is_ascii_whitespace() || OPERATORS.contains(b))
+    {
         return;
     }
     let words = split(bytes, text, range.start);
@@ -92,7 +99,10 @@ fn split(bytes: &[u8], text: usize, offset: usize) -> Vec<Word> {
         }
         let start = at;
         let mut quoted = Vec::new();
-        while at < bytes.len() && !bytes[at].is_ascii_whitespace() && !OPERATORS.contains(&bytes[at]) {
+        while at < bytes.len()
+            && !bytes[at].is_ascii_whitespace()
+            && !OPERATORS.contains(&bytes[at])
+        {
             match bytes[at] {
                 b'\\' => at += 2,
                 quote @ (b'"' | b'\'') => match closing(&bytes[at + 1..], quote) {
@@ -108,7 +118,13 @@ fn split(bytes: &[u8], text: usize, offset: usize) -> Vec<Word> {
         at = at.min(bytes.len());
         let range = trimmed(bytes, start..at);
         let range = offset + range.start..offset + range.end;
-        words.push(Word { text, range, quoted, begins, inner: true });
+        words.push(Word {
+            text,
+            range,
+            quoted,
+            begins,
+            inner: true,
+        });
         begins = false;
     }
     words
@@ -141,7 +157,9 @@ fn trimmed(bytes: &[u8], range: Range<usize>) -> Range<usize> {
 fn value(bytes: &[u8], from: usize) -> Range<usize> {
     if let Some(quote @ (b'"' | b'\'')) = bytes.get(from)
         && let Some(length) = closing(&bytes[from + 1..], *quote)
-        && bytes[from + length + 2..].iter().all(|b| b",;:.)]}".contains(b))
+        && bytes[from + length + 2..]
+            .iter()
+            .all(|b| b",;:.)]}".contains(b))
     {
         return from + 1..from + 1 + length;
     }
@@ -159,6 +177,9 @@ fn read(argv: &[Text], words: &[Word], spans: &mut [Spans]) {
         }
         let bytes = &argv[word.text].as_bytes()[word.range.clone()];
         let spans = &mut spans[word.text];
+        if matches!(expected, Some(Expected::Header)) && named::is_scheme(bytes) {
+            continue;
+        }
         if let Some(expected) = expected.take()
             && takes(expected, word, bytes, spans)
         {
@@ -188,17 +209,22 @@ fn is_program_text(previous: &[u8], bytes: &[u8]) -> bool {
 /// Whether the word was the expected value; then it is marked where that is due.
 fn takes(expected: Expected, word: &Word, value: &[u8], spans: &mut Spans) -> bool {
     // `--password -h host`: no value after all, unless it looks like one that begins with a dash.
-    if value.first() == Some(&b'-') && !(value.len() >= 12 && named::looks_secret(value)) {
+    if value.first() == Some(&b'-') && !(value.len() >= 12 && looks_secret(value)) {
         return false;
     }
     let range = word.range.clone();
     match expected {
         Expected::Named(class) => mark(class, word, value, range, spans),
         Expected::AfterName => {
-            if !named::looks_secret(value) {
+            if !looks_secret(value) {
                 return false;
             }
             mark(Class::Credential, word, value, range, spans);
+        }
+        Expected::Header => {
+            if named::is_header_value(value) {
+                spans.add(range, AUTHORIZATION);
+            }
         }
         Expected::Program(flag) => program_value(flag.carries, word, value, range.start, spans),
     }
@@ -206,7 +232,7 @@ fn takes(expected: Expected, word: &Word, value: &[u8], spans: &mut Spans) -> bo
 }
 
 fn mark(class: Class, word: &Word, value: &[u8], range: Range<usize>, spans: &mut Spans) {
-    if word.inner && named::is_reference(value) {
+    if word.inner && is_reference(value) {
         return;
     }
     if named::is_secret_value(class, value) {
@@ -242,10 +268,21 @@ fn option(word: &Word, bytes: &[u8], seen: &[&[u8]], spans: &mut Spans) -> Optio
 
 /// `--token X` is a secret whatever X is, short of a path or a number; `--secret X` is often a name.
 fn class_of_option(class: Class, name: &[u8]) -> Class {
-    let certain = [&b"token"[..], b"api-key", b"apikey", b"api_key", b"access-key", b"client-secret"]
-        .iter()
-        .any(|end| name.to_ascii_lowercase().ends_with(end));
-    if class == Class::Credential && certain { Class::Certain } else { class }
+    let certain = [
+        &b"token"[..],
+        b"api-key",
+        b"apikey",
+        b"api_key",
+        b"access-key",
+        b"client-secret",
+    ]
+    .iter()
+    .any(|end| name.to_ascii_lowercase().ends_with(end));
+    if class == Class::Credential && certain {
+        Class::Certain
+    } else {
+        class
+    }
 }
 
 fn assigned(class: Class, word: &Word, bytes: &[u8], equals: usize, spans: &mut Spans) {
@@ -256,8 +293,10 @@ fn assigned(class: Class, word: &Word, bytes: &[u8], equals: usize, spans: &mut 
 
 /// A word that is no option: a program, `NAME=value`, a header, a bare name.
 fn plain(word: &Word, bytes: &[u8], seen: &[&[u8]], spans: &mut Spans) -> Option<Expected> {
-    if named::find_header(bytes, word.range.start, spans) {
-        return None;
+    match named::find_header(bytes, word.range.start, spans) {
+        Some(Header::WithValue) => return None,
+        Some(Header::NameOnly) => return Some(Expected::Header),
+        None => {}
     }
     if let Some(flag) = positional(bytes, seen) {
         return Some(Expected::Program(flag));
@@ -274,7 +313,9 @@ fn plain(word: &Word, bytes: &[u8], seen: &[&[u8]], spans: &mut Spans) -> Option
         // `aws configure set aws_secret_access_key X`, `npm config set //registry/:_authToken X`
         None => {
             let telling = bytes.iter().all(is_name)
-                && bytes.iter().any(|b| b"_.:".contains(b) || b.is_ascii_uppercase())
+                && bytes
+                    .iter()
+                    .any(|b| b"_.:".contains(b) || b.is_ascii_uppercase())
                 && named::class(bytes).is_some();
             telling.then_some(Expected::AfterName)
         }
@@ -289,8 +330,11 @@ fn is_program(word: &[u8], flag: &ProgramFlag) -> bool {
 }
 
 fn applies(flag: &ProgramFlag, seen: &[&[u8]]) -> bool {
-    let Some(at) = seen.iter().position(|word| is_program(word, flag)) else { return false };
-    flag.command.is_none_or(|command| seen[at..].contains(&command.as_bytes()))
+    let Some(at) = seen.iter().position(|word| is_program(word, flag)) else {
+        return false;
+    };
+    flag.command
+        .is_none_or(|command| seen[at..].contains(&command.as_bytes()))
 }
 
 fn positional(bytes: &[u8], seen: &[&[u8]]) -> Option<&'static ProgramFlag> {
@@ -308,7 +352,9 @@ fn program_flag(
 ) -> Option<&'static ProgramFlag> {
     for flag in PROGRAMS {
         let name = flag.flag.as_bytes();
-        let Some(rest) = after_flag(flag, bytes) else { continue };
+        let Some(rest) = after_flag(flag, bytes) else {
+            continue;
+        };
         if !applies(flag, seen) {
             continue;
         }
@@ -342,19 +388,24 @@ fn after_flag(flag: &ProgramFlag, bytes: &[u8]) -> Option<usize> {
     if bytes.starts_with(name) {
         return Some(name.len());
     }
-    let (&letter, &[b'-']) = name.split_last()? else { return None };
+    let (&letter, &[b'-']) = name.split_last()? else {
+        return None;
+    };
     if flag.carries != Carries::UserColon || bytes.starts_with(b"--") {
         return None;
     }
     let at = bytes.iter().position(|b| *b == letter)?;
-    bytes[1..at].iter().all(|b| CURL_SWITCHES.contains(b)).then_some(at + 1)
+    bytes[1..at]
+        .iter()
+        .all(|b| CURL_SWITCHES.contains(b))
+        .then_some(at + 1)
 }
 
 fn program_value(carries: Carries, word: &Word, value: &[u8], start: usize, spans: &mut Spans) {
     let end = start + value.len();
     let secret = |from: usize| {
         let secret = &value[from..];
-        let known = word.inner && named::is_reference(secret);
+        let known = word.inner && is_reference(secret);
         (!known && !is_placeholder(secret)).then_some(start + from..end)
     };
     match carries {
@@ -368,9 +419,11 @@ fn program_value(carries: Carries, word: &Word, value: &[u8], start: usize, span
             }
         }
         Carries::UserColon | Carries::LongUserColon => {
-            let Some(colon) = memchr::memchr(b':', value) else { return };
+            let Some(colon) = memchr::memchr(b':', value) else {
+                return;
+            };
             // `-u TOKEN:`: the user is the secret.
-            if colon + 1 == value.len() && named::looks_secret(&value[..colon]) {
+            if colon + 1 == value.len() && looks_secret(&value[..colon]) {
                 spans.add(start..start + colon, CREDENTIAL);
             } else if let Some(range) = secret(colon + 1) {
                 spans.add(range, PASSWORD);

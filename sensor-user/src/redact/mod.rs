@@ -24,6 +24,7 @@ mod rules;
 mod shapes;
 mod span;
 mod url;
+mod value;
 
 use std::{
     collections::VecDeque,
@@ -85,28 +86,84 @@ impl Redactor {
 
     /// Redacts one event.
     pub fn event(&self, event: Event) -> Event {
-        let Event { time, session, agent, process, result, hook, detail } = event;
+        let Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook,
+            detail,
+        } = event;
         let detail = match detail {
-            Detail::Exec(Exec { filename }) => {
-                Detail::Exec(Exec { filename: self.optional(filename) })
-            }
+            Detail::Exec(Exec { filename }) => Detail::Exec(Exec {
+                filename: self.optional(filename),
+            }),
             Detail::Exit(Exit { code, signal }) => Detail::Exit(Exit { code, signal }),
-            Detail::Open(File { path, resolved, flags, mode, count, last }) => {
-                Detail::Open(File { path: self.owned(path), resolved, flags, mode, count, last })
-            }
-            Detail::Connect(Net { family, addr, port, proto, path, count, last }) => {
+            Detail::Open(File {
+                path,
+                resolved,
+                flags,
+                mode,
+                count,
+                last,
+            }) => Detail::Open(File {
+                path: self.owned(path),
+                resolved,
+                flags,
+                mode,
+                count,
+                last,
+            }),
+            Detail::Connect(Net {
+                family,
+                addr,
+                port,
+                proto,
+                path,
+                count,
+                last,
+            }) => {
                 let path = self.optional(path);
-                Detail::Connect(Net { family, addr, port, proto, path, count, last })
+                Detail::Connect(Net {
+                    family,
+                    addr,
+                    port,
+                    proto,
+                    path,
+                    count,
+                    last,
+                })
             }
             Detail::Session(info) => Detail::Session(self.session(info)),
-            Detail::Lost(Lost { hop, record, cause, count, first, last }) => {
-                Detail::Lost(Lost { hop, record, cause, count, first, last })
-            }
+            Detail::Lost(Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first,
+                last,
+            }) => Detail::Lost(Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first,
+                last,
+            }),
         };
         let agent = agent.map(|agent| remember(&self.agents, agent, |agent| self.agent(agent)));
         let process = process
             .map(|process| remember(&self.processes, process, |process| self.process(process)));
-        Event { time, session, agent, process, result, hook, detail }
+        Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook,
+            detail,
+        }
     }
 
     /// Redacts what is no command line; `None` when there is nothing to redact.
@@ -134,13 +191,20 @@ impl Redactor {
     }
 
     fn argv_once(&self, argv: &[Text], truncated: bool) -> Option<Vec<Text>> {
-        let found: Vec<_> = argv.iter().map(|text| self.shapes.triggered(text.as_bytes())).collect();
-        let all = found.iter().fold(shapes::Triggered::default(), |all, one| all | *one);
+        let found: Vec<_> = argv
+            .iter()
+            .map(|text| self.shapes.triggered(text.as_bytes()))
+            .collect();
+        let all = found
+            .iter()
+            .fold(shapes::Triggered::default(), |all, one| all | *one);
         let cut = truncated && !argv.is_empty();
         if all.nothing() && !cut {
             return None;
         }
-        let longer = argv.last().filter(|last| cut && !last.as_bytes().ends_with(span::CLOSING));
+        let longer = argv
+            .last()
+            .filter(|last| cut && !last.as_bytes().ends_with(span::CLOSING));
         let continued = longer.map(|last| {
             let mut argv = argv.to_vec();
             argv.pop();
@@ -211,24 +275,44 @@ impl Redactor {
     }
 
     fn agent(&self, agent: &Agent) -> Agent {
-        let Agent { family, version, confidence, evidence, install_path } = agent;
+        let Agent {
+            family,
+            version,
+            confidence,
+            evidence,
+            install_path,
+        } = agent;
         Agent {
             family: self.string(family),
             version: version.as_deref().map(|version| self.string(version)),
             confidence: *confidence,
-            evidence: evidence.iter().map(|evidence| self.string(evidence)).collect(),
+            evidence: evidence
+                .iter()
+                .map(|evidence| self.string(evidence))
+                .collect(),
             install_path: self.optional(install_path.clone()),
         }
     }
 
     fn process(&self, process: &Process) -> Process {
-        let Process { pid, start, ppid, exe, argv, argv_truncated, cwd, uid } = process;
+        let Process {
+            pid,
+            start,
+            ppid,
+            exe,
+            argv,
+            argv_truncated,
+            cwd,
+            uid,
+        } = process;
         Process {
             pid: *pid,
             start: *start,
             ppid: *ppid,
             exe: self.optional(exe.clone()),
-            argv: self.argv(argv, *argv_truncated).unwrap_or_else(|| argv.clone()),
+            argv: self
+                .argv(argv, *argv_truncated)
+                .unwrap_or_else(|| argv.clone()),
             argv_truncated: *argv_truncated,
             cwd: self.optional(cwd.clone()),
             uid: *uid,
@@ -236,7 +320,16 @@ impl Redactor {
     }
 
     fn session(&self, info: SessionInfo) -> SessionInfo {
-        let SessionInfo { phase, parent, user, uid, login_uid, terminal, cwd, repository } = info;
+        let SessionInfo {
+            phase,
+            parent,
+            user,
+            uid,
+            login_uid,
+            terminal,
+            cwd,
+            repository,
+        } = info;
         SessionInfo {
             phase,
             parent,
@@ -245,11 +338,17 @@ impl Redactor {
             login_uid,
             terminal: self.optional(terminal),
             cwd: self.optional(cwd),
-            repository: repository.map(|Repository { root, remote, branch }| Repository {
-                root: self.owned(root),
-                remote: self.optional(remote),
-                branch: self.optional(branch),
-            }),
+            repository: repository.map(
+                |Repository {
+                     root,
+                     remote,
+                     branch,
+                 }| Repository {
+                    root: self.owned(root),
+                    remote: self.optional(remote),
+                    branch: self.optional(branch),
+                },
+            ),
         }
     }
 }
@@ -258,7 +357,9 @@ impl Redactor {
 
 impl<T> Memory<T> {
     fn new() -> Self {
-        Self { known: VecDeque::with_capacity(REMEMBERED) }
+        Self {
+            known: VecDeque::with_capacity(REMEMBERED),
+        }
     }
 }
 
@@ -277,7 +378,11 @@ fn remember<T: PartialEq>(
         return Arc::clone(redacted);
     }
     let redacted = redact(&original);
-    let redacted = if redacted == *original { Arc::clone(&original) } else { Arc::new(redacted) };
+    let redacted = if redacted == *original {
+        Arc::clone(&original)
+    } else {
+        Arc::new(redacted)
+    };
     if memory.known.len() == REMEMBERED {
         memory.known.pop_front();
     }

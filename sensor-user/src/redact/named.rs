@@ -1,16 +1,25 @@
-//! Secrets by the name they are given: which names tell of one, which values can be one, and where
-//! text says `name = value` or `Header: value`.
+//! Secrets by the name they are given: which names tell of one, and where text says `name = value` or `Header: value`.
 
 use std::ops::Range;
 
 use super::{
     rules::{AUTHORIZATION, CREDENTIAL, PASSWORD},
     span::{OPENING, Spans, is_placeholder},
+    value::{is_path, is_reference, is_switch, looks_secret},
 };
 
 /// What a telling name contains, lower case; the prefilter looks for these.
-pub const WORDS: &[&str] =
-    &["pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie", "bearer"];
+pub const WORDS: &[&str] = &[
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "credential",
+    "auth",
+    "cookie",
+    "bearer",
+];
 
 /// What a name promises of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +47,16 @@ pub fn class(name: &[u8]) -> Option<Class> {
     let bare = bare.strip_suffix(b"]").unwrap_or(bare);
     // `password2`, `PGPASSWORD_1`
     let bare = trim_end(bare, |b| b.is_ascii_digit() || b"_-.".contains(&b));
-    if ["password", "passwd", "passphrase", "passwort", "userpass", "dbpass"]
-        .iter()
-        .any(|end| bare.ends_with(end.as_bytes()))
+    if [
+        "password",
+        "passwd",
+        "passphrase",
+        "passwort",
+        "userpass",
+        "dbpass",
+    ]
+    .iter()
+    .any(|end| bare.ends_with(end.as_bytes()))
         || ends_with_part(bare, b"pass")
         || ends_with_part(bare, b"pw")
     {
@@ -52,10 +68,18 @@ pub fn class(name: &[u8]) -> Option<Class> {
     if memchr::memmem::find(bare, b"tokeniz").is_some() || bare.ends_with(b"oldpwd") {
         return None;
     }
-    ["key", "token", "secret", "passw", "pwd", "credential", "auth"]
-        .iter()
-        .any(|word| memchr::memmem::find(bare, word.as_bytes()).is_some())
-        .then_some(Class::Credential)
+    [
+        "key",
+        "token",
+        "secret",
+        "passw",
+        "pwd",
+        "credential",
+        "auth",
+    ]
+    .iter()
+    .any(|word| memchr::memmem::find(bare, word.as_bytes()).is_some())
+    .then_some(Class::Credential)
 }
 
 /// What an option's name (dashes and all) says. Options name files, limits and stores as well, so
@@ -64,17 +88,39 @@ pub fn option_class(option: &[u8]) -> Option<Class> {
     let name: Vec<u8> = option
         .iter()
         .skip_while(|b| **b == b'-')
-        .map(|b| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() })
+        .map(|b| {
+            if *b == b'_' {
+                b'-'
+            } else {
+                b.to_ascii_lowercase()
+            }
+        })
         .collect();
-    if [&b"no-"[..], b"with-", b"ask-", b"use-", b"max-", b"min-"].iter().any(|p| name.starts_with(p)) {
+    if [&b"no-"[..], b"with-", b"ask-", b"use-", b"max-", b"min-"]
+        .iter()
+        .any(|p| name.starts_with(p))
+    {
         return None;
     }
     match class(&name)? {
         Class::Credential => {
-            let words: [&[u8]; 5] = [b"token", b"secret", b"apikey", b"credential", b"credentials"];
+            let words: [&[u8]; 5] = [
+                b"token",
+                b"secret",
+                b"apikey",
+                b"credential",
+                b"credentials",
+            ];
             let parts: [&[u8]; 9] = [
-                b"api-key", b"access-key", b"secret-key", b"private-key", b"auth-key", b"account-key",
-                b"encryption-key", b"signing-key", b"license-key",
+                b"api-key",
+                b"access-key",
+                b"secret-key",
+                b"private-key",
+                b"auth-key",
+                b"account-key",
+                b"encryption-key",
+                b"signing-key",
+                b"license-key",
             ];
             let camel = name.ends_with(b"key") && option.ends_with(b"Key");
             (words.iter().any(|word| name.ends_with(word))
@@ -89,10 +135,23 @@ pub fn option_class(option: &[u8]) -> Option<Class> {
 /// Headers whose value is a credential.
 fn is_secret_header(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
-    let exact: [&[u8]; 6] =
-        [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"authentication", b"apikey"];
-    let ends: [&[u8]; 7] =
-        [b"-key", b"-token", b"-secret", b"-password", b"-auth", b"-signature", b"-credential"];
+    let exact: [&[u8]; 6] = [
+        b"authorization",
+        b"proxy-authorization",
+        b"cookie",
+        b"set-cookie",
+        b"authentication",
+        b"apikey",
+    ];
+    let ends: [&[u8]; 7] = [
+        b"-key",
+        b"-token",
+        b"-secret",
+        b"-password",
+        b"-auth",
+        b"-signature",
+        b"-credential",
+    ];
     exact.contains(&&name[..]) || ends.iter().any(|end| name.ends_with(end))
 }
 
@@ -102,72 +161,14 @@ fn ends_with_part(name: &[u8], part: &[u8]) -> bool {
 }
 
 fn trim_end(bytes: &[u8], drop: impl Fn(u8) -> bool) -> &[u8] {
-    let kept = bytes.iter().rposition(|b| !drop(*b)).map_or(0, |last| last + 1);
+    let kept = bytes
+        .iter()
+        .rposition(|b| !drop(*b))
+        .map_or(0, |last| last + 1);
     &bytes[..kept]
 }
 
 // === values ===
-
-/// `$NAME`, `${…}`, `$(…`, `%s`, `{name}`, `<name>`: says where the value comes from, is not it.
-pub fn is_reference(value: &[u8]) -> bool {
-    let upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
-    match value {
-        [b'$', b'{' | b'(', ..] | [b'$'] => true,
-        [b'$', name @ ..] => name.iter().all(upper),
-        [b'%', b's' | b'd' | b'v'] | [b'`', ..] => true,
-        [b'{', .., b'}'] | [b'<', .., b'>'] => true,
-        _ => false,
-    }
-}
-
-/// `true`, `none`, …: says whether there is one.
-fn is_switch(value: &[u8]) -> bool {
-    let words: [&[u8]; 10] =
-        [b"true", b"false", b"yes", b"no", b"none", b"null", b"nil", b"undefined", b"on", b"off"];
-    words.iter().any(|word| value.eq_ignore_ascii_case(word))
-}
-
-/// A file's name rather than a value: begins like a path, and no part of it looks random.
-pub fn is_path(value: &[u8]) -> bool {
-    let begins = [&b"/"[..], b"./", b"../", b"~", b"@", b"file:"].iter().any(|p| value.starts_with(p));
-    let extension = [&b".json"[..], b".pem", b".key", b".txt", b".yaml", b".yml", b".toml", b".env", b".crt"]
-        .iter()
-        .any(|end| value.ends_with(end));
-    let parts_plain = || value.split(|b| b"/@".contains(b)).all(|part| !is_random(part));
-    (begins || extension) && parts_plain()
-}
-
-/// 20 bytes or more of upper case, lower case and digits, in one piece.
-fn is_random(part: &[u8]) -> bool {
-    let has = |test: fn(&u8) -> bool| part.iter().any(test);
-    part.len() >= 16
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_uppercase)
-        && has(u8::is_ascii_lowercase)
-}
-
-/// Long or random enough for a key, and not something else that is long.
-pub fn looks_secret(value: &[u8]) -> bool {
-    let has = |test: fn(&u8) -> bool| value.iter().any(test);
-    if value.iter().any(|b| b.is_ascii_whitespace() || b.is_ascii_control())
-        || is_path(value)
-        || is_reference(value)
-        || memchr::memmem::find(value, b"://").is_some()
-        || value.iter().all(|b| b.is_ascii_digit() || b".,:-+".contains(b))
-    {
-        return false;
-    }
-    let run = value.split(|b| !b.is_ascii_alphanumeric()).map(<[u8]>::len).max().unwrap_or(0);
-    let letters = has(u8::is_ascii_alphabetic);
-    let digits = has(u8::is_ascii_digit);
-    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
-    match value.len() {
-        0..=7 => false,
-        8..=11 => digits && mixed,
-        12..=19 => digits && letters,
-        _ => (digits && letters) || run >= 20 || (mixed && run >= 16),
-    }
-}
 
 /// Whether a value given to a name of `class` as a word of its own is to go.
 pub fn is_secret_value(class: Class, value: &[u8]) -> bool {
@@ -213,7 +214,8 @@ pub fn find(text: &[u8], spans: &mut Spans) {
 fn has_word(name: &[u8]) -> bool {
     name.len() >= 3
         && WORDS.iter().any(|word| {
-            name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+            name.windows(word.len())
+                .any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
         })
 }
 
@@ -226,7 +228,10 @@ fn assignment(text: &[u8], name: &[u8], end: usize, spans: &mut Spans) {
     }
     let mut at = end;
     // `"name":`, `\"name\":`, `['name'] =`
-    at += text[at..].iter().take_while(|b| b"\\\"']".contains(b)).count();
+    at += text[at..]
+        .iter()
+        .take_while(|b| b"\\\"']".contains(b))
+        .count();
     let quoted_name = at > end;
     at += blanks(text, at);
     let colon = match &text[at..] {
@@ -248,14 +253,19 @@ fn assignment(text: &[u8], name: &[u8], end: usize, spans: &mut Spans) {
     let space = blanks(text, at);
     let value = Value::at(text, at + space);
     // A shell's `NAME= command` sets NAME to nothing.
-    if !colon && space > 0 && value.quote.is_empty() && !quoted_name && at_start(text, end - name.len()) {
+    if !colon
+        && space > 0
+        && value.quote.is_empty()
+        && !quoted_name
+        && at_start(text, end - name.len())
+    {
         return;
     }
     let bytes = &text[value.range.clone()];
     if header && (colon || quoted_name) {
         let skipped = scheme(bytes);
         let secret = &bytes[skipped..];
-        if is_credential_of_header(secret) {
+        if is_header_value(secret) {
             spans.add(value.range.start + skipped..value.range.end, AUTHORIZATION);
             return;
         }
@@ -285,16 +295,21 @@ fn has_digit(bytes: &[u8]) -> bool {
 }
 
 fn blanks(text: &[u8], at: usize) -> usize {
-    text[at..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count()
+    text[at..]
+        .iter()
+        .take_while(|b| matches!(b, b' ' | b'\t'))
+        .count()
 }
 
-fn is_credential_of_header(secret: &[u8]) -> bool {
+pub fn is_header_value(secret: &[u8]) -> bool {
     secret.len() >= 4
         && !is_placeholder(secret)
         && !is_reference(secret)
         && !is_switch(secret)
         && scheme(secret) == 0
-        && !SCHEMES.iter().any(|scheme| secret.eq_ignore_ascii_case(scheme))
+        && !SCHEMES
+            .iter()
+            .any(|scheme| secret.eq_ignore_ascii_case(scheme))
 }
 
 struct Value<'a> {
@@ -323,7 +338,7 @@ impl<'a> Value<'a> {
         };
         let mut range = start..start + length;
         // `NAME: Bearer xyz`: a scheme, a blank, and the value.
-        if quote.is_empty() && scheme_word(&text[range.clone()]) {
+        if quote.is_empty() && is_scheme(&text[range.clone()]) {
             let more = blanks(text, range.end);
             let next = &text[range.end + more..];
             let next = next.iter().take_while(|b| !ends_bare(**b)).count();
@@ -348,37 +363,70 @@ fn closing(text: &[u8], quote: u8) -> usize {
 }
 
 const SCHEMES: [&[u8]; 9] = [
-    b"bearer", b"basic", b"token", b"digest", b"negotiate", b"apikey", b"bot", b"oauth",
+    b"bearer",
+    b"basic",
+    b"token",
+    b"digest",
+    b"negotiate",
+    b"apikey",
+    b"bot",
+    b"oauth",
     b"aws4-hmac-sha256",
 ];
 
-fn scheme_word(word: &[u8]) -> bool {
-    SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
+pub fn is_scheme(word: &[u8]) -> bool {
+    SCHEMES
+        .iter()
+        .any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
 /// Length of `Bearer ` or another scheme at the start of a header's value, blanks included.
 fn scheme(value: &[u8]) -> usize {
-    let word = value.iter().take_while(|b| !b.is_ascii_whitespace()).count();
-    let space = value[word..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-    if space > 0 && scheme_word(&value[..word]) { word + space } else { 0 }
+    let word = value
+        .iter()
+        .take_while(|b| !b.is_ascii_whitespace())
+        .count();
+    let space = value[word..]
+        .iter()
+        .take_while(|b| b.is_ascii_whitespace())
+        .count();
+    if space > 0 && is_scheme(&value[..word]) {
+        word + space
+    } else {
+        0
+    }
+}
+
+/// What an argument that is a header holds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    WithValue,
+    /// Its value is in the next argument.
+    NameOnly,
 }
 
 /// A whole argument that is a header (`Authorization: Basic …`): all of the value goes.
-pub fn find_header(word: &[u8], start: usize, spans: &mut Spans) -> bool {
-    let Some(colon) = memchr::memchr2(b':', b'=', word) else { return false };
+pub fn find_header(word: &[u8], start: usize, spans: &mut Spans) -> Option<Header> {
+    let colon = memchr::memchr2(b':', b'=', word)?;
     let name = &word[..colon];
     let plain = name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
     if !plain || !is_secret_header(name) {
-        return false;
+        return None;
     }
-    let space = word[colon + 1..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let rest = word[colon + 1..].trim_ascii();
+    if word[colon] == b':' && (rest.is_empty() || is_scheme(rest)) {
+        return Some(Header::NameOnly);
+    }
+    let space = word[colon + 1..]
+        .iter()
+        .take_while(|b| b.is_ascii_whitespace())
+        .count();
     let from = colon + 1 + space;
     let skipped = scheme(&word[from..]);
-    let secret = &word[from + skipped..];
-    if is_credential_of_header(secret) {
+    if is_header_value(&word[from + skipped..]) {
         spans.add(start + from + skipped..start + word.len(), AUTHORIZATION);
     }
-    true
+    Some(Header::WithValue)
 }
 
 #[cfg(test)]
@@ -387,13 +435,31 @@ mod tests {
 
     #[test]
     fn names_that_tell_of_a_secret_are_known() {
-        for name in ["password", "DB_PASSWORD", "PGPASSWORD", "MYSQL_PWD_PASS", "spring.datasource.password"] {
+        for name in [
+            "password",
+            "DB_PASSWORD",
+            "PGPASSWORD",
+            "MYSQL_PWD_PASS",
+            "spring.datasource.password",
+        ] {
             assert_eq!(class(name.as_bytes()), Some(Class::Password), "{name}");
         }
-        for name in ["AWS_SECRET_ACCESS_KEY", "apiKey", "GITHUB_TOKEN", "x-api-key", "GOOGLE_CREDENTIALS"] {
+        for name in [
+            "AWS_SECRET_ACCESS_KEY",
+            "apiKey",
+            "GITHUB_TOKEN",
+            "x-api-key",
+            "GOOGLE_CREDENTIALS",
+        ] {
             assert_eq!(class(name.as_bytes()), Some(Class::Credential), "{name}");
         }
-        for name in ["HOME", "TOKENIZERS_PARALLELISM", "bypass", "compass", "OLDPWD"] {
+        for name in [
+            "HOME",
+            "TOKENIZERS_PARALLELISM",
+            "bypass",
+            "compass",
+            "OLDPWD",
+        ] {
             assert_ne!(class(name.as_bytes()), Some(Class::Password), "{name}");
         }
     }
@@ -401,26 +467,30 @@ mod tests {
     #[test]
     fn options_that_name_files_and_limits_are_no_secrets() {
         for option in [
-            "--password-file", "--max-tokens", "--no-password", "--key", "--keyring", "--tokenizer",
-            "--password-store", "--with-token", "--monkey", "--authorize", "--author", "--cache-key",
+            "--password-file",
+            "--max-tokens",
+            "--no-password",
+            "--key",
+            "--keyring",
+            "--tokenizer",
+            "--password-store",
+            "--with-token",
+            "--monkey",
+            "--authorize",
+            "--author",
+            "--cache-key",
         ] {
             assert_eq!(option_class(option.as_bytes()), None, "{option}");
         }
-        for option in ["--token", "--api-key", "--apiKey", "-password", "--auth_token", "--client-secret"] {
-            assert!(option_class(option.as_bytes()).is_some(), "{option}");
-        }
-    }
-
-    #[test]
-    fn values_look_secret_when_long_or_random() {
-        for value in ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "abcdef123456", "correcthorsebatterystaple"] {
-            assert!(looks_secret(value.as_bytes()), "{value}");
-        }
-        for value in [
-            "", "us", "banana", "4096", "/home/dev/.ssh/id_ed25519", "~/key.pem", "$TOKEN", "${X}",
-            "https://example.com/x1y2z3", "my-production-cluster", "user_id", "2024-01-02",
+        for option in [
+            "--token",
+            "--api-key",
+            "--apiKey",
+            "-password",
+            "--auth_token",
+            "--client-secret",
         ] {
-            assert!(!looks_secret(value.as_bytes()), "{value}");
+            assert!(option_class(option.as_bytes()).is_some(), "{option}");
         }
     }
 }

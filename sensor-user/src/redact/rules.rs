@@ -8,7 +8,10 @@
 pub enum Finder {
     /// By its own shape, anywhere in any text. `triggers` (lower case): one must occur, letter case
     /// ignored, before `pattern` is tried. The group `s`, else the whole match, is the secret.
-    Shape { triggers: &'static [&'static str], pattern: &'static str },
+    Shape {
+        triggers: &'static [&'static str],
+        pattern: &'static str,
+    },
     /// `scheme://user:password@host`
     UrlUserinfo,
     /// `?name=value` in a URL, by name.
@@ -57,12 +60,22 @@ pub static RULES: &[Rule] = &[
             pattern: r"(?s-u)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\z)",
         },
         description: "private keys in PEM (RSA, EC, OpenSSH, PGP; service accounts of Google Cloud)",
-        example: &["add-key", concat!("-----BEGIN RSA ", "PRIVATE KEY-----\nMIIBOgIBAAJB\n-----END RSA ", "PRIVATE KEY-----")],
+        example: &[
+            "add-key",
+            concat!(
+                "-----BEGIN RSA ",
+                "PRIVATE KEY-----\nMIIBOgIBAAJB\n-----END RSA ",
+                "PRIVATE KEY-----"
+            ),
+        ],
         secret: "MIIBOgIBAAJB",
     },
     Rule {
         kind: "anthropic-key",
-        finder: Finder::Shape { triggers: &["sk-ant-"], pattern: shape!("sk-ant-[A-Za-z0-9_-]{16,}") },
+        finder: Finder::Shape {
+            triggers: &["sk-ant-"],
+            pattern: shape!("sk-ant-[A-Za-z0-9_-]{16,}"),
+        },
         description: "API keys of Anthropic (`sk-ant-…`)",
         example: &["run", concat!("sk-", "ant-api03-Zm9vYmFyYmF6cXV4AAAA")],
         secret: "Zm9vYmFyYmF6cXV4AAAA",
@@ -71,7 +84,9 @@ pub static RULES: &[Rule] = &[
         kind: "openai-key",
         finder: Finder::Shape {
             triggers: &["sk-"],
-            pattern: shape!("sk-(?:(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{16,}|[A-Za-z0-9]{20,})"),
+            pattern: shape!(
+                "sk-(?:(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{16,}|[A-Za-z0-9]{20,})"
+            ),
         },
         description: "API keys of OpenAI and of those who copy its shape (`sk-…`, `sk-proj-…`)",
         example: &["run", concat!("sk-", "proj-Zm9vYmFy_YmF6cXV4-AAAA")],
@@ -79,16 +94,24 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "google-api-key",
-        finder: Finder::Shape { triggers: &["aiza"], pattern: shape!("AIza[A-Za-z0-9_-]{30,}") },
+        finder: Finder::Shape {
+            triggers: &["aiza"],
+            pattern: shape!("AIza[A-Za-z0-9_-]{30,}"),
+        },
         description: "API keys of Google (`AIza…`)",
-        example: &["run", concat!("AI", "zaZm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9")],
+        example: &[
+            "run",
+            concat!("AI", "zaZm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9"),
+        ],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9",
     },
     Rule {
         kind: "google-oauth",
         finder: Finder::Shape {
             triggers: &["ya29.", "gocspx-", "1//0"],
-            pattern: shape!(r"ya29\.[A-Za-z0-9_.-]{16,}|GOCSPX-[A-Za-z0-9_-]{16,}|1//0[A-Za-z0-9_-]{20,}"),
+            pattern: shape!(
+                r"ya29\.[A-Za-z0-9_.-]{16,}|GOCSPX-[A-Za-z0-9_-]{16,}|1//0[A-Za-z0-9_-]{20,}"
+            ),
         },
         description: "OAuth tokens and client secrets of Google (`ya29.…`, `GOCSPX-…`, `1//0…`)",
         example: &["run", concat!("ya", "29.a0Zm9vYmFyYmF6cXV4")],
@@ -96,7 +119,10 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "aws-access-key",
-        finder: Finder::Shape { triggers: &["akia", "asia", "abia", "acca"], pattern: shape!("(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}") },
+        finder: Finder::Shape {
+            triggers: &["akia", "asia", "abia", "acca"],
+            pattern: shape!("(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
+        },
         description: "access key ids of AWS (`AKIA…`, `ASIA…`); the secret goes by its name",
         example: &["run", concat!("AKIA", "IOSFODNN7EXAMPLE")],
         secret: "IOSFODNN7EXAMPLE",
@@ -108,13 +134,19 @@ pub static RULES: &[Rule] = &[
             pattern: shape!("gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"),
         },
         description: "tokens of GitHub (`ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…`, `github_pat_…`)",
-        example: &["run", concat!("gh", "p_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v")],
+        example: &[
+            "run",
+            concat!("gh", "p_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v"),
+        ],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v",
     },
     Rule {
         kind: "gitlab-token",
         finder: Finder::Shape {
-            triggers: &["glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glft-", "glsoat-", "glagent-", "gloas-"],
+            triggers: &[
+                "glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glft-", "glsoat-", "glagent-",
+                "gloas-",
+            ],
             pattern: shape!("gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|oas)-[A-Za-z0-9_.-]{16,}"),
         },
         description: "tokens of GitLab (`glpat-…` and its siblings)",
@@ -125,7 +157,9 @@ pub static RULES: &[Rule] = &[
         kind: "slack-token",
         finder: Finder::Shape {
             triggers: &["xox", "xapp-", "hooks.slack.com"],
-            pattern: shape!(r"xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_-]{10,}"),
+            pattern: shape!(
+                r"xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_-]{10,}"
+            ),
         },
         description: "tokens and webhook addresses of Slack (`xoxb-…`, `xapp-…`)",
         example: &["run", concat!("xo", "xb-1234567890-Zm9vYmFyYmF6")],
@@ -143,21 +177,33 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "npm-token",
-        finder: Finder::Shape { triggers: &["npm_"], pattern: shape!("npm_[A-Za-z0-9]{30,}") },
+        finder: Finder::Shape {
+            triggers: &["npm_"],
+            pattern: shape!("npm_[A-Za-z0-9]{30,}"),
+        },
         description: "tokens of npm (`npm_…`)",
-        example: &["run", concat!("np", "m_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v")],
+        example: &[
+            "run",
+            concat!("np", "m_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v"),
+        ],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v",
     },
     Rule {
         kind: "pypi-token",
-        finder: Finder::Shape { triggers: &["pypi-ag"], pattern: shape!("pypi-Ag[A-Za-z0-9_-]{16,}") },
+        finder: Finder::Shape {
+            triggers: &["pypi-ag"],
+            pattern: shape!("pypi-Ag[A-Za-z0-9_-]{16,}"),
+        },
         description: "tokens of PyPI (`pypi-Ag…`)",
         example: &["run", concat!("py", "pi-AgEIcHlwaS5vcmcZm9vYmFyYmF6")],
         secret: "EIcHlwaS5vcmcZm9vYmFyYmF6",
     },
     Rule {
         kind: "huggingface-token",
-        finder: Finder::Shape { triggers: &["hf_"], pattern: shape!("hf_[A-Za-z0-9]{20,}") },
+        finder: Finder::Shape {
+            triggers: &["hf_"],
+            pattern: shape!("hf_[A-Za-z0-9]{20,}"),
+        },
         description: "tokens of Hugging Face (`hf_…`)",
         example: &["run", concat!("h", "f_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4")],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
@@ -169,7 +215,10 @@ pub static RULES: &[Rule] = &[
             pattern: shape!(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*"),
         },
         description: "JSON Web Tokens (`eyJ….….…`)",
-        example: &["run", concat!("ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.Zm9vYmFyYmF6")],
+        example: &[
+            "run",
+            concat!("ey", "JhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.Zm9vYmFyYmF6"),
+        ],
         secret: "Zm9vYmFyYmF6",
     },
     Rule {
@@ -179,18 +228,46 @@ pub static RULES: &[Rule] = &[
             pattern: r"(?i-u)(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[^\s;'\x22]{10,})",
         },
         description: "keys in connection strings of Azure (`AccountKey=…`, `SharedAccessKey=…`)",
-        example: &["run", "AccountName=x;AccountKey=Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4==;EndpointSuffix=y"],
+        example: &[
+            "run",
+            "AccountName=x;AccountKey=Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4==;EndpointSuffix=y",
+        ],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4==",
     },
     Rule {
         kind: "provider-token",
         finder: Finder::Shape {
             triggers: &[
-                "gsk_", "xai-", "pplx-", "r8_", "dop_v1_", "doo_v1_", "sg.", "dapi", "hvs.", "hvb.", "lin_api_",
-                "shpat_", "shpss_", "age-secret-key-1", "tskey-", "fly_", "nvapi-", "csk-", ":aa",
-                "sntrys_", "dckr_pat_", "ops_ey", "figd_", "ntn_", "atatt3", "cio",
+                "gsk_",
+                "xai-",
+                "pplx-",
+                "r8_",
+                "dop_v1_",
+                "doo_v1_",
+                "sg.",
+                "dapi",
+                "hvs.",
+                "hvb.",
+                "lin_api_",
+                "shpat_",
+                "shpss_",
+                "age-secret-key-1",
+                "tskey-",
+                "fly_",
+                "nvapi-",
+                "csk-",
+                ":aa",
+                "sntrys_",
+                "dckr_pat_",
+                "ops_ey",
+                "figd_",
+                "ntn_",
+                "atatt3",
+                "cio",
             ],
-            pattern: shape!(r"(?:gsk_|r8_|shpat_|shpss_|lin_api_|ntn_)[A-Za-z0-9]{20,}|(?:xai-|pplx-|nvapi-|csk-|tskey-[a-z]+-)[A-Za-z0-9_-]{20,}|do[op]_v1_[a-f0-9]{32,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|dapi[a-f0-9]{32}|hv[sb]\.[A-Za-z0-9_-]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|fly_[A-Za-z0-9_-]{20,}|[0-9]{8,10}:AA[A-Za-z0-9_-]{30,}|sntrys_[A-Za-z0-9_=+/-]{20,}|dckr_pat_[A-Za-z0-9_-]{20,}|ops_ey[A-Za-z0-9_-]{20,}|figd_[A-Za-z0-9_-]{20,}|ATATT3[A-Za-z0-9_=-]{30,}|cio[A-Za-z0-9]{32}"),
+            pattern: shape!(
+                r"(?:gsk_|r8_|shpat_|shpss_|lin_api_|ntn_)[A-Za-z0-9]{20,}|(?:xai-|pplx-|nvapi-|csk-|tskey-[a-z]+-)[A-Za-z0-9_-]{20,}|do[op]_v1_[a-f0-9]{32,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|dapi[a-f0-9]{32}|hv[sb]\.[A-Za-z0-9_-]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|fly_[A-Za-z0-9_-]{20,}|[0-9]{8,10}:AA[A-Za-z0-9_-]{30,}|sntrys_[A-Za-z0-9_=+/-]{20,}|dckr_pat_[A-Za-z0-9_-]{20,}|ops_ey[A-Za-z0-9_-]{20,}|figd_[A-Za-z0-9_-]{20,}|ATATT3[A-Za-z0-9_=-]{30,}|cio[A-Za-z0-9]{32}"
+            ),
         },
         description: "tokens of other providers by their shape (Groq, xAI, Perplexity, NVIDIA, Replicate, \
                       SendGrid, Databricks, Vault, DigitalOcean, Docker, Telegram, Atlassian, crates.io, age …)",
@@ -212,7 +289,12 @@ pub static RULES: &[Rule] = &[
         finder: Finder::Header,
         description: "values of the headers Authorization, Cookie, X-Api-Key, Private-Token and others \
                       named like a key, token or secret",
-        example: &["curl", "-H", "Authorization: Basic dXNlcjpodW50ZXIy", "http://127.0.0.1/"],
+        example: &[
+            "curl",
+            "-H",
+            "Authorization: Basic dXNlcjpodW50ZXIy",
+            "http://127.0.0.1/",
+        ],
         secret: "dXNlcjpodW50ZXIy",
     },
     Rule {
@@ -226,7 +308,10 @@ pub static RULES: &[Rule] = &[
         kind: URL_PARAMETER,
         finder: Finder::UrlParameter,
         description: "URL parameters named like a token, key, secret, signature or password",
-        example: &["curl", "https://example.com/x?id=7&access_token=hunter2hunter2&page=2"],
+        example: &[
+            "curl",
+            "https://example.com/x?id=7&access_token=hunter2hunter2&page=2",
+        ],
         secret: "hunter2hunter2",
     },
     Rule {
@@ -241,7 +326,11 @@ pub static RULES: &[Rule] = &[
         finder: Finder::Named,
         description: "what is named a key, token, secret or credential and is long or random: \
                       `--token X`, `--api-key=X`, `AWS_SECRET_ACCESS_KEY=X`",
-        example: &["env", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "deploy"],
+        example: &[
+            "env",
+            "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "deploy",
+        ],
         secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     },
     Rule {
@@ -294,19 +383,49 @@ const fn flag(
     flag: &'static str,
     carries: Carries,
 ) -> ProgramFlag {
-    ProgramFlag { programs, command: None, flag, carries }
+    ProgramFlag {
+        programs,
+        command: None,
+        flag,
+        carries,
+    }
 }
 
 const MYSQL: &[&str] = &[
-    "mysql", "mysqldump", "mysqladmin", "mysqlimport", "mysqlshow", "mysqlsh", "mysqlcheck", "mycli",
-    "mariadb", "mariadb-dump", "mariadb-admin", "mariadb-import", "mariadb-check",
+    "mysql",
+    "mysqldump",
+    "mysqladmin",
+    "mysqlimport",
+    "mysqlshow",
+    "mysqlsh",
+    "mysqlcheck",
+    "mycli",
+    "mariadb",
+    "mariadb-dump",
+    "mariadb-admin",
+    "mariadb-import",
+    "mariadb-check",
 ];
 const MONGO: &[&str] = &[
-    "mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport", "mongostat",
+    "mongo",
+    "mongosh",
+    "mongodump",
+    "mongorestore",
+    "mongoexport",
+    "mongoimport",
+    "mongostat",
 ];
-const REGISTRY: &[&str] =
-    &["docker", "podman", "buildah", "skopeo", "nerdctl", "helm", "oras", "crane", "az"];
-const LDAP: &[&str] = &["ldapsearch", "ldapadd", "ldapmodify", "ldapdelete", "ldapwhoami", "ldappasswd"];
+const REGISTRY: &[&str] = &[
+    "docker", "podman", "buildah", "skopeo", "nerdctl", "helm", "oras", "crane", "az",
+];
+const LDAP: &[&str] = &[
+    "ldapsearch",
+    "ldapadd",
+    "ldapmodify",
+    "ldapdelete",
+    "ldapwhoami",
+    "ldappasswd",
+];
 const HTTPIE: &[&str] = &["http", "https", "httpie", "xh", "xhs"];
 const SEVEN_ZIP: &[&str] = &["7z", "7za", "7zz", "7zr", "rar", "unrar"];
 
@@ -319,7 +438,11 @@ pub static PROGRAMS: &[ProgramFlag] = &[
     flag(LDAP, "-w", Carries::Either),
     flag(SEVEN_ZIP, "-p", Carries::Attached),
     flag(SEVEN_ZIP, "-hp", Carries::Attached),
-    flag(&["zip", "unzip", "sqlcmd", "bcp", "ipmitool"], "-P", Carries::Either),
+    flag(
+        &["zip", "unzip", "sqlcmd", "bcp", "ipmitool"],
+        "-P",
+        Carries::Either,
+    ),
     flag(&["curl"], "-u", Carries::UserColon),
     flag(&["curl"], "-U", Carries::UserColon),
     flag(&["curl"], "-E", Carries::UserColon),
@@ -331,13 +454,32 @@ pub static PROGRAMS: &[ProgramFlag] = &[
     flag(&["curl"], "--cookie", Carries::Cookie),
     flag(HTTPIE, "-a", Carries::UserColon),
     flag(HTTPIE, "--auth", Carries::LongUserColon),
-    flag(&["smbclient", "rpcclient", "net"], "-U", Carries::UserPercent),
+    flag(
+        &["smbclient", "rpcclient", "net"],
+        "-U",
+        Carries::UserPercent,
+    ),
     flag(&["openssl"], "-passin", Carries::PassColon),
     flag(&["openssl"], "-passout", Carries::PassColon),
     flag(&["openssl"], "-pass", Carries::PassColon),
     flag(&["openssl"], "-k", Carries::Next),
-    ProgramFlag { programs: REGISTRY, command: Some("login"), flag: "-p", carries: Carries::Either },
-    ProgramFlag { programs: &["gh"], command: Some("secret"), flag: "-b", carries: Carries::Either },
-    ProgramFlag { programs: &["gh"], command: Some("secret"), flag: "--body", carries: Carries::Long },
+    ProgramFlag {
+        programs: REGISTRY,
+        command: Some("login"),
+        flag: "-p",
+        carries: Carries::Either,
+    },
+    ProgramFlag {
+        programs: &["gh"],
+        command: Some("secret"),
+        flag: "-b",
+        carries: Carries::Either,
+    },
+    ProgramFlag {
+        programs: &["gh"],
+        command: Some("secret"),
+        flag: "--body",
+        carries: Carries::Long,
+    },
     flag(&["vault", "infisical"], "login", Carries::Positional),
 ];

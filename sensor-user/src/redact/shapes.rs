@@ -90,7 +90,9 @@ impl Shapes {
     pub fn triggered(&self, text: &[u8]) -> Triggered {
         self.prefilter
             .find_overlapping_iter(text)
-            .fold(Triggered::default(), |all, hit| all | self.triggers[hit.pattern().as_usize()])
+            .fold(Triggered::default(), |all, hit| {
+                all | self.triggers[hit.pattern().as_usize()]
+            })
     }
 
     /// Marks what has the shape of a secret.
@@ -99,7 +101,9 @@ impl Shapes {
             return;
         }
         for (bit, (rule, compiled)) in RULES.iter().zip(&self.patterns).enumerate() {
-            let Finder::Shape { pattern, .. } = rule.finder else { continue };
+            let Finder::Shape { pattern, .. } = rule.finder else {
+                continue;
+            };
             if triggered.0 & 1 << bit == 0 {
                 continue;
             }
@@ -121,7 +125,9 @@ pub fn find_split_private_key(argv: &[Text], spans: &mut [Spans]) {
     while index < argv.len() {
         let start = index;
         index += 1;
-        let Some(begin) = find(&argv[start], b"-----BEGIN") else { continue };
+        let Some(begin) = find(&argv[start], b"-----BEGIN") else {
+            continue;
+        };
         let head = &argv[start..argv.len().min(start + 5)];
         if find(&argv[start], b"-----END").is_some()
             || !head.iter().any(|text| find(text, b"PRIVATE").is_some())
@@ -132,7 +138,9 @@ pub fn find_split_private_key(argv: &[Text], spans: &mut [Spans]) {
             .find(|at| find(&argv[*at], b"-----END").is_some())
             .map_or(argv.len(), |end| {
                 let closes = |at: &usize| argv[*at].as_bytes().ends_with(b"KEY-----");
-                (end..argv.len().min(end + 5)).find(closes).map_or(end + 1, |at| at + 1)
+                (end..argv.len().min(end + 5))
+                    .find(closes)
+                    .map_or(end + 1, |at| at + 1)
             });
         for at in start..end {
             let from = if at == start { begin } else { 0 };
@@ -150,17 +158,30 @@ mod tests {
     fn every_pattern_compiles_and_has_triggers_it_cannot_match_without() {
         assert!(RULES.len() < 61);
         for rule in RULES {
-            let Finder::Shape { triggers, pattern } = rule.finder else { continue };
+            let Finder::Shape { triggers, pattern } = rule.finder else {
+                continue;
+            };
             Regex::new(pattern).unwrap();
             assert!(!triggers.is_empty(), "{}", rule.kind);
-            assert!(triggers.iter().all(|word| *word == word.to_ascii_lowercase()));
+            assert!(
+                triggers
+                    .iter()
+                    .all(|word| *word == word.to_ascii_lowercase())
+            );
         }
     }
 
     #[test]
     fn an_ordinary_command_line_triggers_nothing() {
         let shapes = Shapes::new();
-        for text in ["bash", "-c", "cargo build --workspace", "/usr/bin/rg", "--json", "TODO"] {
+        for text in [
+            "bash",
+            "-c",
+            "cargo build --workspace",
+            "/usr/bin/rg",
+            "--json",
+            "TODO",
+        ] {
             assert!(shapes.triggered(text.as_bytes()).nothing(), "{text}");
         }
     }

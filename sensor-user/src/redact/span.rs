@@ -50,7 +50,8 @@ impl Spans {
             return None;
         }
         // Stable: equal pieces stay in the order they were found.
-        self.found.sort_by_key(|span| (span.range.start, usize::MAX - span.range.len()));
+        self.found
+            .sort_by_key(|span| (span.range.start, usize::MAX - span.range.len()));
         let mut merged: Vec<(Span, usize)> = Vec::with_capacity(self.found.len());
         for span in self.found {
             let length = span.range.len();

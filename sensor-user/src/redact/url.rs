@@ -3,9 +3,9 @@
 use memchr::memmem;
 
 use super::{
-    named::is_reference,
     rules::{URL_PARAMETER, URL_USERINFO},
     span::{Spans, is_placeholder},
+    value::is_reference,
 };
 
 /// Marks what URLs in `text` carry.
@@ -33,11 +33,17 @@ fn ends_url(byte: u8) -> bool {
 
 fn userinfo(scheme: &[u8], text: &[u8], start: usize, end: usize, spans: &mut Spans) {
     let url = &text[start..end];
-    let authority = url.iter().position(|b| b"/?#".contains(b)).unwrap_or(url.len());
+    let authority = url
+        .iter()
+        .position(|b| b"/?#".contains(b))
+        .unwrap_or(url.len());
     let at = match memchr::memrchr(b'@', &url[..authority]) {
         Some(at) => at,
         // A password with a `/`, `?` or `#` in it that nobody encoded: `user:pa/ss@host`.
-        None => match (memchr::memchr(b':', &url[..authority]), memchr::memrchr(b'@', url)) {
+        None => match (
+            memchr::memchr(b':', &url[..authority]),
+            memchr::memrchr(b'@', url),
+        ) {
             (Some(colon), Some(at)) if !is_port(&url[colon + 1..authority]) => at,
             _ => return,
         },
@@ -55,13 +61,19 @@ fn is_port(bytes: &[u8]) -> bool {
 }
 
 fn parameters(text: &[u8], start: usize, end: usize, spans: &mut Spans) {
-    let Some(mut at) = text[start..end].iter().position(|b| b"?#".contains(b)).map(|p| start + p)
+    let Some(mut at) = text[start..end]
+        .iter()
+        .position(|b| b"?#".contains(b))
+        .map(|p| start + p)
     else {
         return;
     };
     while at < end {
         let from = at + 1;
-        let to = text[from..end].iter().position(|b| b"&;?#".contains(b)).map_or(end, |p| from + p);
+        let to = text[from..end]
+            .iter()
+            .position(|b| b"&;?#".contains(b))
+            .map_or(end, |p| from + p);
         let pair = &text[from..to];
         if let Some(equals) = memchr::memchr(b'=', pair) {
             let (name, value) = (&pair[..equals], &pair[equals + 1..]);
@@ -78,10 +90,28 @@ fn is_secret_parameter(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix(b"amp;").unwrap_or(&name);
     let contains = |part: &str| memmem::find(name, part.as_bytes()).is_some();
-    let ends = ["key", "sig", "auth", "pwd", "pass", "jwt", "assertion", "otp", "code_verifier"];
-    ["token", "secret", "passw", "signature", "credential", "session_id", "apikey"]
-        .into_iter()
-        .any(contains)
+    let ends = [
+        "key",
+        "sig",
+        "auth",
+        "pwd",
+        "pass",
+        "jwt",
+        "assertion",
+        "otp",
+        "code_verifier",
+    ];
+    [
+        "token",
+        "secret",
+        "passw",
+        "signature",
+        "credential",
+        "session_id",
+        "apikey",
+    ]
+    .into_iter()
+    .any(contains)
         || ends.iter().any(|end| {
             name.strip_suffix(end.as_bytes())
                 .is_some_and(|head| head.last().is_none_or(|b| b"_-.[".contains(b)))

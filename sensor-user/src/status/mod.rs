@@ -19,7 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use page::render;
+pub use page::{bytes as page_bytes, render};
 pub use socket::{Server, StatusError, fetch};
 
 /// How long one side of the socket waits for the other.
@@ -123,10 +123,16 @@ struct Board {
 
 impl StatusBoard {
     pub fn new(version: &str) -> Self {
-        let status =
-            Status { version: version.to_owned(), pid: std::process::id(), ..Status::default() };
+        let status = Status {
+            version: version.to_owned(),
+            pid: std::process::id(),
+            ..Status::default()
+        };
         Self {
-            inner: Arc::new(Mutex::new(Board { status, last_ack: None })),
+            inner: Arc::new(Mutex::new(Board {
+                status,
+                last_ack: None,
+            })),
             started: Instant::now(),
         }
     }

@@ -21,36 +21,62 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         hooks,
         kernel,
         read,
-        tracker: Tracker { processes, sessions, pending },
+        tracker:
+            Tracker {
+                processes,
+                sessions,
+                pending,
+            },
         events,
         spool,
         uplink,
     } = status;
-    let memory = rss_bytes.as_ref().map_or_else(|| "unknown".to_owned(), bytes);
-    writeln!(out, "skep-sensor {version}, pid {pid}, up {}, memory {memory}", span(*uptime_seconds))?;
+    let memory = rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
+    writeln!(
+        out,
+        "skep-sensor {version}, pid {pid}, up {}, memory {memory}",
+        span(*uptime_seconds)
+    )?;
 
     writeln!(out, "\nhooks")?;
-    for Hook { fact, hook, status, reason } in hooks {
+    for Hook {
+        fact,
+        hook,
+        status,
+        reason,
+    } in hooks
+    {
         let word = match status {
             HookStatus::Live => "live",
             HookStatus::Fallback => "fallback",
             HookStatus::Off => "off",
         };
-        let line = format!("  {fact:<13} {word:<9} {:<34} {reason}", hook.as_deref().unwrap_or("-"));
+        let line = format!(
+            "  {fact:<13} {word:<9} {:<34} {reason}",
+            hook.as_deref().unwrap_or("-")
+        );
         writeln!(out, "{}", line.trim_end())?;
     }
 
     writeln!(out, "\nrecords           sent         read         lost")?;
     for (record, KernelCounters { sent, lost }) in kernel {
         let read = read.get(record).copied().unwrap_or(0);
-        let line = format!("  {record:<9} {sent:>10}   {read:>10}   {:>10}", total(lost));
+        let line = format!(
+            "  {record:<9} {sent:>10}   {read:>10}   {:>10}",
+            total(lost)
+        );
         writeln!(out, "{line}{}", causes(lost))?;
     }
 
-    writeln!(out, "\ntracked           {processes} processes, {sessions} sessions, {pending} pending")?;
+    writeln!(
+        out,
+        "\ntracked           {processes} processes, {sessions} sessions, {pending} pending"
+    )?;
     if !events.is_empty() {
-        let list: Vec<String> =
-            events.iter().map(|(class, count)| format!("{count} {class}")).collect();
+        let list: Vec<String> = events
+            .iter()
+            .map(|(class, count)| format!("{count} {class}"))
+            .collect();
         writeln!(out, "events            {}", list.join(", "))?;
     }
     write_spool(out, spool)?;
@@ -58,11 +84,19 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
 }
 
 fn write_spool(out: &mut String, spool: &Spool) -> std::fmt::Result {
-    let Spool { records, bytes: size, epoch: _, acked_seq, next_seq, lost, error } = spool;
+    let Spool {
+        records,
+        bytes: size,
+        epoch: _,
+        acked_seq,
+        next_seq,
+        lost,
+        error,
+    } = spool;
     writeln!(
         out,
         "spool             {records} waiting in {}, acknowledged to {acked_seq}, next {next_seq}, lost {}{}",
-        bytes(size),
+        bytes(*size),
         total(lost),
         causes(lost)
     )?;
@@ -82,14 +116,20 @@ fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
         last_ack_seconds_ago,
         last_error,
     } = uplink;
-    let state = if *connected { "connected" } else { "not connected" };
-    let last = last_ack_seconds_ago
-        .map_or_else(|| "none yet".to_owned(), |seconds| format!("{} ago", span(seconds as u64)));
+    let state = if *connected {
+        "connected"
+    } else {
+        "not connected"
+    };
+    let last = last_ack_seconds_ago.map_or_else(
+        || "none yet".to_owned(),
+        |seconds| format!("{} ago", span(seconds as u64)),
+    );
     writeln!(
         out,
         "uplink            {address}: {state}, sent {sent_events} events ({}), \
          acknowledged {acked_events}, last acknowledgement {last}",
-        bytes(sent_bytes)
+        bytes(*sent_bytes)
     )?;
     if let Some(error) = last_error {
         writeln!(out, "  last error: {error}")?;
@@ -98,7 +138,8 @@ fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
 }
 
 fn total(lost: &BTreeMap<String, u64>) -> u64 {
-    lost.values().fold(0, |sum, count| sum.saturating_add(*count))
+    lost.values()
+        .fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 fn causes(lost: &BTreeMap<String, u64>) -> String {
@@ -107,13 +148,17 @@ fn causes(lost: &BTreeMap<String, u64>) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(cause, count)| format!("{cause} {count}"))
         .collect();
-    if causes.is_empty() { String::new() } else { format!("  ({})", causes.join(", ")) }
+    if causes.is_empty() {
+        String::new()
+    } else {
+        format!("  ({})", causes.join(", "))
+    }
 }
 
 /// Powers of 1024, one digit of fraction.
-pub(crate) fn bytes(bytes: &u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut value = *bytes as f64;
+    let mut value = bytes as f64;
     let mut unit = "B";
     for next in units {
         if value < 1024.0 {
@@ -122,7 +167,11 @@ pub(crate) fn bytes(bytes: &u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }
 
 fn span(seconds: u64) -> String {
@@ -140,7 +189,11 @@ mod tests {
 
     #[test]
     fn the_page_shows_hooks_losses_and_the_collector() {
-        let mut status = Status { version: "0.1.0".into(), pid: 7, ..Status::default() };
+        let mut status = Status {
+            version: "0.1.0".into(),
+            pid: 7,
+            ..Status::default()
+        };
         status.rss_bytes = Some(20 << 20);
         status.uptime_seconds = 3_725;
         status.hooks = vec![Hook {
@@ -150,7 +203,9 @@ mod tests {
             reason: "lsm/file_open: EPERM".into(),
         }];
         let lost = BTreeMap::from([("ring_full".to_owned(), 4), ("none".to_owned(), 0)]);
-        status.kernel.insert("open".into(), KernelCounters { sent: 100, lost });
+        status
+            .kernel
+            .insert("open".into(), KernelCounters { sent: 100, lost });
         status.read.insert("open".into(), 96);
         status.uplink.address = "http://127.0.0.1:7317".into();
         status.uplink.last_error = Some("refused".into());
@@ -161,14 +216,23 @@ mod tests {
             "  open             100           96            4  (ring_full 4)",
             "  last error: refused",
         ] {
-            assert!(page.lines().any(|have| have == line), "{line:?} not in\n{page}");
+            assert!(
+                page.lines().any(|have| have == line),
+                "{line:?} not in\n{page}"
+            );
         }
     }
 
     #[test]
     fn sizes_and_times_are_readable() {
-        let sizes = [0, 1023, 1024, 5 << 30, u64::MAX].map(|size| bytes(&size));
-        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "5.0 GiB", "16777216.0 TiB"]);
-        assert_eq!([59, 60, 3600, 90_000].map(span), ["59 s", "1 min 0 s", "1 h 0 min", "1 d 1 h"]);
+        let sizes = [0, 1023, 1024, 5 << 30, u64::MAX].map(bytes);
+        assert_eq!(
+            sizes,
+            ["0 B", "1023 B", "1.0 KiB", "5.0 GiB", "16777216.0 TiB"]
+        );
+        assert_eq!(
+            [59, 60, 3600, 90_000].map(span),
+            ["59 s", "1 min 0 s", "1 h 0 min", "1 d 1 h"]
+        );
     }
 }

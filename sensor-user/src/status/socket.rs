@@ -38,7 +38,10 @@ pub enum StatusError {
     #[error("may not ask the sensor on {socket}: run as root", socket = .socket.display())]
     NotPermitted { socket: PathBuf },
     #[error("the answer on {socket} is not a status: {source}", socket = .socket.display())]
-    Malformed { socket: PathBuf, source: serde_json::Error },
+    Malformed {
+        socket: PathBuf,
+        source: serde_json::Error,
+    },
 }
 
 /// The answering side; stops and takes its socket away when dropped.
@@ -56,14 +59,23 @@ pub struct Server {
 impl Server {
     /// Takes the socket and answers on it from a thread of its own.
     pub fn start(socket: &Path, board: StatusBoard) -> Result<Self, StatusError> {
-        let io = |source| StatusError::Io { socket: socket.to_owned(), source };
+        let io = |source| StatusError::Io {
+            socket: socket.to_owned(),
+            source,
+        };
         if let Some(directory) = socket.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(io)?;
         }
         let lock = take_lock(socket)?;
         match fs::symlink_metadata(socket) {
             Ok(meta) if !meta.file_type().is_socket() => {
-                return Err(StatusError::NotASocket { path: socket.to_owned() });
+                return Err(StatusError::NotASocket {
+                    path: socket.to_owned(),
+                });
             }
             Ok(_) => fs::remove_file(socket).map_err(io)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -77,7 +89,12 @@ impl Server {
             .stack_size(256 << 10)
             .spawn(move || answer(&listener, &board, &stopped))
             .map_err(io)?;
-        Ok(Self { socket: socket.to_owned(), stop, thread: Some(thread), _lock: lock })
+        Ok(Self {
+            socket: socket.to_owned(),
+            stop,
+            thread: Some(thread),
+            _lock: lock,
+        })
     }
 }
 
@@ -102,7 +119,10 @@ fn beside(socket: &Path, suffix: &str) -> PathBuf {
 }
 
 fn take_lock(socket: &Path) -> Result<fs::File, StatusError> {
-    let io = |source| StatusError::Io { socket: socket.to_owned(), source };
+    let io = |source| StatusError::Io {
+        socket: socket.to_owned(),
+        source,
+    };
     let lock = OpenOptions::new()
         .write(true)
         .create(true)
@@ -112,9 +132,9 @@ fn take_lock(socket: &Path) -> Result<fs::File, StatusError> {
         .map_err(io)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(StatusError::AlreadyRunning { socket: socket.to_owned() })
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StatusError::AlreadyRunning {
+            socket: socket.to_owned(),
+        }),
         Err(errno) => Err(io(errno.into())),
     }
 }
@@ -156,18 +176,28 @@ fn send(mut client: UnixStream, status: &Status) -> io::Result<()> {
 /// Asks the daemon on `socket`.
 pub fn fetch(socket: &Path) -> Result<Status, StatusError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            StatusError::NotRunning { socket: socket.to_owned() }
-        }
-        io::ErrorKind::PermissionDenied => StatusError::NotPermitted { socket: socket.to_owned() },
-        _ => StatusError::Io { socket: socket.to_owned(), source },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => StatusError::NotRunning {
+            socket: socket.to_owned(),
+        },
+        io::ErrorKind::PermissionDenied => StatusError::NotPermitted {
+            socket: socket.to_owned(),
+        },
+        _ => StatusError::Io {
+            socket: socket.to_owned(),
+            source,
+        },
     };
     let stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(failed)?;
-    serde_json::from_slice(&answer)
-        .map_err(|source| StatusError::Malformed { socket: socket.to_owned(), source })
+    stream
+        .take(MAX_ANSWER)
+        .read_to_end(&mut answer)
+        .map_err(failed)?;
+    serde_json::from_slice(&answer).map_err(|source| StatusError::Malformed {
+        socket: socket.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -190,7 +220,10 @@ mod tests {
         board.update(|status| status.tracker.sessions = 3);
         board.acknowledged(5);
         let status = fetch(&socket).unwrap();
-        assert_eq!((status.version.as_str(), status.tracker.sessions), ("0.1.0", 3));
+        assert_eq!(
+            (status.version.as_str(), status.tracker.sessions),
+            ("0.1.0", 3)
+        );
         assert_eq!(status.pid, std::process::id());
         assert!(status.rss_bytes.is_some_and(|bytes| bytes > 100_000));
         assert!(status.uplink.last_ack_seconds_ago.is_some());
@@ -203,7 +236,10 @@ mod tests {
         let (_dir, socket) = socket();
         let _server = Server::start(&socket, StatusBoard::new("0")).unwrap();
         assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -211,7 +247,10 @@ mod tests {
         let (_dir, socket) = socket();
         let _server = Server::start(&socket, StatusBoard::new("first")).unwrap();
         let error = Server::start(&socket, StatusBoard::new("second")).unwrap_err();
-        assert!(matches!(error, StatusError::AlreadyRunning { .. }), "{error}");
+        assert!(
+            matches!(error, StatusError::AlreadyRunning { .. }),
+            "{error}"
+        );
         assert_eq!(fetch(&socket).unwrap().version, "first");
     }
 
@@ -240,7 +279,10 @@ mod tests {
     fn without_a_daemon_it_is_said() {
         let (_dir, socket) = socket();
         let error = fetch(&socket).unwrap_err().to_string();
-        assert!(error.starts_with("no sensor is running: nothing answers on "), "{error}");
+        assert!(
+            error.starts_with("no sensor is running: nothing answers on "),
+            "{error}"
+        );
     }
 
     #[test]

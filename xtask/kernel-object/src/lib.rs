@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use cache::{cache_directory, tools_directory};
-pub use toolchain::{BpfLinker, CompilerKind, Toolchain, find_linker, find_toolchain};
+pub use toolchain::{
+    BpfLinker, CompilerKind, Toolchain, find_compiler, find_linker, find_toolchain,
+};
 
 /// The compilation target of the kernel object: BPF, little endian, no operating system.
 pub const TARGET: &str = "bpfel-unknown-none";

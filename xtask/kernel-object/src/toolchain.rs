@@ -82,7 +82,8 @@ pub fn find_linker() -> Result<BpfLinker, Error> {
         .ok_or(Error::NoLinker { cache })
 }
 
-fn find_compiler() -> Result<CompilerKind, Error> {
+/// Finds a compiler for the target: Debian's first, then rustup's nightly.
+pub fn find_compiler() -> Result<CompilerKind, Error> {
     let debian = match debian_lacks() {
         None => return Ok(CompilerKind::Debian),
         Some(reason) => reason,

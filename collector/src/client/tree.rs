@@ -1,0 +1,348 @@
+//! A [`Story`] as a tree for a person to read.
+//!
+//! Long lists are collapsed by folder: the folders with the fewest files are shown in full, since
+//! what is rare says more than the four hundredth library.
+
+use std::collections::BTreeMap;
+
+use super::{
+    errno,
+    session::{Child, Destination, File, Header, Process, Story},
+    text::{command_line, plain, short_time, shorten, thousands},
+};
+
+/// Lines of one group of files.
+const FILES_SHOWN: usize = 10;
+/// Lines that say how many more there are in a folder.
+const FOLDERS_SHOWN: usize = 4;
+
+pub(super) fn draw(story: &Story, width: usize) -> String {
+    let mut canvas = Canvas {
+        width,
+        text: String::new(),
+        collapsed: false,
+    };
+    canvas.header(&story.session);
+    canvas.line("");
+    canvas.processes(&story.processes, &story.child_sessions, None);
+    let linked: Vec<_> = story.processes.iter().flat_map(pids).collect();
+    let is_elsewhere = |child: &&Child| child.root_ppid.is_none_or(|pid| !linked.contains(&pid));
+    for child in story.child_sessions.iter().filter(is_elsewhere) {
+        canvas.line(&child_line(child));
+    }
+    let id = &story.session.session;
+    if canvas.collapsed {
+        canvas.line("");
+        canvas.unbroken(&format!(
+            "in full: skep query \"SELECT pid, access, path, count FROM files WHERE session = '{id}'\""
+        ));
+    }
+    for cut in &story.cut {
+        canvas.line(&format!("the collector's row limit cut the list of {cut}"));
+    }
+    canvas.text
+}
+
+fn pids(process: &Process) -> Vec<u32> {
+    let below = process.children.iter().flat_map(pids);
+    std::iter::once(process.pid).chain(below).collect()
+}
+
+struct Canvas {
+    width: usize,
+    text: String,
+    collapsed: bool,
+}
+
+// === impl Canvas ===
+
+impl Canvas {
+    fn line(&mut self, text: &str) {
+        self.unbroken(&shorten(&plain(text), self.width));
+    }
+
+    fn unbroken(&mut self, text: &str) {
+        self.text.push_str(text.trim_end());
+        self.text.push('\n');
+    }
+
+    fn header(&mut self, header: &Header) {
+        let unknown = || "unknown".to_owned();
+        let family = header
+            .agent_family
+            .clone()
+            .unwrap_or_else(|| "unknown agent".to_owned());
+        let version = header
+            .agent_version
+            .clone()
+            .unwrap_or_else(|| "version unknown".to_owned());
+        let sure = header
+            .agent_confidence
+            .map(|c| format!("  ({c}% sure)"))
+            .unwrap_or_default();
+        self.line(&format!("{family} {version}{sure}"));
+
+        let uid = header.uid.map(|uid| format!("uid {uid}"));
+        let login = header.login_uid.map(|uid| format!("login uid {uid}"));
+        let ids: Vec<_> = uid.into_iter().chain(login).collect();
+        let user = header.user_name.clone().unwrap_or_else(unknown);
+        let user = match ids.is_empty() {
+            true => user,
+            false => format!("{user} ({})", ids.join(", ")),
+        };
+        let repository = header.repo_root.as_ref().map(|root| {
+            let parts = [Some(root), header.repo_remote.as_ref()]
+                .into_iter()
+                .flatten()
+                .cloned();
+            let branch = header
+                .repo_branch
+                .as_ref()
+                .map(|branch| format!("branch {branch}"));
+            parts.chain(branch).collect::<Vec<_>>().join("  ")
+        });
+        let evidence = header.agent_evidence.as_ref().filter(|e| !e.is_empty());
+        let seen = format!(
+            "{} processes, {} files, {} destinations",
+            thousands(header.processes),
+            thousands(header.files),
+            thousands(header.destinations)
+        );
+        let lost = "records were lost on this host meanwhile: the tree may have holes (skep query \
+                    'SELECT * FROM lost')";
+        let facts = [
+            (
+                "evidence",
+                Some(evidence.map_or_else(unknown, |e| e.join(", "))),
+            ),
+            ("installed", header.agent_install_path.clone()),
+            ("session", Some(header.session.clone())),
+            (
+                "parent",
+                header
+                    .parent
+                    .as_ref()
+                    .map(|parent| format!("session {parent}")),
+            ),
+            ("host", Some(header.host.clone().unwrap_or_else(unknown))),
+            ("user", Some(user)),
+            (
+                "terminal",
+                Some(header.terminal.clone().unwrap_or_else(unknown)),
+            ),
+            (
+                "directory",
+                Some(header.cwd.clone().unwrap_or_else(unknown)),
+            ),
+            ("repository", repository),
+            ("time", Some(when(header))),
+            ("seen", Some(seen)),
+            ("LOST", header.lost.then(|| lost.to_owned())),
+        ];
+        for (name, value) in facts {
+            if let Some(value) = value {
+                self.line(&format!("  {name:<11} {value}"));
+            }
+        }
+    }
+
+    /// `rail` is what is left of the branches of these processes; `None` for roots.
+    fn processes(&mut self, processes: &[Process], sessions: &[Child], rail: Option<&str>) {
+        for (index, process) in processes.iter().enumerate() {
+            let is_last = index + 1 == processes.len();
+            let (branch, below) = match (rail, is_last) {
+                (None, _) => (String::new(), String::new()),
+                (Some(rail), false) => (format!("{rail}├─ "), format!("{rail}│  ")),
+                (Some(rail), true) => (format!("{rail}└─ "), format!("{rail}   ")),
+            };
+            self.process(process, &branch, &below);
+            let started = sessions
+                .iter()
+                .filter(|child| child.root_ppid == Some(process.pid));
+            for child in started {
+                self.line(&format!("{below}   ⇒ {}", child_line(child)));
+            }
+            self.processes(&process.children, sessions, Some(&below));
+        }
+    }
+
+    fn process(&mut self, process: &Process, branch: &str, inner: &str) {
+        let ending = match &process.exit {
+            None => String::new(),
+            Some(exit) => match (exit.code, exit.signal) {
+                (_, Some(signal)) => format!("  [signal {signal}]"),
+                (Some(code), None) => format!("  [exit {code}]"),
+                (None, None) => "  [ended]".to_owned(),
+            },
+        };
+        let command = match (&process.argv, &process.exe) {
+            (Some(argv), _) => command_line(argv),
+            (None, Some(exe)) => format!("({exe})"),
+            (None, None) => "(program unknown)".to_owned(),
+        };
+        let more = if process.argv_truncated == Some(true) {
+            " …"
+        } else {
+            ""
+        };
+        let start = format!("{branch}{} ", process.pid);
+        let taken = start.chars().count() + ending.chars().count() + more.len();
+        let command = shorten(&plain(&command), self.width.saturating_sub(taken).max(20));
+        self.line(&format!("{start}{command}{more}{ending}"));
+
+        let rail = match process.children.is_empty() {
+            true => format!("{inner}     "),
+            false => format!("{inner}│    "),
+        };
+        let earlier = process.execs.len().saturating_sub(1);
+        for exec in process.execs.iter().take(earlier) {
+            let command = exec.argv.as_deref().map(command_line);
+            let command = command.or_else(|| exec.exe.clone()).unwrap_or_default();
+            self.line(&format!("{rail}was      {command}"));
+        }
+        let (failed, opened): (Vec<_>, Vec<_>) = process
+            .files
+            .iter()
+            .partition(|file| file.result.is_some_and(|result| result < 0));
+        for (access, title) in [
+            ("create", "created"),
+            ("write", "wrote"),
+            ("read", "read"),
+            ("path", "looked"),
+        ] {
+            let group: Vec<_> = opened
+                .iter()
+                .copied()
+                .filter(|f| f.access == access)
+                .collect();
+            self.files(&rail, title, &group);
+        }
+        self.files(&rail, "failed", &failed);
+        for (index, peer) in process.destinations.iter().enumerate() {
+            let title = if index == 0 { "connect" } else { "" };
+            self.line(&format!("{rail}{title:<8} {}", destination_line(peer)));
+        }
+    }
+
+    fn files(&mut self, rail: &str, title: &str, files: &[&File]) {
+        let mut folders: BTreeMap<String, Vec<&File>> = BTreeMap::new();
+        for file in files {
+            folders.entry(folder(&file.path)).or_default().push(file);
+        }
+        let mut folders: Vec<_> = folders.into_iter().collect();
+        folders.sort_by_key(|(_, files)| files.len());
+
+        let mut room = FILES_SHOWN;
+        let mut lines = Vec::new();
+        let mut rest = Vec::new();
+        for (folder, files) in folders {
+            let shown = files.len().min(room);
+            room -= shown;
+            lines.extend(files[..shown].iter().map(|file| file_line(file)));
+            if shown < files.len() {
+                rest.push((files.len() - shown, folder));
+            }
+        }
+        rest.reverse();
+        self.collapsed |= !rest.is_empty();
+        let elsewhere: usize = rest
+            .iter()
+            .skip(FOLDERS_SHOWN)
+            .map(|(count, _)| count)
+            .sum();
+        for (count, folder) in rest.into_iter().take(FOLDERS_SHOWN) {
+            lines.push(format!(
+                "… and {} more under {folder}",
+                thousands(count as u64)
+            ));
+        }
+        if elsewhere > 0 {
+            lines.push(format!(
+                "… and {} more elsewhere",
+                thousands(elsewhere as u64)
+            ));
+        }
+        for (index, line) in lines.into_iter().enumerate() {
+            let title = if index == 0 { title } else { "" };
+            self.line(&format!("{rail}{title:<8} {line}"));
+        }
+    }
+}
+
+/// The first two components, or one when there is no more.
+fn folder(path: &str) -> String {
+    let Some((folders, _)) = path.rsplit_once('/') else {
+        return ".".to_owned();
+    };
+    let kept: Vec<_> = folders.split('/').take(3).collect();
+    match kept.join("/") {
+        root if root.is_empty() => "/".to_owned(),
+        folder => folder,
+    }
+}
+
+fn file_line(file: &File) -> String {
+    let failed = file
+        .result
+        .filter(|result| *result < 0)
+        .map(|r| format!("  {}", outcome(r)));
+    let times = match file.count {
+        1 => String::new(),
+        count => format!("  ×{}", thousands(count)),
+    };
+    format!("{}{times}{}", file.path, failed.unwrap_or_default())
+}
+
+fn destination_line(peer: &Destination) -> String {
+    let place = peer
+        .destination
+        .clone()
+        .unwrap_or_else(|| "address unknown".to_owned());
+    let proto = peer.proto.clone().unwrap_or_else(|| peer.family.clone());
+    let times = match peer.count {
+        1 => String::new(),
+        count => format!("  ×{}", thousands(count)),
+    };
+    let result = peer
+        .result
+        .filter(|r| *r != 0)
+        .map(|r| format!("  {}", outcome(r)));
+    format!("{place} {proto}{times}{}", result.unwrap_or_default())
+}
+
+fn outcome(result: i32) -> String {
+    errno::name(result).map_or_else(|| result.to_string(), str::to_owned)
+}
+
+fn child_line(child: &Child) -> String {
+    let family = child.agent_family.as_deref().unwrap_or("unknown agent");
+    let version = child.agent_version.as_deref().unwrap_or_default();
+    format!("started {family} {version}: session {}", child.session)
+}
+
+fn when(header: &Header) -> String {
+    let from = header.started.as_deref().unwrap_or(&header.first_seen);
+    let to = header.ended.as_deref().unwrap_or(&header.last_seen);
+    let took = || Some(to.parse::<jiff::Timestamp>().ok()? - from.parse::<jiff::Timestamp>().ok()?);
+    let took = took().map(|span| {
+        let seconds = span.get_seconds();
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        match (hours, minutes) {
+            (0, 0) => format!("{seconds} s"),
+            (0, _) => format!("{minutes} min {seconds} s"),
+            _ => format!("{hours} h {minutes} min"),
+        }
+    });
+    let took = took.map(|took| format!(", {took}")).unwrap_or_default();
+    let began = if header.started.is_some() {
+        ""
+    } else {
+        " (start not seen)"
+    };
+    let ended = if header.ended.is_some() {
+        ""
+    } else {
+        " so far (end not seen)"
+    };
+    format!("{}{began}{took}{ended}", short_time(from, false))
+}

@@ -1,0 +1,346 @@
+//! Property: the columns of a row give back the event that was encoded, fact by fact.
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{
+        ArrowPrimitiveType, Int32Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
+    },
+};
+use proptest::{collection::vec, option, prelude::*};
+use skep_proto::v1::{
+    Agent, Event, Exec, Exit, File, Lost, Net, Process, Repository, Session, event::Detail,
+    session::Phase,
+};
+
+use super::{Origin, encode};
+
+proptest! {
+    #[test]
+    fn an_event_comes_back_from_its_row(
+        events in vec(event(), 1..20),
+        first_seq in 1..u64::MAX / 2,
+        hostname in option::of(text()),
+    ) {
+        let origin = Origin {
+            sensor_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            epoch: 7,
+            hostname,
+            kernel: None,
+        };
+        let batch = encode(&origin, first_seq, &events).unwrap();
+        prop_assert_eq!(batch.num_rows(), events.len());
+        for (index, event) in events.iter().enumerate() {
+            let row = Cells { batch: &batch, row: index };
+            prop_assert_eq!(&row.event(), event);
+            prop_assert_eq!(row.number::<UInt64Type>("seq"), Some(first_seq + index as u64));
+            prop_assert_eq!(row.number::<UInt64Type>("epoch"), Some(7));
+            prop_assert_eq!(row.text("sensor_id"), Some(origin.sensor_id.clone()));
+            prop_assert_eq!(row.text("host"), origin.hostname.clone());
+            prop_assert_eq!(row.text("kernel"), None);
+        }
+    }
+}
+
+// === from a row ===
+
+struct Cells<'a> {
+    batch: &'a RecordBatch,
+    row: usize,
+}
+
+impl Cells<'_> {
+    fn column(&self, name: &str) -> Option<&dyn Array> {
+        let column = self.batch.column_by_name(name).expect("a known column");
+        column.is_valid(self.row).then_some(column.as_ref())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        Some(
+            self.column(name)?
+                .as_string::<i32>()
+                .value(self.row)
+                .to_owned(),
+        )
+    }
+
+    fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let items = self.column(name)?.as_list::<i32>().value(self.row);
+        Some(
+            items
+                .as_string::<i32>()
+                .iter()
+                .map(|item| item.unwrap().to_owned())
+                .collect(),
+        )
+    }
+
+    fn number<T: ArrowPrimitiveType>(&self, name: &str) -> Option<T::Native> {
+        Some(self.column(name)?.as_primitive::<T>().value(self.row))
+    }
+
+    fn u32(&self, name: &str) -> Option<u32> {
+        self.number::<UInt32Type>(name)
+    }
+
+    fn time(&self, name: &str) -> Option<u64> {
+        self.number::<TimestampNanosecondType>(name)
+            .map(|nanos| nanos.try_into().unwrap())
+    }
+
+    fn boolean(&self, name: &str) -> Option<bool> {
+        Some(self.column(name)?.as_boolean().value(self.row))
+    }
+
+    fn event(&self) -> Event {
+        Event {
+            time_unix_nano: self.time("time").unwrap(),
+            session: self.text("session"),
+            agent: self.text("agent_family").map(|family| Agent {
+                family,
+                version: self.text("agent_version"),
+                confidence: self.number::<UInt8Type>("agent_confidence").unwrap().into(),
+                evidence: self.texts("agent_evidence").unwrap(),
+                install_path: self.text("agent_install_path"),
+            }),
+            process: self.u32("pid").map(|pid| Process {
+                pid,
+                start_unix_nano: self.time("start"),
+                ppid: self.u32("ppid"),
+                exe: self.text("exe"),
+                argv: self.texts("argv").unwrap_or_default(),
+                argv_truncated: self.boolean("argv_truncated").unwrap(),
+                cwd: self.text("cwd"),
+                uid: self.u32("uid"),
+            }),
+            hook: self.text("hook"),
+            result: self.number::<Int32Type>("result"),
+            detail: Some(self.detail()),
+        }
+    }
+
+    fn detail(&self) -> Detail {
+        match self.text("class").unwrap().as_str() {
+            "exec" => Detail::Exec(Exec {
+                filename: self.text("exec_filename"),
+            }),
+            "exit" => Detail::Exit(Exit {
+                code: self.number::<UInt8Type>("exit_code").map(Into::into),
+                signal: self.number::<UInt8Type>("exit_signal").map(Into::into),
+            }),
+            "open" => Detail::Open(File {
+                path: self.text("file_path").unwrap(),
+                flags: self.u32("file_flags").unwrap(),
+                mode: self.u32("file_mode"),
+                count: self.number::<UInt64Type>("count").unwrap(),
+                last_unix_nano: self.time("last"),
+                path_resolved: self.boolean("file_resolved").unwrap(),
+            }),
+            "connect" => Detail::Connect(Net {
+                family: self.text("net_family").unwrap(),
+                addr: self.text("net_addr"),
+                port: self.number::<UInt16Type>("net_port").map(Into::into),
+                proto: self.text("net_proto"),
+                path: self.text("net_path"),
+                count: self.number::<UInt64Type>("count").unwrap(),
+                last_unix_nano: self.time("last"),
+            }),
+            "session" => Detail::SessionInfo(Session {
+                phase: match self.text("session_phase").unwrap().as_str() {
+                    "start" => Phase::Start,
+                    "update" => Phase::Update,
+                    "end" => Phase::End,
+                    other => panic!("phase {other}"),
+                }
+                .into(),
+                parent: self.text("session_parent"),
+                user: self.text("user_name"),
+                uid: self.u32("user_uid"),
+                login_uid: self.u32("login_uid"),
+                terminal: self.text("terminal"),
+                cwd: self.text("session_cwd"),
+                repository: self.text("repo_root").map(|root| Repository {
+                    root,
+                    remote: self.text("repo_remote"),
+                    branch: self.text("repo_branch"),
+                }),
+            }),
+            "lost" => Detail::Lost(Lost {
+                hop: self.text("lost_hop").unwrap(),
+                record: self.text("lost_record").unwrap(),
+                cause: self.text("lost_cause").unwrap(),
+                count: self.number::<UInt64Type>("count").unwrap(),
+                first_unix_nano: self.time("lost_first").unwrap(),
+                last_unix_nano: self.time("lost_last").unwrap(),
+            }),
+            other => panic!("class {other}"),
+        }
+    }
+}
+
+// === any event ===
+
+fn text() -> impl Strategy<Value = String> {
+    any::<String>()
+}
+
+fn maybe() -> impl Strategy<Value = Option<String>> {
+    option::of(text())
+}
+
+fn time() -> impl Strategy<Value = u64> {
+    0..=i64::MAX as u64
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    (
+        (
+            time(),
+            maybe(),
+            option::of(agent()),
+            option::of(process()),
+            maybe(),
+        ),
+        option::of(any::<i32>()),
+        detail(),
+    )
+        .prop_map(
+            |((time_unix_nano, session, agent, process, hook), result, detail)| Event {
+                time_unix_nano,
+                session,
+                agent,
+                process,
+                hook,
+                result,
+                detail: Some(detail),
+            },
+        )
+}
+
+fn agent() -> impl Strategy<Value = Agent> {
+    (text(), maybe(), 0..=100u32, vec(text(), 0..4), maybe()).prop_map(
+        |(family, version, confidence, evidence, install_path)| Agent {
+            family,
+            version,
+            confidence,
+            evidence,
+            install_path,
+        },
+    )
+}
+
+fn process() -> impl Strategy<Value = Process> {
+    let ids = (
+        any::<u32>(),
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+    );
+    (
+        ids,
+        option::of(time()),
+        maybe(),
+        vec(text(), 0..4),
+        any::<bool>(),
+        maybe(),
+    )
+        .prop_map(
+            |((pid, ppid, uid), start_unix_nano, exe, argv, argv_truncated, cwd)| Process {
+                pid,
+                start_unix_nano,
+                ppid,
+                exe,
+                argv,
+                argv_truncated,
+                cwd,
+                uid,
+            },
+        )
+}
+
+fn detail() -> impl Strategy<Value = Detail> {
+    let byte = || option::of(0..=255u32);
+    let number = || option::of(any::<u32>());
+    let exec = maybe().prop_map(|filename| Detail::Exec(Exec { filename }));
+    let exit = (byte(), byte()).prop_map(|(code, signal)| Detail::Exit(Exit { code, signal }));
+    let file = (
+        text(),
+        any::<u32>(),
+        number(),
+        any::<u64>(),
+        option::of(time()),
+        any::<bool>(),
+    );
+    let open = file.prop_map(
+        |(path, flags, mode, count, last_unix_nano, path_resolved)| {
+            Detail::Open(File {
+                path,
+                flags,
+                mode,
+                count,
+                last_unix_nano,
+                path_resolved,
+            })
+        },
+    );
+    let port = option::of(0..=65_535u32);
+    let net = (
+        text(),
+        maybe(),
+        port,
+        maybe(),
+        maybe(),
+        any::<u64>(),
+        option::of(time()),
+    );
+    let connect = net.prop_map(|(family, addr, port, proto, path, count, last_unix_nano)| {
+        Detail::Connect(Net {
+            family,
+            addr,
+            port,
+            proto,
+            path,
+            count,
+            last_unix_nano,
+        })
+    });
+    let repository = (text(), maybe(), maybe()).prop_map(|(root, remote, branch)| Repository {
+        root,
+        remote,
+        branch,
+    });
+    let facts = (
+        1..=3i32,
+        maybe(),
+        maybe(),
+        number(),
+        number(),
+        maybe(),
+        maybe(),
+    );
+    let session = (facts, option::of(repository)).prop_map(|(facts, repository)| {
+        let (phase, parent, user, uid, login_uid, terminal, cwd) = facts;
+        Detail::SessionInfo(Session {
+            phase,
+            parent,
+            user,
+            uid,
+            login_uid,
+            terminal,
+            cwd,
+            repository,
+        })
+    });
+    let lost = (text(), text(), text(), any::<u64>(), time(), time()).prop_map(
+        |(hop, record, cause, count, first_unix_nano, last_unix_nano)| {
+            Detail::Lost(Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first_unix_nano,
+                last_unix_nano,
+            })
+        },
+    );
+    prop_oneof![exec, exit, open, connect, session, lost]
+}

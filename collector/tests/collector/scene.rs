@@ -1,0 +1,427 @@
+//! The vocabulary of these tests: a collector that can be stopped or lost, a sensor that talks to
+//! it, and the events of a small session.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use serde_json::Value;
+use skep_collector::{
+    client::{Client, ClientError},
+    serve::{Options, Server},
+    store,
+};
+use skep_proto::v1::{
+    Agent, Batch, CollectorMessage, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host,
+    Lost, Net, Process, Repository, SensorMessage, Session, collector_message::Body as Down,
+    event::Detail, ingest_client::IngestClient, sensor_message::Body as Up, session::Phase,
+};
+use tokio::{runtime::Runtime, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Endpoint};
+
+/// Longer than anything here takes; reached only by a hang.
+pub const HANG: Duration = Duration::from_secs(60);
+pub const SENSOR: &str = "0123456789abcdef0123456789abcdef";
+pub const OTHER_SENSOR: &str = "fedcba9876543210fedcba9876543210";
+pub const EPOCH: u64 = 1_763_627_400_000_000_000;
+/// 2025-11-20T08:30:00Z
+pub const NOON: u64 = 1_763_627_400_000_000_000;
+pub const SESSION: &str = "aaaa0000000000000000000000000001";
+pub const CHILD_SESSION: &str = "bbbb0000000000000000000000000002";
+
+/// A collector on a runtime of its own, so that it can be lost with all its tasks.
+pub struct Collector {
+    runtime: Option<Runtime>,
+    server: Option<Server>,
+}
+
+/// A stream to a collector.
+pub struct Sensor {
+    up: mpsc::Sender<SensorMessage>,
+    down: Streaming<CollectorMessage>,
+}
+
+// === impl Collector ===
+
+impl Collector {
+    pub fn start(data: &Path) -> Self {
+        Self::with(data, |options| {
+            options.store.flush_every = Duration::from_millis(10)
+        })
+    }
+
+    pub fn with(data: &Path, change: impl FnOnce(&mut Options)) -> Self {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let mut options = Options::new(store::Options::new(data), listen);
+        change(&mut options);
+        apart(|| {
+            let runtime = Runtime::new().unwrap();
+            // `start` blocks in place, which needs a thread of the runtime.
+            let started = runtime.spawn(Server::start(options));
+            let server = runtime.block_on(started).unwrap().unwrap();
+            Self {
+                runtime: Some(runtime),
+                server: Some(server),
+            }
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    pub fn counter(&self, name: &str) -> u64 {
+        let all = self.server.as_ref().unwrap().counters().all();
+        all.into_iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    /// Waits until a counter has the value; what is counted follows what a peer sees.
+    pub async fn counted(&self, name: &str, value: u64) {
+        let reached = async {
+            while self.counter(name) != value {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let reached = tokio::time::timeout(HANG, reached).await;
+        reached.unwrap_or_else(|_| panic!("{name} is {} and not {value}", self.counter(name)));
+    }
+
+    /// An orderly stop.
+    pub fn stop(mut self) {
+        let server = self.server.take().unwrap();
+        let runtime = self.runtime.take().unwrap();
+        apart(|| {
+            runtime.block_on(server.stop()).unwrap();
+            runtime.shutdown_timeout(HANG);
+        });
+    }
+
+    /// Drops every task where it stands: nothing more is written.
+    pub fn lose(mut self) {
+        let runtime = self.runtime.take().unwrap();
+        apart(|| runtime.shutdown_timeout(HANG));
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs what may not run on a thread of the test's own runtime.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+// === impl Sensor ===
+
+impl Sensor {
+    /// A stream that has not said anything.
+    pub async fn silent(url: &str) -> Self {
+        let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+        let mut ingest = IngestClient::new(endpoint.connect().await.unwrap());
+        let (up, messages) = mpsc::channel(64);
+        let down = ingest
+            .stream(ReceiverStream::new(messages))
+            .await
+            .unwrap()
+            .into_inner();
+        Self { up, down }
+    }
+
+    /// Says hello; the stream and what the collector has acknowledged before.
+    pub async fn connect(url: &str, sensor_id: &str) -> (Self, u64) {
+        let mut sensor = Self::silent(url).await;
+        sensor.say(Up::Hello(hello(sensor_id))).await;
+        match sensor.hear().await {
+            Some(Down::Welcome(welcome)) => (sensor, welcome.acked_seq),
+            other => panic!("not welcomed but {other:?}"),
+        }
+    }
+
+    pub async fn say(&self, body: Up) {
+        self.say_message(SensorMessage { body: Some(body) }).await;
+    }
+
+    pub async fn say_message(&self, message: SensorMessage) {
+        // A refused stream has no reader; what matters then is what is heard.
+        let _ = self.up.send(message).await;
+    }
+
+    pub async fn send(&self, first_seq: u64, events: Vec<Event>) {
+        self.say(Up::Batch(Batch { first_seq, events })).await;
+    }
+
+    /// Sends batches of a hundred events for as long as the stream lives.
+    pub fn flood(&self, mut first_seq: u64) {
+        let up = self.up.clone();
+        tokio::spawn(async move {
+            loop {
+                let events = opens(first_seq, 100);
+                let body = Some(Up::Batch(Batch { first_seq, events }));
+                if up.send(SensorMessage { body }).await.is_err() {
+                    return;
+                }
+                first_seq += 100;
+            }
+        });
+    }
+
+    /// The next message; `None` at the end of the stream.
+    pub async fn hear(&mut self) -> Option<Down> {
+        let message = tokio::time::timeout(HANG, self.down.message())
+            .await
+            .expect("no answer");
+        message.ok().flatten().and_then(|message| message.body)
+    }
+
+    /// Waits until `seq` is acknowledged.
+    pub async fn acked(&mut self, seq: u64) {
+        loop {
+            match self.hear().await {
+                Some(Down::Ack(ack)) if ack.seq >= seq => return,
+                Some(Down::Ack(_)) => {}
+                other => panic!("not acknowledged but {other:?}"),
+            }
+        }
+    }
+
+    /// The code and the reason with which the stream is refused.
+    pub async fn refused(&mut self) -> (String, String) {
+        loop {
+            match self.hear().await {
+                Some(Down::Ack(_) | Down::Welcome(_)) => {}
+                Some(Down::Refusal(refusal)) => {
+                    assert!(self.hear().await.is_none(), "a refusal ends the stream");
+                    return (refusal.code, refusal.reason);
+                }
+                None => panic!("ended without a refusal"),
+            }
+        }
+    }
+}
+
+// === what is sent ===
+
+pub fn hello(sensor_id: &str) -> Hello {
+    Hello {
+        sensor_id: sensor_id.to_owned(),
+        epoch: EPOCH,
+        sensor_version: "0.1.0".to_owned(),
+        host: Some(Host {
+            hostname: format!("ws-{}", &sensor_id[..4]),
+            os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            kernel: "6.12.9-amd64".to_owned(),
+            arch: "x86_64".to_owned(),
+            boot_id: String::new(),
+        }),
+        hooks: vec![HookState {
+            fact: "open".to_owned(),
+            hook: Some("tracepoint/openat".to_owned()),
+            status: HookStatus::Fallback.into(),
+            reason: "lsm/file_open: EPERM".to_owned(),
+        }],
+    }
+}
+
+/// `count` opens of files named by `from`, `from + 1` …
+pub fn opens(from: u64, count: u64) -> Vec<Event> {
+    let one = |n| {
+        open(
+            NOON + n * 1_000_000,
+            &format!("/home/alice/file-{n}"),
+            0,
+            Some(0),
+        )
+    };
+    (from..from + count).map(one).collect()
+}
+
+pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
+    Event {
+        time_unix_nano,
+        session: Some(SESSION.to_owned()),
+        agent: Some(agent()),
+        process: Some(process(4242, 1000, &["claude", "-p", "say hi"])),
+        hook: None,
+        result: None,
+        detail: Some(detail),
+    }
+}
+
+pub fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
+    let file = File {
+        path: path.to_owned(),
+        flags,
+        mode: result.filter(|r| *r == 0).map(|_| 0o100_644),
+        count: 1,
+        last_unix_nano: None,
+        path_resolved: true,
+    };
+    Event {
+        result,
+        ..event(time, Detail::Open(file))
+    }
+}
+
+fn agent() -> Agent {
+    Agent {
+        family: "claude-code".to_owned(),
+        version: Some("2.1.91".to_owned()),
+        confidence: 95,
+        evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".to_owned()],
+        install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".to_owned()),
+    }
+}
+
+fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
+    Process {
+        pid,
+        start_unix_nano: Some(NOON - 1_000_000 + u64::from(pid)),
+        ppid: Some(ppid),
+        exe: Some("/usr/bin/node".to_owned()),
+        argv: argv.iter().map(|&a| a.to_owned()).collect(),
+        argv_truncated: false,
+        cwd: Some("/home/alice/app".to_owned()),
+        uid: Some(1000),
+    }
+}
+
+/// A session with two processes, files, destinations, a child session and a loss.
+pub fn small_session() -> Vec<Event> {
+    let session = |phase: Phase, parent: Option<&str>| {
+        Detail::SessionInfo(Session {
+            phase: phase.into(),
+            parent: parent.map(str::to_owned),
+            user: Some("alice".to_owned()),
+            uid: Some(1000),
+            login_uid: Some(1000),
+            terminal: Some("/dev/pts/3".to_owned()),
+            cwd: Some("/home/alice/app".to_owned()),
+            repository: Some(Repository {
+                root: "/home/alice/app".to_owned(),
+                remote: Some("git@github.com:acme/app.git".to_owned()),
+                branch: Some("main".to_owned()),
+            }),
+        })
+    };
+    let exec = |filename: &str| {
+        Detail::Exec(Exec {
+            filename: Some(filename.to_owned()),
+        })
+    };
+    let net = |family: &str, addr: Option<&str>, port, proto: Option<&str>, path: Option<&str>| {
+        Detail::Connect(Net {
+            family: family.to_owned(),
+            addr: addr.map(str::to_owned),
+            port,
+            proto: proto.map(str::to_owned),
+            path: path.map(str::to_owned),
+            count: 2,
+            last_unix_nano: Some(NOON + 60_000_000_000),
+        })
+    };
+    let at = |second: u64| NOON + second * 1_000_000_000;
+    let shell = process(4250, 4242, &["sh", "-c", "echo 'hi'"]);
+    let env = process(4242, 1000, &["/usr/bin/env", "node", "claude"]);
+    let child = Event {
+        session: Some(CHILD_SESSION.to_owned()),
+        process: Some(process(4300, 4250, &["codex", "exec"])),
+        agent: Some(Agent {
+            family: "codex".to_owned(),
+            version: None,
+            ..agent()
+        }),
+        ..event(at(5), session(Phase::Start, Some(SESSION)))
+    };
+    let lost = Lost {
+        hop: "kernel".to_owned(),
+        record: "open".to_owned(),
+        cause: "ring_full".to_owned(),
+        count: 7,
+        first_unix_nano: at(3),
+        last_unix_nano: at(4),
+    };
+    let mut events = vec![
+        event(at(0), session(Phase::Start, None)),
+        Event {
+            process: Some(env),
+            ..event(at(0), exec("claude"))
+        },
+        event(at(1), exec("node")),
+        open(at(2), "/home/alice/.claude.json", 0o101, Some(0)),
+        open(at(2), "/home/alice/.claude/settings.json", 0, Some(-2)),
+        open(at(2), "/home/alice/\\xff\u{1b}[31m,\"red\"", 1, Some(0)),
+        event(
+            at(3),
+            net("inet", Some("127.0.0.1"), Some(8399), Some("tcp"), None),
+        ),
+        event(
+            at(3),
+            net("inet6", Some("::1"), Some(443), Some("tcp"), None),
+        ),
+        event(at(3), net("unix", None, None, None, Some("@keyring"))),
+        Event {
+            process: Some(shell.clone()),
+            ..event(at(4), exec("/bin/sh"))
+        },
+        child,
+        Event {
+            process: Some(shell),
+            ..event(
+                at(6),
+                Detail::Exit(Exit {
+                    code: Some(0),
+                    signal: None,
+                }),
+            )
+        },
+        event(at(7), session(Phase::End, None)),
+        Event {
+            session: None,
+            agent: None,
+            process: None,
+            ..event(at(8), Detail::Lost(lost))
+        },
+    ];
+    events.extend((0..200).map(|n| open(at(2) + n, &format!("/usr/lib/node/{n}.js"), 0, Some(0))));
+    events
+}
+
+// === what is asked ===
+
+pub async fn ask(url: &str, sql: &str) -> Result<Value, ClientError> {
+    let answer = Client::new(url)?.ask(sql).await?;
+    Ok(serde_json::from_slice(&answer.json()?)?)
+}
+
+/// The single value of a query.
+pub async fn value(url: &str, sql: &str) -> Value {
+    let rows = ask(url, sql).await.unwrap();
+    rows[0]
+        .as_object()
+        .unwrap()
+        .values()
+        .next()
+        .unwrap()
+        .clone()
+}
+
+/// Waits until a query that gives one value gives this one.
+pub async fn until(url: &str, sql: &str, expected: impl Into<Value>) {
+    let expected = expected.into();
+    let reached = async {
+        while value(url, sql).await != expected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(HANG, reached)
+        .await
+        .unwrap_or_else(|_| panic!("{sql}: not {expected}"));
+}

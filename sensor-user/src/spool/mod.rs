@@ -1,0 +1,448 @@
+//! Events on disk until the collector has acknowledged them.
+//!
+//! # Layout
+//!
+//! A directory of *segments* (append-only files of records, each with its length and CRC-32) and a
+//! small `state` file. Segments have ascending ids; a record has no number of its own on disk.
+//!
+//! # Sequence numbers
+//!
+//! The collector wants dense sequences within an epoch, yet a bounded spool must be able to drop. So
+//! the number of a record is *its rank*: the first record that is not acknowledged has
+//! `acked_seq + 1`, and so on. Numbers are handed out by [`Spool::read_from`], which *pins* them: what
+//! was once handed out (and so may be stored by the collector) keeps its number, also after a crash,
+//! until it is acknowledged. Only records that were never handed out can be dropped, oldest segment
+//! first; `lost` events stand in place of the segment, with count and range, and what follows
+//! moves up. Nothing is renumbered that anyone has seen.
+//!
+//! # Invariants
+//!
+//! - A record is handed out only after it is on disk for good (`fdatasync`), and so is the pin. A
+//!   power cut therefore never makes one number mean two records.
+//! - `events in = events out + Σ lost[cause]`, where a folded event counts for what it stands for:
+//!   a `lost` event that is itself dropped is carried over into the one that replaces it. Exempt is
+//!   what a *power cut* takes of the last second (`append` alone does not sync; [`Spool::sync`] is
+//!   called each second); SIGKILL takes nothing.
+//! - A torn record at the end of the last segment is cut off when the spool is opened; a damaged one
+//!   elsewhere ends its segment, and what it hid is counted as lost (`corrupt`).
+//! - When numbers can no longer be trusted (state file gone, pinned records damaged, the collector
+//!   knows less than it acknowledged) a new epoch begins, numbered from 1.
+//! - A disk that is full or cannot be written never stops the sensor: what cannot be kept is counted
+//!   as lost (`io`), and writing is tried again.
+//!
+//! # Bounds
+//!
+//! `max_bytes` of segments; one record at most [`MAX_RECORD`]; a segment an eighth of the spool, at
+//! most 8 MiB. Opening reads every segment once.
+
+mod disk;
+mod losses;
+mod recovery;
+mod segment;
+mod state;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use prost::Message;
+use skep_proto::v1;
+use tokio::sync::Notify;
+
+use self::{disk::Disk, losses::Losses};
+use crate::status;
+
+pub use segment::MAX_RECORD;
+
+/// How often a directory that could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How long the disk is left alone after a failed write.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often the same cause of loss is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why nothing could be read or acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("spool {directory} cannot be used: {reason}", directory = .directory.display())]
+    Unavailable { directory: PathBuf, reason: String },
+    #[error("spool {directory}: {source}", directory = .directory.display())]
+    Io {
+        directory: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("sequence {seq} was never handed out, the last was {last}")]
+    NeverSent { seq: u64, last: u64 },
+}
+
+/// A handle of the spool; clones are handles of the same.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    max_bytes: u64,
+    inner: Mutex<Inner>,
+    appended: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Result<Disk, Unavailable>,
+    /// Lost, and not yet written as `lost` events.
+    pending: Losses,
+    /// By cause, since start.
+    lost: BTreeMap<String, u64>,
+    error: Option<String>,
+    /// After a failed write the disk is left alone until then.
+    pause: Option<Instant>,
+    logged: HashMap<&'static str, Instant>,
+}
+
+#[derive(Debug)]
+struct Unavailable {
+    reason: String,
+    retry: Instant,
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// Opens or creates the spool. A directory that cannot be used is said in [`Spool::stats`] and
+    /// tried again; the sensor goes on.
+    pub fn open(directory: &Path, max_bytes: u64) -> Self {
+        let mut inner = Inner {
+            disk: Err(Unavailable {
+                reason: "not opened yet".into(),
+                retry: Instant::now(),
+            }),
+            pending: Losses::default(),
+            lost: BTreeMap::new(),
+            error: None,
+            pause: None,
+            logged: HashMap::new(),
+        };
+        inner.ensure_open(directory, max_bytes);
+        let shared = Shared {
+            directory: directory.to_owned(),
+            max_bytes,
+            inner: Mutex::new(inner),
+            appended: Notify::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Keeps an event, or counts it as lost. When this returns the event survives SIGKILL; a power
+    /// cut once [`Spool::sync`] has run.
+    pub fn append(&self, event: &v1::Event) {
+        let mut inner = self.lock();
+        let Shared {
+            directory,
+            max_bytes,
+            ..
+        } = &*self.shared;
+        inner.append(directory, *max_bytes, event);
+        drop(inner);
+        self.shared.appended.notify_one();
+    }
+
+    /// Waits until something was appended since the last wait.
+    pub async fn appended(&self) {
+        self.shared.appended.notified().await;
+    }
+
+    /// At most `max_records` records from `seq` on, encoded, at least one when there is one, else as
+    /// many as fit `max_bytes`. They, and their numbers, are on disk and fixed when this returns.
+    pub fn read_from(
+        &self,
+        seq: u64,
+        max_bytes: usize,
+        max_records: usize,
+    ) -> Result<Vec<(u64, Vec<u8>)>, SpoolError> {
+        let (records, to_sync) = {
+            let mut inner = self.lock();
+            let disk = self.available(&mut inner)?;
+            match disk.read_from(seq, max_bytes, max_records) {
+                Ok(read) => read,
+                Err(source) => {
+                    inner.failed(&source);
+                    return Err(self.io(source));
+                }
+            }
+        };
+        // Outside the lock: the pipeline goes on appending while the disk is slow.
+        self.finish(to_sync)?;
+        Ok(records)
+    }
+
+    /// Everything up to `seq` is stored by the collector and can go.
+    pub fn ack(&self, seq: u64) -> Result<(), SpoolError> {
+        let done = {
+            let mut inner = self.lock();
+            let disk = self.available(&mut inner)?;
+            let last = disk.pinned_seq();
+            if seq > last {
+                return Err(SpoolError::NeverSent { seq, last });
+            }
+            disk.ack(seq)
+        };
+        self.finish(done)
+    }
+
+    /// Begins a new epoch: what is not acknowledged is numbered from 1.
+    pub fn new_epoch(&self) -> Result<u64, SpoolError> {
+        let mut inner = self.lock();
+        let disk = self.available(&mut inner)?;
+        disk.new_epoch().map_err(|source| self.io(source))
+    }
+
+    /// Epoch and last acknowledged sequence; `None` while the directory cannot be used.
+    pub fn position(&self) -> Option<(u64, u64)> {
+        let mut inner = self.lock();
+        let disk = self.available(&mut inner).ok()?;
+        Some((disk.epoch(), disk.acked_seq()))
+    }
+
+    /// Makes what was appended survive a power cut, writes down what was lost, and tries a directory
+    /// again that could not be used. Called about once a second.
+    pub fn sync(&self) {
+        let to_sync = {
+            let mut inner = self.lock();
+            let Shared {
+                directory,
+                max_bytes,
+                ..
+            } = &*self.shared;
+            inner.ensure_open(directory, *max_bytes);
+            inner.write_pending();
+            match &mut inner.disk {
+                Ok(disk) => disk.unsynced(),
+                Err(_) => return,
+            }
+        };
+        // Said and shown there; tried again the next time.
+        let _ = self.finish(to_sync);
+    }
+
+    fn finish(&self, unsynced: disk::Unsynced) -> Result<(), SpoolError> {
+        unsynced.finish().map_err(|source| {
+            let mut inner = self.lock();
+            inner.error = Some(source.to_string());
+            inner.say("sync", &source);
+            if let Ok(disk) = &mut inner.disk {
+                disk.sync_failed();
+            }
+            self.io(source)
+        })
+    }
+
+    /// Figures for `skep-sensor status`.
+    pub fn stats(&self) -> status::Spool {
+        let inner = self.lock();
+        let mut stats = status::Spool {
+            lost: inner.lost.clone(),
+            ..status::Spool::default()
+        };
+        match &inner.disk {
+            Ok(disk) => {
+                stats.records = disk.records();
+                stats.bytes = disk.bytes();
+                stats.epoch = Some(disk.epoch());
+                stats.acked_seq = disk.acked_seq();
+                stats.next_seq = disk.acked_seq() + disk.records() + 1;
+                stats.error = inner.error.clone();
+            }
+            Err(unavailable) => stats.error = Some(unavailable.reason.clone()),
+        }
+        stats
+    }
+
+    fn available<'a>(
+        &self,
+        inner: &'a mut MutexGuard<'_, Inner>,
+    ) -> Result<&'a mut Disk, SpoolError> {
+        let Shared {
+            directory,
+            max_bytes,
+            ..
+        } = &*self.shared;
+        inner.ensure_open(directory, *max_bytes);
+        match &mut inner.disk {
+            Ok(disk) => Ok(disk),
+            Err(unavailable) => Err(SpoolError::Unavailable {
+                directory: directory.clone(),
+                reason: unavailable.reason.clone(),
+            }),
+        }
+    }
+
+    fn io(&self, source: std::io::Error) -> SpoolError {
+        SpoolError::Io {
+            directory: self.shared.directory.clone(),
+            source,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No panic can leave the files half-changed: each change is one write.
+        self.shared
+            .inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn ensure_open(&mut self, directory: &Path, max_bytes: u64) {
+        let Err(unavailable) = &self.disk else { return };
+        if Instant::now() < unavailable.retry {
+            return;
+        }
+        match Disk::open(directory, max_bytes) {
+            Ok((disk, losses)) => {
+                self.count("corrupt", losses.newly_lost());
+                self.pending.merge(losses);
+                self.disk = Ok(disk);
+                self.error = None;
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.say("open", &error);
+                self.disk = Err(Unavailable {
+                    reason,
+                    retry: Instant::now() + RETRY,
+                });
+            }
+        }
+    }
+
+    fn append(&mut self, directory: &Path, max_bytes: u64, event: &v1::Event) {
+        self.ensure_open(directory, max_bytes);
+        self.write_pending();
+        let payload = event.encode_to_vec();
+        if payload.len() > MAX_RECORD {
+            let error = std::io::Error::other(format!("an event of {} bytes", payload.len()));
+            return self.lose(event, "too_large", &error);
+        }
+        let paused = self.paused();
+        let Some(disk) = self.disk.as_mut().ok().filter(|_| !paused) else {
+            let error = std::io::Error::other("the spool cannot be used");
+            return self.lose(event, "io", &error);
+        };
+        let appended = disk.append(&payload);
+        let dropped = disk.take_dropped();
+        self.count("spool_full", dropped);
+        if dropped > 0 {
+            self.say(
+                "spool_full",
+                &std::io::Error::other("the oldest events were dropped"),
+            );
+        }
+        match appended {
+            Ok(()) => {}
+            Err(disk::AppendError::Full) => {
+                let error = std::io::Error::other("everything in it waits for acknowledgement");
+                self.lose(event, "spool_full", &error);
+            }
+            Err(disk::AppendError::Io(error)) => {
+                self.lose(event, "io", &error);
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// The disk is left alone for a while; files that are in doubt are then read anew.
+    fn failed(&mut self, error: &std::io::Error) {
+        self.error = Some(error.to_string());
+        if self.disk.as_ref().is_ok_and(Disk::in_doubt) {
+            let reason = error.to_string();
+            self.disk = Err(Unavailable {
+                reason,
+                retry: Instant::now() + RETRY,
+            });
+        } else {
+            self.pause = Some(Instant::now() + PAUSE);
+        }
+    }
+
+    /// Whether a write failed a moment ago.
+    fn paused(&self) -> bool {
+        self.pause.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lose(&mut self, event: &v1::Event, cause: &'static str, error: &std::io::Error) {
+        let count = self.pending.add(event, cause);
+        self.count(cause, count);
+        self.say(cause, error);
+    }
+
+    /// Writes `lost` events for what was lost since the last time, if that is possible now.
+    fn write_pending(&mut self) {
+        if self.pending.is_empty() || self.paused() {
+            return;
+        }
+        let Ok(disk) = &mut self.disk else { return };
+        let mut rest = Losses::default();
+        let mut failed = None;
+        for event in std::mem::take(&mut self.pending).into_events() {
+            match disk.append(&event.encode_to_vec()) {
+                Ok(()) => {}
+                Err(reason) => {
+                    rest.add(&event, "io");
+                    if let disk::AppendError::Io(error) = reason {
+                        failed = Some(error);
+                    }
+                }
+            }
+        }
+        let dropped = disk.take_dropped();
+        self.count("spool_full", dropped);
+        self.pending.merge(rest);
+        match failed {
+            Some(error) => self.failed(&error),
+            None => self.error = None,
+        }
+    }
+
+    fn count(&mut self, cause: &str, count: u64) {
+        if count > 0 {
+            *self.lost.entry(cause.to_owned()).or_default() += count;
+        }
+    }
+
+    /// Once per cause and interval.
+    fn say(&mut self, cause: &'static str, error: &std::io::Error) {
+        let now = Instant::now();
+        let quiet = self
+            .logged
+            .get(cause)
+            .is_some_and(|last| now - *last < LOG_INTERVAL);
+        if !quiet {
+            self.logged.insert(cause, now);
+            let lost = self.lost.get(cause).copied().unwrap_or(0);
+            tracing::warn!(cause, %error, lost, "spool");
+        }
+    }
+}
+
+fn unix_nanos() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

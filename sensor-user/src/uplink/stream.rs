@@ -1,0 +1,386 @@
+//! One stream to the collector, from connecting to its end.
+
+use std::{collections::VecDeque, time::Instant};
+
+use prost::Message;
+use skep_proto::v1::{
+    self, collector_message::Body as Down, ingest_client::IngestClient, sensor_message::Body as Up,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{codec::CompressionEncoding, transport::Endpoint};
+
+use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker};
+use crate::spool::SpoolError;
+
+/// After this many refusals of one event it is given up.
+const REFUSALS: u32 = 3;
+
+/// How long the collector has to end a stream that the sensor has ended.
+const HANG_UP: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("address {address}: {reason}")]
+    Address { address: String, reason: String },
+    #[error("{0}")]
+    Connect(String),
+    #[error("no answer within {0:?}")]
+    NoAnswer(std::time::Duration),
+    #[error("{0}")]
+    Stream(String),
+    #[error("the collector ended the stream")]
+    Closed,
+    #[error("refused by the collector: {code}: {reason}")]
+    Refused { code: String, reason: String },
+    #[error("unexpected message from the collector: {0}")]
+    Unexpected(&'static str),
+    #[error("the collector has stored {theirs}, but {ours} was acknowledged before")]
+    Behind { theirs: u64, ours: u64 },
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// What is known of the events the collector refuses.
+#[derive(Debug, Default)]
+pub(super) struct Position {
+    /// The first event that was not acknowledged when it refused last, and how often it did.
+    refused: Option<(u64, u32)>,
+    /// Given up: a `lost` event goes in its place.
+    condemned: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    last_seq: u64,
+    events: u64,
+    bytes: usize,
+}
+
+// === impl End ===
+
+impl End {
+    /// Whether the two sides number the same events differently.
+    pub(super) fn numbers_differ(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code == "sequence_gap" || code == "wrong_epoch",
+            Self::Behind { .. } | Self::Spool(SpoolError::NeverSent { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn is_about_content(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "malformed" || code == "too_large")
+    }
+}
+
+fn stream_error(status: &tonic::Status) -> End {
+    End::Stream(format!("{}: {}", status.code(), status.message()))
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Sends until the stream ends; `Ok` when it was told to stop and everything is acknowledged.
+    pub(super) async fn stream(
+        &mut self,
+        stop: &mut watch::Receiver<Option<Instant>>,
+    ) -> Result<(), End> {
+        let ended = self.connected_stream(stop).await;
+        if let Err(end) = &ended
+            && end.is_about_content()
+        {
+            self.note_refusal();
+        }
+        ended
+    }
+
+    async fn connected_stream(
+        &mut self,
+        stop: &mut watch::Receiver<Option<Instant>>,
+    ) -> Result<(), End> {
+        let (epoch, acked) = self
+            .spool
+            .position()
+            .ok_or_else(|| unavailable(&self.spool))?;
+        let mut client = self.connect().await?;
+        let (up, messages) = mpsc::channel(1);
+        let hello = hello(&self.settings, epoch);
+        let greeted = up
+            .send(v1::SensorMessage {
+                body: Some(Up::Hello(hello)),
+            })
+            .await;
+        greeted.map_err(|_| End::Closed)?;
+        let answer = self.timing.answer;
+        let response = timeout(answer, client.stream(ReceiverStream::new(messages)))
+            .await
+            .map_err(|_| End::NoAnswer(answer))?
+            .map_err(|status| stream_error(&status))?;
+        let mut down = response.into_inner();
+        let first = timeout(answer, down.message())
+            .await
+            .map_err(|_| End::NoAnswer(answer))?;
+        let welcomed = match body(first)? {
+            Down::Welcome(welcome) => welcome.acked_seq,
+            Down::Refusal(refusal) => return Err(refused(refusal)),
+            Down::Ack(_) => return Err(End::Unexpected("ack before welcome")),
+        };
+        if welcomed < acked {
+            return Err(End::Behind {
+                theirs: welcomed,
+                ours: acked,
+            });
+        }
+        self.spool.ack(welcomed)?;
+        tracing::info!(address = %self.settings.address, epoch, acked_seq = welcomed, "connected");
+        self.failures.logged = None;
+        self.board.update(|status| {
+            status.uplink.connected = true;
+            status.uplink.last_error = None;
+        });
+        self.exchange(up, down, welcomed, stop).await
+    }
+
+    async fn exchange(
+        &mut self,
+        up: mpsc::Sender<v1::SensorMessage>,
+        mut down: tonic::Streaming<v1::CollectorMessage>,
+        acked: u64,
+        stop: &mut watch::Receiver<Option<Instant>>,
+    ) -> Result<(), End> {
+        let mut next = acked + 1;
+        let mut sent: VecDeque<Sent> = VecDeque::new();
+        let mut outgoing: Option<v1::SensorMessage> = None;
+        // There may be more in the spool; look from this moment on.
+        let mut look = Some(Instant::now());
+        let mut last_progress = Instant::now();
+        loop {
+            let stopping = stop.borrow().is_some();
+            let in_flight: usize = sent.iter().map(|batch| batch.bytes).sum();
+            let due = look.is_some_and(|at| stopping || at <= Instant::now());
+            if due && outgoing.is_none() && in_flight < WINDOW_BYTES {
+                outgoing = self.batch(&mut next, &mut sent)?;
+                if outgoing.is_none() {
+                    look = None;
+                } else if sent.len() == 1 {
+                    last_progress = Instant::now();
+                }
+            }
+            if stopping && outgoing.is_none() && sent.is_empty() && look.is_none() {
+                // Hang up, and let the collector do so too: an end, not a broken stream.
+                drop(up);
+                let _ = timeout(HANG_UP, down.message()).await;
+                return Ok(());
+            }
+            let window_open = in_flight < WINDOW_BYTES;
+            let gathered = look.unwrap_or_else(Instant::now);
+            tokio::select! {
+                message = down.message() => match body(message)? {
+                    Down::Ack(v1::Ack { seq }) => {
+                        self.acknowledged(seq, &mut sent)?;
+                        last_progress = Instant::now();
+                    }
+                    Down::Refusal(refusal) => return Err(refused(refusal)),
+                    Down::Welcome(_) => return Err(End::Unexpected("welcome twice")),
+                },
+                permit = up.reserve(), if outgoing.is_some() => {
+                    let permit = permit.map_err(|_| End::Closed)?;
+                    if let Some(message) = outgoing.take() {
+                        permit.send(message);
+                    }
+                }
+                () = self.spool.appended(), if look.is_none() => {
+                    look = Some(Instant::now() + self.timing.gather);
+                }
+                () = sleep_until(gathered.into()), if look.is_some() && outgoing.is_none() && window_open => {}
+                () = sleep_until((last_progress + self.timing.stall).into()), if !sent.is_empty() => {
+                    return Err(End::NoAnswer(self.timing.stall));
+                }
+                changed = stop.changed(), if !stopping => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<IngestClient<tonic::transport::Channel>, End> {
+        let address = &self.settings.address;
+        let invalid = |error: tonic::transport::Error| End::Address {
+            address: address.clone(),
+            reason: chain(&error),
+        };
+        let keep_alive = std::time::Duration::from_secs(20);
+        let endpoint = Endpoint::from_shared(address.clone())
+            .map_err(invalid)?
+            .connect_timeout(self.timing.answer)
+            .http2_keep_alive_interval(keep_alive)
+            .keep_alive_timeout(keep_alive)
+            .keep_alive_while_idle(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| End::Connect(chain(&error)))?;
+        Ok(IngestClient::new(channel)
+            .send_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Zstd))
+    }
+
+    /// The next batch; nothing when the spool has no more.
+    fn batch(
+        &mut self,
+        next: &mut u64,
+        sent: &mut VecDeque<Sent>,
+    ) -> Result<Option<v1::SensorMessage>, End> {
+        // One by one, until it is clear which event the collector does not take.
+        let events = if self.position.refused.is_some() {
+            1
+        } else {
+            BATCH_EVENTS
+        };
+        let records = self.spool.read_from(*next, BATCH_BYTES, events)?;
+        let (Some((first_seq, _)), Some((last_seq, _))) = (records.first(), records.last()) else {
+            return Ok(None);
+        };
+        let (first_seq, last_seq) = (*first_seq, *last_seq);
+        let bytes = records.iter().map(|(_, record)| record.len()).sum();
+        let events: Vec<v1::Event> = records
+            .iter()
+            .map(|(seq, record)| self.event(*seq, record))
+            .collect();
+        *next = last_seq + 1;
+        sent.push_back(Sent {
+            last_seq,
+            events: events.len() as u64,
+            bytes,
+        });
+        let count = events.len() as u64;
+        self.board.update(|status| {
+            status.uplink.sent_events += count;
+            status.uplink.sent_bytes += bytes as u64;
+        });
+        Ok(Some(v1::SensorMessage {
+            body: Some(Up::Batch(v1::Batch { first_seq, events })),
+        }))
+    }
+
+    fn event(&self, seq: u64, record: &[u8]) -> v1::Event {
+        let decoded = v1::Event::decode(record);
+        let cause = match &decoded {
+            Ok(_) if self.position.condemned == Some(seq) => "refused",
+            Ok(event) => return event.clone(),
+            Err(_) => "malformed",
+        };
+        let time = decoded
+            .map(|event| event.time_unix_nano)
+            .unwrap_or_default();
+        let lost = v1::Lost {
+            hop: "uplink".into(),
+            record: "any".into(),
+            cause: cause.into(),
+            count: 1,
+            first_unix_nano: time,
+            last_unix_nano: time,
+        };
+        v1::Event {
+            time_unix_nano: time,
+            detail: Some(v1::event::Detail::Lost(lost)),
+            ..v1::Event::default()
+        }
+    }
+
+    fn acknowledged(&mut self, seq: u64, sent: &mut VecDeque<Sent>) -> Result<(), End> {
+        self.spool.ack(seq)?;
+        let mut events = 0;
+        while let Some(batch) = sent.front()
+            && batch.last_seq <= seq
+        {
+            events += batch.events;
+            sent.pop_front();
+        }
+        self.board.acknowledged(events);
+        self.failures.in_a_row = 0;
+        if self.position.refused.is_some_and(|(first, _)| seq >= first) {
+            self.position = Position::default();
+        }
+        Ok(())
+    }
+
+    /// The first event that is not acknowledged is the suspect.
+    fn note_refusal(&mut self) {
+        let Some((_, acked)) = self.spool.position() else {
+            return;
+        };
+        let suspect = acked + 1;
+        let times = match self.position.refused {
+            Some((seq, times)) if seq == suspect => times + 1,
+            _ => 1,
+        };
+        self.position.refused = Some((suspect, times));
+        if times > REFUSALS {
+            tracing::warn!(seq = suspect, "an event the collector refuses is given up");
+            self.position.condemned = Some(suspect);
+        }
+    }
+}
+
+fn unavailable(spool: &crate::spool::Spool) -> End {
+    let reason = spool
+        .stats()
+        .error
+        .unwrap_or_else(|| "it cannot be used".into());
+    End::Stream(format!(
+        "nothing to send, the spool is unavailable: {reason}"
+    ))
+}
+
+fn body(message: Result<Option<v1::CollectorMessage>, tonic::Status>) -> Result<Down, End> {
+    match message {
+        Ok(Some(v1::CollectorMessage { body: Some(body) })) => Ok(body),
+        Ok(Some(v1::CollectorMessage { body: None })) => Err(End::Unexpected("an empty message")),
+        Ok(None) => Err(End::Closed),
+        Err(status) => Err(stream_error(&status)),
+    }
+}
+
+fn refused(refusal: v1::Refusal) -> End {
+    let v1::Refusal { code, reason } = refusal;
+    End::Refused { code, reason }
+}
+
+fn hello(settings: &Settings, epoch: u64) -> v1::Hello {
+    let Settings {
+        address: _,
+        sensor_id,
+        sensor_version,
+        host,
+        hooks,
+    } = settings;
+    v1::Hello {
+        sensor_id: sensor_id.clone(),
+        epoch,
+        sensor_version: sensor_version.clone(),
+        host: Some(host.clone()),
+        hooks: hooks.clone(),
+    }
+}

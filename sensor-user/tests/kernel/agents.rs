@@ -1,0 +1,151 @@
+//! Recognition, lineage and processes.
+
+use std::{os::unix::process::CommandExt, process::Command};
+
+use skep_sensor::event::{Detail, Phase, Text};
+
+use crate::sensor::{actor, scratch, sensor, wait_for};
+
+#[test]
+fn an_agent_run_is_one_session_from_start_to_end() {
+    let run = sensor().run(&["exec", "/bin/sh", "-c", "exit 3", "--"]);
+    let phases: Vec<_> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.detail {
+            Detail::Session(info) => Some(info.phase),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(phases, [Phase::Start, Phase::End], "{}", run.describe());
+    let execs = run.execs();
+    assert_eq!(execs.len(), 2, "{}", run.describe());
+    let (root, _) = &execs[0];
+    let (tool, argv) = &execs[1];
+    assert_eq!(argv, &["/bin/sh", "-c", "exit 3"]);
+    assert_eq!(tool.ppid, Some(root.pid));
+    assert_eq!(root.uid, Some(0));
+    assert_eq!(root.ppid, Some(std::process::id()));
+    assert!(root.cwd.is_some() && root.exe.is_some() && root.start.is_some());
+    let exits: Vec<_> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.detail {
+            Detail::Exit(exit) => Some((event.process.as_ref()?.pid, exit.code)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(exits, [(tool.pid, Some(3)), (root.pid, Some(1))], "the actor fails with its tool");
+    for event in &run.events {
+        let agent = event.agent.as_ref().expect("every event of a session names its agent");
+        assert_eq!(agent.family, "skep-demo-agent");
+        assert_eq!(agent.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn a_program_that_is_no_agent_leaves_no_event() {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "cat /proc/self/status /proc/self/maps > /dev/null; exec true"])
+        .spawn()
+        .expect("a shell");
+    let pid = child.id();
+    assert!(child.wait().expect("a child").success());
+    // An agent after it: once that is reported, whatever there was of the shell would be too.
+    sensor().run(&[]);
+    let events = sensor().of_pid(pid);
+    assert!(events.is_empty(), "{events:?}");
+}
+
+#[test]
+fn a_daemon_that_outlives_the_agent_stays_in_its_session() {
+    let directory = scratch("daemon");
+    let path = directory.join("opened-by-the-daemon");
+    let path = path.to_str().expect("text");
+    let run = sensor().run(&["create", path, "double-fork", path]);
+    let opens = run.opens(path);
+    assert_eq!(opens.len(), 2, "{}", run.describe());
+    let (first, second) = (opens[0].0.process.as_ref(), opens[1].0.process.as_ref());
+    assert_ne!(first.map(|process| process.pid), second.map(|process| process.pid));
+    assert_eq!(opens[1].0.session, Some(run.session));
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn a_thread_that_executes_a_program_keeps_the_process() {
+    let run = sensor().run(&["thread-exec", "/bin/sh", "-c", "true", "--"]);
+    let execs = run.execs();
+    assert_eq!(execs.len(), 2, "{}", run.describe());
+    // The actor forks, and a thread of the child executes the program: it takes over the child's
+    // pid, not its own thread id, and the child's place in the lineage.
+    let (root, tool) = (&execs[0].0, &execs[1].0);
+    assert_eq!(tool.ppid, Some(root.pid));
+    let exited = run.events.iter().filter(|event| matches!(event.detail, Detail::Exit(_)));
+    let pids: Vec<_> = exited.filter_map(|event| Some(event.process.as_ref()?.pid)).collect();
+    assert_eq!(pids, [tool.pid, root.pid], "no process but these two");
+}
+
+#[test]
+fn renamed_linked_and_copied_agents_are_recognised() {
+    let directory = scratch("names");
+    let copy = directory.join("kworker");
+    std::fs::copy(actor(), &copy).expect("a copy");
+    let hard = directory.join("vim");
+    std::fs::hard_link(&copy, &hard).expect("a hard link");
+    let soft = directory.join("ls");
+    std::os::unix::fs::symlink(&copy, &soft).expect("a symbolic link");
+    for path in [copy, hard, soft] {
+        let mut command = Command::new(&path);
+        command.arg("do");
+        let run = sensor().run_command(command);
+        let agent = run.events[0].agent.as_ref().expect("an agent");
+        assert_eq!(agent.family, "skep-demo-agent", "{}", path.display());
+    }
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn an_empty_argv0_and_environment_change_nothing() {
+    let mut command = Command::new(actor());
+    command.arg0("").args(["do", "sleep", "1"]).env_clear();
+    assert!(command.status().expect("the actor").success());
+    let event = wait_for("the exec", || {
+        sensor().find(|event| {
+            let argv = event.process.as_ref().map(|process| process.argv.as_slice());
+            matches!(event.detail, Detail::Exec(_))
+                && argv.is_some_and(|argv| argv.first() == Some(&Text::from("")))
+        })
+    });
+    assert_eq!(event.agent.map(|agent| agent.family.clone()).as_deref(), Some("skep-demo-agent"));
+    let argv: Vec<_> = event.process.iter().flat_map(|p| p.argv.iter().map(Text::escaped)).collect();
+    assert_eq!(argv, ["", "do", "sleep", "1"]);
+}
+
+#[test]
+fn every_argument_arrives_as_it_was_even_long_and_not_utf8() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = std::ffi::OsString::from_vec(vec![b'a', 0xff, b'\\', b'\n', 0xc3]);
+    let long = "x".repeat(5_000);
+    let mut command = Command::new(actor());
+    command.args(["do", "exec", "/bin/sh", "-c", ":", "", &long]).arg(&odd).arg("--");
+    let run = sensor().run_command(command);
+    let (_, argv) = run.execs().pop().expect("the tool");
+    assert_eq!(argv, ["/bin/sh", "-c", ":", "", &long, "a\\xff\\\\\\x0a\\xc3"]);
+}
+
+#[test]
+fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
+    let mut command = Command::new(actor());
+    command.args(["do", "exec", "/bin/sh", "-c", ":", &"y".repeat(100_000), "--"]);
+    assert!(command.status().expect("the actor").success());
+    let cut = wait_for("the long exec", || {
+        sensor().find(|event| {
+            event.process.as_ref().is_some_and(|process| {
+                process.argv_truncated
+                    && process.argv.first().is_some_and(|arg| arg.as_bytes() == b"/bin/sh")
+            })
+        })
+    });
+    let process = cut.process.expect("found by it");
+    assert_eq!(process.argv.iter().map(|arg| arg.as_bytes().len() + 1).sum::<usize>(), 8192 + 1);
+}

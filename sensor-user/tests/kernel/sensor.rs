@@ -1,0 +1,254 @@
+//! The sensor under test, in this process, and the vocabulary of the tests.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    time::{Duration, Instant},
+};
+
+use skep_abi::Kind;
+use skep_policy::Catalogue;
+use skep_sensor::{
+    clock::BootClock,
+    enrich::Enrich,
+    event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
+    identify::Identifier,
+    pipeline::{Pipeline, PipelineCounts},
+    probes::{HookReport, ProbeConfig, Probes},
+    track::Tracker,
+    users::Users,
+};
+
+/// How long a test waits for something that must come; software emulation is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sensor and everything it reported so far.
+pub struct Sensor {
+    events: Arc<Mutex<Vec<Event>>>,
+    pipeline: Arc<Mutex<Pipeline<Identifier>>>,
+    pub hooks: Vec<HookReport>,
+}
+
+/// The best this kernel gives, shared by the tests.
+pub fn sensor() -> &'static Sensor {
+    static BEST: OnceLock<Sensor> = OnceLock::new();
+    BEST.get_or_init(|| Sensor::start(&[]))
+}
+
+impl Sensor {
+    /// Attaches without the hooks whose names start with one of `avoid`.
+    pub fn start(avoid: &'static [&'static str]) -> Self {
+        let clock = BootClock::measure();
+        let probes = Probes::attach(ProbeConfig { ring_bytes: 4 << 20, avoid })
+            .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+        let hooks = probes.hooks.clone();
+        for hook in &hooks {
+            println!("{hook:?}");
+        }
+        let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
+        let tracker =
+            Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
+        let pipeline = Arc::new(Mutex::new(Pipeline::new(probes, tracker, clock)));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let weak = Arc::downgrade(&pipeline);
+        let sink = events.clone();
+        std::thread::spawn(move || {
+            while let Some(pipeline) = weak.upgrade() {
+                lock(&pipeline).drain(|event| lock(&sink).push(event));
+                drop(pipeline);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { events, pipeline, hooks }
+    }
+
+    /// Counters once everything sent has been read.
+    pub fn settled_counts(&self) -> PipelineCounts {
+        wait_for("everything sent to be read", || {
+            let counts = lock(&self.pipeline).counts();
+            let level = counts.kernel.iter().zip(&counts.read).all(|(sent, (kind, read))| {
+                assert_eq!(sent.kind, *kind);
+                sent.sent == *read
+            });
+            level.then_some(counts)
+        })
+    }
+
+    pub fn hook(&self, fact: &str) -> &HookReport {
+        self.hooks.iter().find(|hook| hook.fact == fact).expect("a report for every fact")
+    }
+
+    fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        lock(&self.events).iter().filter(|event| wanted(event)).cloned().collect()
+    }
+
+    /// Runs the actor as an agent, waits for its session to end, and gives what was reported.
+    pub fn run(&self, actions: &[&str]) -> Run {
+        let mut command = Command::new(actor());
+        command.arg("do").args(actions);
+        self.run_command(command)
+    }
+
+    /// The same for any command that starts an agent in its own process.
+    pub fn run_command(&self, mut command: Command) -> Run {
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // 1: an action failed, which some tests want; anything else is the actor's own failure.
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "{command:?}: {} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let argv: Vec<Text> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|arg| Text::from(arg.as_encoded_bytes()))
+            .collect();
+        let session = wait_for("the session to end", || {
+            let started = self.of(|event| {
+                matches!(&event.detail, Detail::Exec(_))
+                    && event.process.as_ref().is_some_and(|process| process.argv == argv)
+            });
+            let session = started.last()?.session?;
+            self.of(|event| {
+                event.session == Some(session)
+                    && matches!(&event.detail, Detail::Session(info) if info.phase == Phase::End)
+            })
+            .pop()
+            .map(|_| session)
+        });
+        Run { session, events: self.of(|event| event.session == Some(session)) }
+    }
+
+    /// The first event like this.
+    pub fn find(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
+        lock(&self.events).iter().find(|event| wanted(event)).cloned()
+    }
+
+    /// Every event of processes with this pid.
+    pub fn of_pid(&self, pid: u32) -> Vec<Event> {
+        self.of(|event| event.process.as_ref().is_some_and(|process| process.pid == pid))
+    }
+
+    /// Records lost, by kind and cause; empty when none.
+    pub fn lost(&self) -> Vec<String> {
+        let counts = self.settled_counts();
+        let mut lost = Vec::new();
+        for kernel in counts.kernel {
+            for (cause, count) in kernel.lost {
+                if count > 0 {
+                    lost.push(format!("{} {}: {count}", kernel.kind.name(), cause.name()));
+                }
+            }
+        }
+        if counts.malformed > 0 {
+            lost.push(format!("malformed: {}", counts.malformed));
+        }
+        lost
+    }
+}
+
+/// What one agent did.
+pub struct Run {
+    pub session: SessionId,
+    pub events: Vec<Event>,
+}
+
+impl Run {
+    pub fn opens(&self, path: &str) -> Vec<(&Event, &File)> {
+        self.events
+            .iter()
+            .filter_map(|event| match &event.detail {
+                Detail::Open(file) if file.path.escaped() == path => Some((event, file)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The one open of `path` there must be.
+    pub fn open(&self, path: &str) -> (&Event, &File) {
+        let opens = self.opens(path);
+        assert_eq!(opens.len(), 1, "opens of {path} in:\n{}", self.describe());
+        opens[0]
+    }
+
+    pub fn connects(&self) -> Vec<(&Event, &Net)> {
+        self.events
+            .iter()
+            .filter_map(|event| match &event.detail {
+                Detail::Connect(net) => Some((event, net)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The processes executed, with their arguments as text.
+    pub fn execs(&self) -> Vec<(Arc<Process>, Vec<String>)> {
+        self.events
+            .iter()
+            .filter(|event| matches!(event.detail, Detail::Exec(_)))
+            .filter_map(|event| event.process.clone())
+            .map(|process| {
+                let argv = process.argv.iter().map(Text::escaped).collect();
+                (process, argv)
+            })
+            .collect()
+    }
+
+    pub fn describe(&self) -> String {
+        let lines: Vec<_> = self.events.iter().map(skep_sensor::output::json::write).collect();
+        lines.join("\n")
+    }
+}
+
+/// The program that acts.
+pub fn actor() -> PathBuf {
+    if let Some(path) = std::env::var_os("SKEP_DEMO_AGENT") {
+        return path.into();
+    }
+    // target/PROFILE/deps/kernel-… → target/PROFILE/skep-demo-agent
+    let mut path = std::env::current_exe().expect("a test binary has a path");
+    path.pop();
+    path.pop();
+    path.push("skep-demo-agent");
+    assert!(path.exists(), "{}: build it with `cargo build -p skep-demo-agent`", path.display());
+    path
+}
+
+/// Waits for `found` to give something; what must come, comes.
+pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A directory of this test's own, under `/tmp`.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = PathBuf::from(format!("/tmp/skep-kernel-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("/tmp is writable");
+    path
+}
+
+/// A file with something in it.
+pub fn file(directory: &std::path::Path, name: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, "x").expect("own directory");
+    path.into_os_string().into_string().expect("text")
+}
+
+pub fn read_count(counts: &PipelineCounts, kind: Kind) -> u64 {
+    counts.read.iter().find(|(k, _)| *k == kind).map(|(_, n)| *n).expect("every kind is counted")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A test that failed while holding it left nothing half-done.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 pub mod enrich;
 pub mod event;

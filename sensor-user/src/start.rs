@@ -40,6 +40,7 @@ pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
 pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
     let probes = Probes::attach(ProbeConfig { ring_bytes: config.kernel.ring_bytes, avoid: &[] })?;
+    give_back_memory();
     for hook in &probes.hooks {
         tracing::info!(
             fact = hook.fact,
@@ -52,4 +53,14 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
     let enrich = Enrich::new(Users::host());
     let tracker = Tracker::new(boot_id(), clock, Identifier::new(catalogue), enrich);
     Ok(Pipeline::new(probes, tracker, clock))
+}
+
+/// Reading the kernel's type information takes some ten megabytes for a moment; glibc keeps them
+/// unless told otherwise.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no arguments that could be wrong; it only returns free pages to the kernel.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

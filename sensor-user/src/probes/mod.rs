@@ -165,12 +165,15 @@ impl Loaded {
     fn attach(&self, cgroup_inet: bool) -> Result<Attached, HostError> {
         let flag = u8::from(cgroup_inet);
         let mut loader = EbpfLoader::new();
+        // rustc emits no CO-RE relocations: parsing the kernel's types for them would be for nothing.
         loader
+            .btf(None)
             .override_global("OFFSETS", &self.offsets, true)
             .override_global("CGROUP_INET", &flag, true)
             .map_max_entries("RING", self.config.ring_bytes);
         let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
         let mut trial = trial::Bench::new(&mut object)?;
+        // Only LSM and fentry programs need them, to name their hook.
         let btf = aya::Btf::from_sys_fs().ok();
         let mut hooks = Vec::new();
         for fact in &FACTS {

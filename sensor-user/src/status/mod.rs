@@ -75,8 +75,8 @@ pub struct KernelCounters {
 pub struct Tracker {
     pub processes: u64,
     pub sessions: u64,
-    /// Processes whose verdict is not known yet.
-    pub pending: u64,
+    /// Records of processes that turned out to be no agents: read, judged, dropped.
+    pub ignored: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

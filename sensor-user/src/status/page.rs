@@ -25,7 +25,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             Tracker {
                 processes,
                 sessions,
-                pending,
+                ignored,
             },
         events,
         spool,
@@ -70,7 +70,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
 
     writeln!(
         out,
-        "\ntracked           {processes} processes, {sessions} sessions, {pending} pending"
+        "\ntracked           {processes} processes, {sessions} sessions, {ignored} records of other programs dropped"
     )?;
     if !events.is_empty() {
         let list: Vec<String> = events

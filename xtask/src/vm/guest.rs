@@ -75,7 +75,7 @@ impl Guest<'_> {
              hostname skep-vm\n\
              mkdir -p {OUTPUT}\n\
              export SKEP_DEMO_AGENT=/bin/skep-demo-agent SKEP_VM_KERNEL={release} \
-             SKEP_VM_OUTPUT={OUTPUT}\n\
+             SKEP_VM_OUTPUT={OUTPUT} SKEP_EXPECT_BEST=1\n\
              cd /tmp\n\
              echo \"{begins}\"\n\
              /bin/kernel-test {flags}{arguments} 2>&1\n\

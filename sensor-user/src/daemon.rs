@@ -1,0 +1,181 @@
+//! `skep-sensor run`: the pipeline into the spool, the uplink beside it, status on a socket.
+//!
+//! Order at start: signals, probes (while there is one thread), then everything that has threads.
+//! Order at stop: drain the ring, flush the fold, let the uplink send for a while, detach. The
+//! collector's absence stops nothing: the spool fills, then drops its oldest, and says so.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use skep_proto::v1;
+
+use crate::{
+    clock::BootClock,
+    config::Config,
+    event::Event,
+    fold::Fold,
+    install_id::{InstallId, InstallIdError},
+    pipeline::PipelineCounts,
+    probes::{HookReport, HookStatus},
+    spool::Spool,
+    start::{self, StartError},
+    status::{self, Server, StatusBoard, StatusError},
+    stop::Stop,
+    uplink::{Settings, Uplink},
+    wire,
+};
+
+/// How long it waits for a record before it looks at its other duties.
+const IDLE: Duration = Duration::from_millis(200);
+/// How often the figures of `status` are renewed.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
+/// How long the uplink may go on sending after a signal.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    InstallId(#[from] InstallIdError),
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    #[error("cannot take over signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot start the uplink: {0}")]
+    Uplink(io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> Result<(), DaemonError> {
+    let stop = Stop::on_signals().map_err(DaemonError::Signals)?;
+    let id = InstallId::load_or_create(&config.state_directory)?;
+    let clock = BootClock::for_boot(&config.state_directory, &start::boot_id());
+    let mut pipeline = start::pipeline(config, clock)?;
+
+    let board = StatusBoard::new(env!("CARGO_PKG_VERSION"));
+    let hooks: Vec<_> = pipeline.hooks().iter().map(status_hook).collect();
+    board.update(|status| {
+        status.hooks = hooks;
+        status.uplink.address = config.collector.address.clone();
+    });
+    // Held until the end: it answers, and keeps a second daemon away.
+    let _server = Server::start(&config.status.socket, board.clone())?;
+    let spool = Spool::open(&config.spool.directory, config.spool.max_bytes);
+    let uplink = Uplink::start(
+        Settings {
+            address: config.collector.address.clone(),
+            sensor_id: id.to_string(),
+            sensor_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host(),
+            hooks: pipeline.hooks().iter().map(wire_hook).collect(),
+        },
+        spool.clone(),
+        board.clone(),
+    )
+    .map_err(DaemonError::Uplink)?;
+    tracing::info!(sensor = %id, collector = config.collector.address, "watching");
+    eprintln!("ready");
+
+    let mut fold = Fold::new();
+    let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut figures_at: Option<Instant> = None;
+    let mut stopping = false;
+    loop {
+        let now = Instant::now();
+        let mut spooled = |event: Event| {
+            *classes.entry(event.class()).or_default() += 1;
+            spool.append(&wire::event(&event));
+        };
+        let more = pipeline.drain(|event| fold.push(event, now, &mut spooled));
+        pipeline.losses(|event| fold.push(event, now, &mut spooled));
+        fold.tick(now, &mut spooled);
+        if stopping && !more {
+            fold.flush(&mut spooled);
+        }
+        if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) {
+            figures_at = Some(now);
+            let counts = pipeline.counts();
+            board.update(|status| fill(status, &counts, &classes));
+        }
+        if stopping && !more {
+            break;
+        }
+        // After a signal one more round: what happened before it is still reported.
+        stopping |= stop.wait(pipeline.ring(), if more { Duration::ZERO } else { IDLE });
+    }
+    tracing::info!("stopping");
+    uplink.stop(LAST_WORDS);
+    Ok(())
+}
+
+fn fill(status: &mut status::Status, counts: &PipelineCounts, classes: &BTreeMap<&'static str, u64>) {
+    let PipelineCounts { kernel, read, malformed: _, track } = counts;
+    status.kernel = kernel
+        .iter()
+        .map(|counts| {
+            let lost = counts.lost.iter().filter(|(_, count)| *count > 0);
+            let counters = status::KernelCounters {
+                sent: counts.sent,
+                lost: lost.map(|(cause, count)| (cause.name().to_owned(), *count)).collect(),
+            };
+            (counts.kind.name().to_owned(), counters)
+        })
+        .collect();
+    status.read = read.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect();
+    status.tracker.processes = track.processes;
+    status.tracker.sessions = track.sessions;
+    status.tracker.ignored = track.ignored;
+    status.events = classes.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();
+}
+
+fn status_hook(hook: &HookReport) -> status::Hook {
+    let HookReport { fact, hook, status, reason } = hook;
+    status::Hook {
+        fact: (*fact).to_owned(),
+        hook: hook.map(str::to_owned),
+        status: match status {
+            HookStatus::Live => status::HookStatus::Live,
+            HookStatus::Fallback => status::HookStatus::Fallback,
+            HookStatus::Off => status::HookStatus::Off,
+        },
+        reason: reason.clone(),
+    }
+}
+
+fn wire_hook(hook: &HookReport) -> v1::HookState {
+    let HookReport { fact, hook, status, reason } = hook;
+    v1::HookState {
+        fact: (*fact).to_owned(),
+        hook: hook.map(str::to_owned),
+        status: match status {
+            HookStatus::Live => v1::HookStatus::Live,
+            HookStatus::Fallback => v1::HookStatus::Fallback,
+            HookStatus::Off => v1::HookStatus::Off,
+        } as i32,
+        reason: reason.clone(),
+    }
+}
+
+/// What the collector is told of this machine.
+fn host() -> v1::Host {
+    let uname = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    v1::Host {
+        hostname: text(uname.nodename()),
+        os: pretty_name().unwrap_or_default(),
+        kernel: text(uname.release()),
+        arch: text(uname.machine()),
+        boot_id: start::boot_id(),
+    }
+}
+
+/// `PRETTY_NAME` of os-release(5).
+fn pretty_name() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(value.trim_matches('"').to_owned())
+}

@@ -80,7 +80,7 @@ impl Client {
         let endpoint = Endpoint::from_shared(server.to_owned());
         let endpoint = endpoint
             .ok()
-            .filter(|endpoint| endpoint.uri().host().is_some());
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http"));
         let endpoint = endpoint.ok_or_else(|| ClientError::BadAddress {
             server: server.to_owned(),
         })?;

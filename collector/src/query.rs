@@ -14,6 +14,7 @@
 //! client; then the query waits, within its time limit.
 
 mod answer;
+mod complexity;
 mod error;
 mod tables;
 mod views;
@@ -24,6 +25,7 @@ use skep_proto::v1::{SqlChunk, SqlRequest, query_server::Query};
 use tokio::{
     runtime::Runtime,
     sync::{Semaphore, mpsc},
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,12 +44,6 @@ pub use views::VIEWS;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Messages ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
-/// Stack of a query's thread: the deepest statement of [`MAX_SQL_BYTES`] (`1+1+1…`) fits, also in a
-/// debug build. Only what is used takes memory.
-const STACK_BYTES: usize = 256 << 20;
-/// Bytes of a statement.
-const MAX_SQL_BYTES: usize = 64 << 10;
-
 /// What one query may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -95,7 +91,6 @@ impl QueryService {
     pub fn new(store: Store, counters: Arc<Counters>, limits: Limits) -> Result<Self> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .thread_name("query")
-            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(Error::Threads)?;
@@ -121,9 +116,7 @@ impl Query for QueryService {
         let request = request.into_inner();
         let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let engine = Arc::clone(&self.engine);
-        self.engine
-            .threads
-            .spawn(async move { engine.serve(peer, request, chunks).await });
+        tokio::spawn(async move { engine.serve(peer, request, chunks).await });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -132,19 +125,25 @@ impl Query for QueryService {
 
 impl Engine {
     async fn serve(
-        &self,
+        self: Arc<Self>,
         peer: Option<SocketAddr>,
         request: SqlRequest,
         chunks: mpsc::Sender<Result<SqlChunk, Status>>,
     ) {
         let began = Instant::now();
         let limit = self.limits.time;
+        // On another thread: the clock here goes on while the engine plans without a pause.
+        let work = Arc::clone(&self).run(request.clone(), chunks.clone());
+        let mut work = self.threads.spawn(work);
         let outcome = tokio::select! {
-            outcome = timeout(limit, self.run(&request, &chunks)) => {
-                outcome.unwrap_or(Err(QueryError::Time { limit }))
-            }
+            outcome = timeout(limit, &mut work) => match outcome {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(stopped)) => Err(QueryError::Engine(stopped.to_string())),
+                Err(_) => Err(QueryError::Time { limit }),
+            },
             () = chunks.closed() => Err(QueryError::ClientGone),
         };
+        work.abort();
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let peer = peer.map(tracing::field::display);
         match outcome {
@@ -163,15 +162,11 @@ impl Engine {
 
     /// Sends the answer; the number of its rows.
     async fn run(
-        &self,
-        request: &SqlRequest,
-        chunks: &mpsc::Sender<Result<SqlChunk, Status>>,
+        self: Arc<Self>,
+        request: SqlRequest,
+        chunks: mpsc::Sender<Result<SqlChunk, Status>>,
     ) -> Result<u64, QueryError> {
-        if request.sql.len() > MAX_SQL_BYTES {
-            return Err(QueryError::TooLong {
-                limit: MAX_SQL_BYTES,
-            });
-        }
+        complexity::check(&request.sql)?;
         let rows = match request.max_rows {
             0 => self.limits.rows,
             asked => asked.min(self.limits.rows),
@@ -188,9 +183,9 @@ impl Engine {
             &snapshot,
             &self.counters,
             self.limits,
-            request,
+            &request,
             rows,
-            chunks,
+            &chunks,
         );
         match answered.await {
             Err(QueryError::Unreadable(reason)) => self.damage(reason).await,
@@ -215,11 +210,12 @@ impl Engine {
 // === impl Threads ===
 
 impl Threads {
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0
-            .as_ref()
-            .expect("the threads live until drop")
-            .spawn(work);
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let threads = self.0.as_ref().expect("the threads live until drop");
+        threads.spawn(work)
     }
 }
 

@@ -10,6 +10,11 @@ pub enum QueryError {
     #[error("the statement is longer than {limit} bytes")]
     TooLong { limit: usize },
     #[error(
+        "the statement has more than {limit} operators and keywords; compare with IN (…) instead of \
+         a chain of OR, or ask in several statements"
+    )]
+    TooComplex { limit: usize },
+    #[error(
         "only one statement that reads is allowed (SELECT, EXPLAIN, SHOW TABLES, DESCRIBE): {what}"
     )]
     ReadOnly { what: String },
@@ -59,7 +64,9 @@ impl QueryError {
 impl From<QueryError> for Status {
     fn from(error: QueryError) -> Self {
         let code = match error {
-            QueryError::TooLong { .. } | QueryError::Sql(_) => Code::InvalidArgument,
+            QueryError::TooLong { .. } | QueryError::TooComplex { .. } | QueryError::Sql(_) => {
+                Code::InvalidArgument
+            }
             QueryError::ReadOnly { .. } => Code::PermissionDenied,
             QueryError::Time { .. } => Code::DeadlineExceeded,
             QueryError::Memory { .. } => Code::ResourceExhausted,

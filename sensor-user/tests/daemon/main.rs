@@ -1,0 +1,9 @@
+//! The `skep-sensor` binary as a user runs it: against a collector on a real socket, with secrets in
+//! the agent's commands, with the collector away, and with everything wrong that can be.
+//!
+//! Needs root, like the sensor.
+
+mod collector;
+mod mistakes;
+mod running;
+mod secrets;

@@ -65,7 +65,8 @@ impl Options {
 // === impl Server ===
 
 impl Server {
-    /// Opens the data directory and listens; connections are served on return.
+    /// Opens the data directory and listens; connections are served on return. Needs a runtime of
+    /// several threads.
     pub async fn start(options: Options) -> Result<Self> {
         let listen = options.listen;
         check_address(listen)?;

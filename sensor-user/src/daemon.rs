@@ -112,28 +112,50 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-fn fill(status: &mut status::Status, counts: &PipelineCounts, classes: &BTreeMap<&'static str, u64>) {
-    let PipelineCounts { kernel, read, malformed: _, track } = counts;
+fn fill(
+    status: &mut status::Status,
+    counts: &PipelineCounts,
+    classes: &BTreeMap<&'static str, u64>,
+) {
+    let PipelineCounts {
+        kernel,
+        read,
+        malformed: _,
+        track,
+    } = counts;
     status.kernel = kernel
         .iter()
         .map(|counts| {
             let lost = counts.lost.iter().filter(|(_, count)| *count > 0);
             let counters = status::KernelCounters {
                 sent: counts.sent,
-                lost: lost.map(|(cause, count)| (cause.name().to_owned(), *count)).collect(),
+                lost: lost
+                    .map(|(cause, count)| (cause.name().to_owned(), *count))
+                    .collect(),
             };
             (counts.kind.name().to_owned(), counters)
         })
         .collect();
-    status.read = read.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect();
+    status.read = read
+        .iter()
+        .map(|(kind, count)| (kind.name().to_owned(), *count))
+        .collect();
     status.tracker.processes = track.processes;
     status.tracker.sessions = track.sessions;
     status.tracker.ignored = track.ignored;
-    status.events = classes.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();
+    status.events = classes
+        .iter()
+        .map(|(class, count)| ((*class).to_owned(), *count))
+        .collect();
 }
 
 fn status_hook(hook: &HookReport) -> status::Hook {
-    let HookReport { fact, hook, status, reason } = hook;
+    let HookReport {
+        fact,
+        hook,
+        status,
+        reason,
+    } = hook;
     status::Hook {
         fact: (*fact).to_owned(),
         hook: hook.map(str::to_owned),
@@ -147,7 +169,12 @@ fn status_hook(hook: &HookReport) -> status::Hook {
 }
 
 fn wire_hook(hook: &HookReport) -> v1::HookState {
-    let HookReport { fact, hook, status, reason } = hook;
+    let HookReport {
+        fact,
+        hook,
+        status,
+        reason,
+    } = hook;
     v1::HookState {
         fact: (*fact).to_owned(),
         hook: hook.map(str::to_owned),
@@ -176,6 +203,8 @@ fn host() -> v1::Host {
 /// `PRETTY_NAME` of os-release(5).
 fn pretty_name() -> Option<String> {
     let text = std::fs::read_to_string("/etc/os-release").ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim_matches('"').to_owned())
 }

@@ -16,6 +16,8 @@ pub mod output;
 pub mod pipeline;
 pub mod probes;
 pub mod redact;
+#[cfg(test)]
+mod sample;
 pub mod spool;
 pub mod start;
 pub mod status;
@@ -25,5 +27,3 @@ pub mod uplink;
 pub mod users;
 pub mod watch;
 pub mod wire;
-#[cfg(test)]
-mod sample;

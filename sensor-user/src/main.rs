@@ -140,7 +140,10 @@ fn explain(config: &Config, json: bool) -> Result<(), Failure> {
     let families: Vec<_> = catalogue(config)?
         .families()
         .iter()
-        .map(|family| Family { id: family.id.clone(), name: family.title.clone() })
+        .map(|family| Family {
+            id: family.id.clone(),
+            name: family.title.clone(),
+        })
         .collect();
     print(&if json {
         manifest::json(config, &families)

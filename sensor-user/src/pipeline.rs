@@ -111,11 +111,26 @@ impl<J: Judge> Pipeline<J> {
 
     /// Handles what waits in the ring, one round at most; true when there may be more.
     pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
-        let Self { probes, tracker, redactor, read, malformed, scratch, .. } = self;
-        let Probes { ring, claims, verdicts, .. } = probes;
+        let Self {
+            probes,
+            tracker,
+            redactor,
+            read,
+            malformed,
+            scratch,
+            ..
+        } = self;
+        let Probes {
+            ring,
+            claims,
+            verdicts,
+            ..
+        } = probes;
         let mut maps = Maps { claims, verdicts };
         for _ in 0..ROUND {
-            let Some(bytes) = ring.next() else { return false };
+            let Some(bytes) = ring.next() else {
+                return false;
+            };
             if let Some(kind) =
                 decode::fixed::<Header>(&bytes).and_then(|header| Kind::from_u16(header.kind))
             {
@@ -148,7 +163,14 @@ impl<J: Judge> Pipeline<J> {
         let mut lost = |hop, record, cause, count: u64| {
             if count > 0 {
                 tracing::warn!(hop, record, cause, count, "records lost");
-                let detail = Detail::Lost(Lost { hop, record, cause, count, first, last: now });
+                let detail = Detail::Lost(Lost {
+                    hop,
+                    record,
+                    cause,
+                    count,
+                    first,
+                    last: now,
+                });
                 sink(Event {
                     time: now,
                     session: None,
@@ -163,14 +185,29 @@ impl<J: Judge> Pipeline<J> {
         for (index, counts) in self.probes.counts().into_iter().enumerate() {
             for (slot, (cause, total)) in counts.lost.into_iter().enumerate() {
                 let told = &mut self.reported.kernel[index][slot];
-                lost("kernel", counts.kind.name(), cause.name(), total.saturating_sub(*told));
+                lost(
+                    "kernel",
+                    counts.kind.name(),
+                    cause.name(),
+                    total.saturating_sub(*told),
+                );
                 *told = total;
             }
         }
-        lost("decode", "any", "malformed", self.malformed - self.reported.malformed);
+        lost(
+            "decode",
+            "any",
+            "malformed",
+            self.malformed - self.reported.malformed,
+        );
         self.reported.malformed = self.malformed;
         let refused = self.tracker.counts().refused;
-        lost("track", "any", "table_full", refused - self.reported.refused);
+        lost(
+            "track",
+            "any",
+            "table_full",
+            refused - self.reported.refused,
+        );
         self.reported.refused = refused;
         self.reported.at = Instant::now();
         self.reported.time = now;

@@ -28,18 +28,27 @@ pub enum StartError {
 
 /// The boot id, or an empty text where `/proc` does not tell.
 pub fn boot_id() -> String {
-    std::fs::read_to_string(BOOT_ID).map(|id| id.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(BOOT_ID)
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// The catalogue: the embedded families, and those of the configured directory if it is there.
 pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
-    if directory.is_dir() { Catalogue::with_directory(directory) } else { Ok(Catalogue::embedded()) }
+    if directory.is_dir() {
+        Catalogue::with_directory(directory)
+    } else {
+        Ok(Catalogue::embedded())
+    }
 }
 
 /// Attaches the hooks and makes the pipeline ready. Call it before any other thread exists.
 pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
-    let probes = Probes::attach(ProbeConfig { ring_bytes: config.kernel.ring_bytes, avoid: &[] })?;
+    let probes = Probes::attach(ProbeConfig {
+        ring_bytes: config.kernel.ring_bytes,
+        avoid: &[],
+    })?;
     give_back_memory();
     for hook in &probes.hooks {
         tracing::info!(

@@ -81,6 +81,8 @@ pub fn quote(word: &str) -> String {
         |character: char| character.is_ascii_alphanumeric() || "-_./:=@%+,".contains(character);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
+    } else if word.contains('\'') && !word.contains(['"', '$', '`', '\\', '!']) {
+        format!("\"{word}\"")
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
@@ -93,8 +95,13 @@ mod tests {
     #[test]
     fn a_command_is_shown_as_one_would_type_it() {
         let mut command = Command::new("sh");
-        command.args(["-c", "echo it's"]).env("KEY", "a b");
-        assert_eq!(command.line(), r"KEY='a b' sh -c 'echo it'\''s'");
+        command
+            .args(["-c", "echo it's", "echo $it's"])
+            .env("KEY", "a b");
+        assert_eq!(
+            command.line(),
+            r#"KEY='a b' sh -c "echo it's" 'echo $it'\''s'"#
+        );
     }
 
     #[test]

@@ -85,10 +85,17 @@ pub fn width() -> usize {
 fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), ClientError> {
     let fields = answer.schema.fields();
     let is_time = |column: usize| matches!(fields[column].data_type(), DataType::Timestamp(..));
-    let rows = cells(answer)?.into_iter().map(|row| {
+    let cells = cells(answer)?;
+    // Milliseconds only where a time of the column has them.
+    let split =
+        |row: &Vec<Option<String>>, c: usize| row[c].as_ref().is_some_and(|t| t.contains('.'));
+    let fine: Vec<bool> = (0..fields.len())
+        .map(|c| cells.iter().any(|row| split(row, c)))
+        .collect();
+    let rows = cells.into_iter().map(|row| {
         let cell = |(column, cell): (usize, Option<String>)| match cell {
             None => "-".to_owned(),
-            Some(time) if is_time(column) => short_time(&time, true),
+            Some(time) if is_time(column) => short_time(&time, fine[column]),
             Some(text) => plain(&text),
         };
         row.into_iter().enumerate().map(cell).collect::<Vec<_>>()

@@ -4,9 +4,11 @@
 //! that was seen last before the child. A process whose parent is not in the session is a root.
 //! Bound: what the collector's row limit lets through; [`Story::cut`] names what it cut.
 
+mod model;
+
 use std::{collections::HashMap, io::Write};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Client, ClientError,
@@ -15,113 +17,7 @@ use super::{
     tree,
 };
 
-/// A session and all that happened in it.
-#[derive(Debug, Serialize)]
-pub struct Story {
-    pub session: Header,
-    /// Roots; the others are below them.
-    pub processes: Vec<Process>,
-    /// Sessions of agents that this one started.
-    pub child_sessions: Vec<Child>,
-    /// Lists that the collector's row limit cut.
-    pub cut: Vec<String>,
-}
-
-/// The row of the view `sessions`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Header {
-    pub sensor_id: String,
-    pub session: String,
-    pub host: Option<String>,
-    pub agent_family: Option<String>,
-    pub agent_version: Option<String>,
-    pub agent_confidence: Option<u8>,
-    pub agent_evidence: Option<Vec<String>>,
-    pub agent_install_path: Option<String>,
-    pub started: Option<String>,
-    pub ended: Option<String>,
-    pub first_seen: String,
-    pub last_seen: String,
-    pub parent: Option<String>,
-    pub user_name: Option<String>,
-    pub uid: Option<u32>,
-    pub login_uid: Option<u32>,
-    pub terminal: Option<String>,
-    pub cwd: Option<String>,
-    pub repo_root: Option<String>,
-    pub repo_remote: Option<String>,
-    pub repo_branch: Option<String>,
-    pub processes: u64,
-    pub files: u64,
-    pub destinations: u64,
-    pub lost: bool,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Process {
-    pub pid: u32,
-    pub start: Option<String>,
-    pub ppid: Option<u32>,
-    pub first_seen: String,
-    pub exe: Option<String>,
-    pub argv: Option<Vec<String>>,
-    pub argv_truncated: Option<bool>,
-    pub cwd: Option<String>,
-    pub uid: Option<u32>,
-    /// Every program it executed, in order.
-    pub execs: Vec<Exec>,
-    pub exit: Option<Exit>,
-    pub files: Vec<File>,
-    pub destinations: Vec<Destination>,
-    pub children: Vec<Process>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Exec {
-    pub time: String,
-    pub filename: Option<String>,
-    pub exe: Option<String>,
-    pub argv: Option<Vec<String>>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Exit {
-    pub time: String,
-    pub code: Option<u32>,
-    pub signal: Option<u32>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct File {
-    pub path: String,
-    /// read, write, create or path, as in the view `files`
-    pub access: String,
-    pub result: Option<i32>,
-    pub count: u64,
-    pub first: String,
-    pub last: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Destination {
-    pub family: String,
-    pub destination: Option<String>,
-    pub proto: Option<String>,
-    pub result: Option<i32>,
-    pub count: u64,
-    pub first: String,
-    pub last: String,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Child {
-    pub session: String,
-    pub agent_family: Option<String>,
-    pub agent_version: Option<String>,
-    pub started: Option<String>,
-    pub root_pid: Option<u32>,
-    pub root_ppid: Option<u32>,
-}
+pub use model::{Child, Destination, Exec, Exit, File, Header, Process, Story};
 
 /// With pid: names a process.
 type Key = (u32, Option<String>);

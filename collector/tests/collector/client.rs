@@ -75,6 +75,7 @@ async fn every_command_prints_json_csv_and_a_table_that_fits() {
         assert!(csv.contains(in_csv), "{command:?}: {csv}");
 
         let table = printed(&collector, &[command, &["-o", "table"][..]].concat());
+        eprintln!("{table}");
         assert_eq!(
             table,
             printed(&collector, command),

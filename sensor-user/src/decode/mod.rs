@@ -158,14 +158,20 @@ impl<'a> Tail<'a> {
     }
 
     fn take(&mut self, len: u16) -> Result<&'a [u8], Malformed> {
-        let (head, rest) =
-            self.0.split_at_checked(len as usize).ok_or(Malformed("tail shorter than its lengths"))?;
+        let (head, rest) = self
+            .0
+            .split_at_checked(len as usize)
+            .ok_or(Malformed("tail shorter than its lengths"))?;
         self.0 = rest;
         Ok(head)
     }
 
     fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("tail longer than its lengths")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed("tail longer than its lengths"))
+        }
     }
 }
 
@@ -211,7 +217,11 @@ fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
     if bytes.is_empty() && argc == 0 {
         return Vec::new();
     }
-    bytes.split(|byte| *byte == 0).take(argc as usize).map(Text::from).collect()
+    bytes
+        .split(|byte| *byte == 0)
+        .take(argc as usize)
+        .map(Text::from)
+        .collect()
 }
 
 fn fork(bytes: &[u8]) -> Result<Fork, Malformed> {
@@ -265,11 +275,19 @@ fn connect(bytes: &[u8]) -> Result<Connect, Malformed> {
     let known = have(MISSING_ADDR);
     let [a, b, c, d, ..] = raw.addr;
     let (family, addr, path) = match raw.family {
-        AF_INET => (NetFamily::Inet, Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))), None),
+        AF_INET => (
+            NetFamily::Inet,
+            Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
+            None,
+        ),
         AF_INET6 => {
             // An IPv4-mapped address is an IPv4 connection, whatever the socket.
             let address = IpAddr::V6(Ipv6Addr::from(raw.addr)).to_canonical();
-            let family = if address.is_ipv4() { NetFamily::Inet } else { NetFamily::Inet6 };
+            let family = if address.is_ipv4() {
+                NetFamily::Inet
+            } else {
+                NetFamily::Inet6
+            };
             (family, Some(address), None)
         }
         AF_UNIX => (NetFamily::Unix, None, path::unix(sun_path)),

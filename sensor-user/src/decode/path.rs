@@ -32,7 +32,10 @@ pub fn components(bytes: &[u8], whole: bool) -> Text {
 
 /// A NUL-terminated string.
 pub fn string(bytes: &[u8]) -> Text {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     Text::from(bytes.get(..end).unwrap_or_default())
 }
 
@@ -75,8 +78,14 @@ mod tests {
 
     #[test]
     fn abstract_and_path_sockets_differ() {
-        assert_eq!(unix(b"\0bus\0x").map(|t| t.escaped()), Some("@bus\\x00x".into()));
-        assert_eq!(unix(b"/run/x\0\0").map(|t| t.escaped()), Some("/run/x".into()));
+        assert_eq!(
+            unix(b"\0bus\0x").map(|t| t.escaped()),
+            Some("@bus\\x00x".into())
+        );
+        assert_eq!(
+            unix(b"/run/x\0\0").map(|t| t.escaped()),
+            Some("/run/x".into())
+        );
         assert_eq!(unix(b""), None);
     }
 }

@@ -29,12 +29,20 @@ fn bytes<T: aya::Pod>(record: &T, tail: &[u8]) -> Vec<u8> {
 }
 
 fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {
-    let mut header =
-        header(Kind::Open, Hook::LsmFileOpen, size_of::<abi::Open>() + path.len());
+    let mut header = header(
+        Kind::Open,
+        Hook::LsmFileOpen,
+        size_of::<abi::Open>() + path.len(),
+    );
     header.missing = missing;
     let open = abi::Open {
         header,
-        file: FileKey { ino: 1, ctime_sec: 2, ctime_nsec: 3, dev: 4 },
+        file: FileKey {
+            ino: 1,
+            ctime_sec: 2,
+            ctime_nsec: 3,
+            dev: 4,
+        },
         flags: 0,
         mode: 0o100644,
         result: 0,
@@ -49,8 +57,17 @@ fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {
 fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
     let tail = [exe, b"./a\0", b"home\0", argv, b"pts0\0"].concat();
     let exec = abi::Exec {
-        header: header(Kind::Exec, Hook::RawTpExec, size_of::<abi::Exec>() + tail.len()),
-        file: FileKey { ino: 1, ctime_sec: 2, ctime_nsec: 3, dev: 4 },
+        header: header(
+            Kind::Exec,
+            Hook::RawTpExec,
+            size_of::<abi::Exec>() + tail.len(),
+        ),
+        file: FileKey {
+            ino: 1,
+            ctime_sec: 2,
+            ctime_nsec: 3,
+            dev: 4,
+        },
         previous_claim: Claim::NONE,
         parent_start_ns: 400,
         cgroup_id: 1,
@@ -90,12 +107,18 @@ fn as_open(bytes: &[u8]) -> Open {
 fn an_exec_keeps_every_argument_even_empty_ones() {
     let exec = as_exec(&exec_record(b"sh\0bin\0", b"sh\0-c\0\0", 3, 7));
     assert_eq!(exec.exe, Some(Text::from("/bin/sh")));
-    assert_eq!(exec.argv, [Text::from("sh"), Text::from("-c"), Text::from("")]);
+    assert_eq!(
+        exec.argv,
+        [Text::from("sh"), Text::from("-c"), Text::from("")]
+    );
     assert!(!exec.argv_truncated);
     assert_eq!(exec.cwd, Some(Text::from("/home")));
     assert_eq!(exec.filename, Some(Text::from("./a")));
     assert_eq!(exec.terminal, Some(Text::from("pts0")));
-    assert_eq!(exec.login_uid, None, "an unset login uid is unknown, not 4294967295");
+    assert_eq!(
+        exec.login_uid, None,
+        "an unset login uid is unknown, not 4294967295"
+    );
 }
 
 #[test]
@@ -105,7 +128,11 @@ fn an_argv_longer_than_what_was_taken_is_said_to_be_cut() {
 
 #[test]
 fn what_the_kernel_side_could_not_read_is_unknown() {
-    let open = as_open(&open_record(b"", PathForm::Components, MISSING_PATH | MISSING_INODE));
+    let open = as_open(&open_record(
+        b"",
+        PathForm::Components,
+        MISSING_PATH | MISSING_INODE,
+    ));
     assert_eq!((open.path, open.mode, open.file), (None, None, None));
     let open = as_open(&open_record(b"x\0", PathForm::Given, MISSING_RESULT));
     assert_eq!((open.result, open.resolved), (None, false));
@@ -116,7 +143,11 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
     let mut addr = [0u8; 16];
     addr[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
     let record = abi::Connect {
-        header: header(Kind::Connect, Hook::CgroupConnect6, size_of::<abi::Connect>()),
+        header: header(
+            Kind::Connect,
+            Hook::CgroupConnect6,
+            size_of::<abi::Connect>(),
+        ),
         addr,
         result: 0,
         family: AF_INET6,

@@ -28,7 +28,10 @@ const NESTING_MAX: u32 = 16;
 #[derive(Debug, Error)]
 pub enum BtfError {
     #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("malformed kernel type information: {0}")]
     Malformed(&'static str),
 }
@@ -52,8 +55,10 @@ struct Type {
 
 impl Btf {
     pub fn from_file(path: &Path) -> Result<Self, BtfError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| BtfError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(&bytes)
     }
 
@@ -69,15 +74,24 @@ impl Btf {
             let start = header_len.checked_add(offset as usize)?;
             bytes.get(start..start.checked_add(len as usize)?)
         };
-        let types = section(word(8)?, word(12)?).ok_or(malformed("types out of bounds"))?.to_vec();
-        let strings =
-            section(word(16)?, word(20)?).ok_or(malformed("strings out of bounds"))?.to_vec();
-        let mut btf = Self { types, strings, starts: Vec::new() };
+        let types = section(word(8)?, word(12)?)
+            .ok_or(malformed("types out of bounds"))?
+            .to_vec();
+        let strings = section(word(16)?, word(20)?)
+            .ok_or(malformed("strings out of bounds"))?
+            .to_vec();
+        let mut btf = Self {
+            types,
+            strings,
+            starts: Vec::new(),
+        };
         let mut at = 0;
         while at < btf.types.len() {
             let start = u32::try_from(at).map_err(|_| malformed("too large"))?;
             btf.starts.push(start);
-            at = btf.end_of(at).ok_or(malformed("unknown kind, or a type cut short"))?;
+            at = btf
+                .end_of(at)
+                .ok_or(malformed("unknown kind, or a type cut short"))?;
         }
         Ok(btf)
     }
@@ -87,7 +101,10 @@ impl Btf {
         let mut offsets = [ABSENT; Offset::COUNT];
         let mut absent = Vec::new();
         for (offset, structure, members) in Offset::ALL {
-            match members.iter().find_map(|member| self.member_offset(structure, member)) {
+            match members
+                .iter()
+                .find_map(|member| self.member_offset(structure, member))
+            {
                 Some(bytes) => offsets[offset as usize] = bytes,
                 None => absent.push(format!("{structure}.{}", members.join("|"))),
             }
@@ -130,7 +147,11 @@ impl Btf {
             let name = self.name(u32_at(&self.types, at)?)?;
             let member_type = u32_at(&self.types, at + 4)?;
             let raw = u32_at(&self.types, at + 8)?;
-            let (bits, width) = if bit_fields { (raw & 0xff_ffff, raw >> 24) } else { (raw, 0) };
+            let (bits, width) = if bit_fields {
+                (raw & 0xff_ffff, raw >> 24)
+            } else {
+                (raw, 0)
+            };
             if name == member {
                 return (width == 0).then_some((bits, member_type));
             }
@@ -176,11 +197,11 @@ impl Btf {
         let ty = self.at(at)?;
         let vlen = ty.vlen() as usize;
         let extra = match ty.kind() {
-            1 | 14 | 17 => 4,                       // int, var, decl tag
-            2 | 7..=12 | 16 | KIND_TYPE_TAG => 0,   // ptr, fwd, typedef … func, float
+            1 | 14 | 17 => 4,                     // int, var, decl tag
+            2 | 7..=12 | 16 | KIND_TYPE_TAG => 0, // ptr, fwd, typedef … func, float
             KIND_ARRAY => 12,
             KIND_STRUCT | KIND_UNION | 15 | 19 => vlen * 12, // data section and enum64 too
-            KIND_ENUM | 13 => vlen * 8,             // func prototype too
+            KIND_ENUM | 13 => vlen * 8,                      // func prototype too
             _ => return None,
         };
         let end = at.checked_add(12)?.checked_add(extra)?;
@@ -205,11 +226,15 @@ impl Type {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_ne_bytes(
+        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_ne_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -222,16 +247,43 @@ mod tests {
         let strings = b"\0int\0a\0b\0s\0t\0inner\0";
         let info = |kind: u32, vlen: u32| kind << 24 | vlen;
         let words: &[u32] = &[
-            1, info(1, 0), 4, 0x20, // int
-            0, info(KIND_UNION, 1), 8, 7, 1, 32,
-            9, info(KIND_STRUCT, 2), 16, 5, 1, 0, 0, 2, 64,
-            11, info(KIND_STRUCT, 1), 32, 13, 3, 128,
+            1,
+            info(1, 0),
+            4,
+            0x20, // int
+            0,
+            info(KIND_UNION, 1),
+            8,
+            7,
+            1,
+            32,
+            9,
+            info(KIND_STRUCT, 2),
+            16,
+            5,
+            1,
+            0,
+            0,
+            2,
+            64,
+            11,
+            info(KIND_STRUCT, 1),
+            32,
+            13,
+            3,
+            128,
         ];
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut out = Vec::new();
         out.extend(MAGIC.to_ne_bytes());
         out.extend([1, 0]);
-        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+        for word in [
+            24,
+            0,
+            types.len() as u32,
+            types.len() as u32,
+            strings.len() as u32,
+        ] {
             out.extend(word.to_ne_bytes());
         }
         out.extend(types);
@@ -275,7 +327,10 @@ mod tests {
         };
         let (_, absent) = btf.offsets();
         // Audit need not be built in.
-        let absent: Vec<_> = absent.iter().filter(|name| !name.contains("loginuid")).collect();
+        let absent: Vec<_> = absent
+            .iter()
+            .filter(|name| !name.contains("loginuid"))
+            .collect();
         assert!(absent.is_empty(), "{absent:?}");
     }
 }

@@ -59,22 +59,36 @@ pub enum Trial {
 }
 
 const fn required(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, required: true }
+    Program {
+        name,
+        attach,
+        required: true,
+    }
 }
 
 const fn optional(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, required: false }
+    Program {
+        name,
+        attach,
+        required: false,
+    }
 }
 
 const LSM_SOCKET_CONNECT: Candidate = Candidate {
     name: "lsm/socket_connect",
-    programs: &[required("lsm_socket_connect", Attach::Lsm("socket_connect"))],
+    programs: &[required(
+        "lsm_socket_connect",
+        Attach::Lsm("socket_connect"),
+    )],
     limits: "",
     reports: Hook::LsmSocketConnect,
 };
 const FENTRY_SOCKET_CONNECT: Candidate = Candidate {
     name: "fentry/security_socket_connect",
-    programs: &[required("fentry_socket_connect", Attach::Fentry("security_socket_connect"))],
+    programs: &[required(
+        "fentry_socket_connect",
+        Attach::Fentry("security_socket_connect"),
+    )],
     limits: "",
     reports: Hook::FentrySocketConnect,
 };
@@ -129,7 +143,10 @@ pub const FACTS: [Fact; 6] = [
             },
             Candidate {
                 name: "fentry/security_file_open",
-                programs: &[required("fentry_file_open", Attach::Fentry("security_file_open"))],
+                programs: &[required(
+                    "fentry_file_open",
+                    Attach::Fentry("security_file_open"),
+                )],
                 limits: "",
                 reports: Hook::FentryFileOpen,
             },

@@ -20,7 +20,8 @@ pub enum HostError {
     Capabilities { missing: String },
     #[error(
         "the kernel publishes no type information at {}: {source}; use a kernel built with \
-         CONFIG_DEBUG_INFO_BTF=y (every current distribution's is)", btf::VMLINUX
+         CONFIG_DEBUG_INFO_BTF=y (every current distribution's is)",
+        btf::VMLINUX
     )]
     NoBtf { source: io::Error },
     #[error(transparent)]
@@ -46,8 +47,11 @@ pub enum HostError {
 }
 
 /// Capabilities the programs and the look-ups in `/proc` need (linux/capability.h).
-const CAPABILITIES: [(u32, &str); 3] =
-    [(12, "CAP_NET_ADMIN"), (19, "CAP_SYS_PTRACE"), (21, "CAP_SYS_ADMIN")];
+const CAPABILITIES: [(u32, &str); 3] = [
+    (12, "CAP_NET_ADMIN"),
+    (19, "CAP_SYS_PTRACE"),
+    (21, "CAP_SYS_ADMIN"),
+];
 
 /// Refuses early what would otherwise fail later with a bare EPERM.
 pub fn check_capabilities() -> Result<(), HostError> {
@@ -65,13 +69,18 @@ pub fn check_capabilities() -> Result<(), HostError> {
     if missing.is_empty() {
         Ok(())
     } else {
-        Err(HostError::Capabilities { missing: missing.join(", ") })
+        Err(HostError::Capabilities {
+            missing: missing.join(", "),
+        })
     }
 }
 
 /// `uname -r`.
 pub fn kernel_release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// A directory descriptor of the root of cgroup v2, and tracefs where the tracepoints look for it.
@@ -90,13 +99,17 @@ pub fn prepare_mounts() -> Result<File, HostError> {
         Some(root) => root,
         None => {
             let target = "/sys/fs/cgroup";
-            mount_privately(&mut private, "cgroup2", target)
-                .map_err(|error| HostError::NoCgroup2 { reason: error.to_string() })?;
+            mount_privately(&mut private, "cgroup2", target).map_err(|error| {
+                HostError::NoCgroup2 {
+                    reason: error.to_string(),
+                }
+            })?;
             PathBuf::from(target)
         }
     };
-    File::open(&root)
-        .map_err(|error| HostError::NoCgroup2 { reason: format!("{}: {error}", root.display()) })
+    File::open(&root).map_err(|error| HostError::NoCgroup2 {
+        reason: format!("{}: {error}", root.display()),
+    })
 }
 
 fn mount_privately(private: &mut bool, filesystem: &str, target: &str) -> io::Result<()> {
@@ -106,11 +119,24 @@ fn mount_privately(private: &mut bool, filesystem: &str, target: &str) -> io::Re
         if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+        mount_change(
+            "/",
+            MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+        )?;
         *private = true;
     }
-    mount("none", target, filesystem, MountFlags::NOSUID | MountFlags::NODEV, None)?;
-    tracing::info!(filesystem, target, "mounted in a mount namespace of the sensor's own");
+    mount(
+        "none",
+        target,
+        filesystem,
+        MountFlags::NOSUID | MountFlags::NODEV,
+        None,
+    )?;
+    tracing::info!(
+        filesystem,
+        target,
+        "mounted in a mount namespace of the sensor's own"
+    );
     Ok(())
 }
 
@@ -129,5 +155,11 @@ fn mount_point(filesystem: &str) -> Option<PathBuf> {
 /// Kernels before 5.11 charge maps to this limit.
 pub fn raise_memlock_limit() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    let _ = setrlimit(
+        Resource::Memlock,
+        Rlimit {
+            current: None,
+            maximum: None,
+        },
+    );
 }

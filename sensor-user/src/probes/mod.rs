@@ -19,12 +19,11 @@ use aya::{
 };
 use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, lost_index, sent_index};
 
-pub use self::host::HostError;
 use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
+pub use self::host::HostError;
 
 /// The kernel object, built by `build.rs`.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
 
 /// Offsets without which nobody can be watched: said at the start, not later.
 const ESSENTIAL: [Offset; 6] = [
@@ -101,13 +100,25 @@ impl Probes {
         };
         let (offsets, absent) = types.offsets();
         drop(types);
-        if ESSENTIAL.iter().any(|member| offsets[*member as usize] == skep_abi::ABSENT) {
-            return Err(HostError::Offsets { members: absent.join(", ") });
+        if ESSENTIAL
+            .iter()
+            .any(|member| offsets[*member as usize] == skep_abi::ABSENT)
+        {
+            return Err(HostError::Offsets {
+                members: absent.join(", "),
+            });
         }
         if !absent.is_empty() {
-            tracing::info!(members = absent.join(" "), "not in this kernel: reported as unknown");
+            tracing::info!(
+                members = absent.join(" "),
+                "not in this kernel: reported as unknown"
+            );
         }
-        let loaded = Loaded { config, offsets, cgroup };
+        let loaded = Loaded {
+            config,
+            offsets,
+            cgroup,
+        };
         // Whether cgroup programs report inet decides what the other connect programs leave out,
         // and is a constant to them; so a refusal of the cgroup programs means a second load.
         match loaded.attach(true)? {
@@ -135,7 +146,10 @@ impl Probes {
     /// Counters of the kernel side, summed over CPUs.
     pub fn counts(&self) -> Vec<KernelCounts> {
         let sum = |index: u32| {
-            self.counts.get(&index, 0).map(|values| values.iter().sum::<u64>()).unwrap_or(0)
+            self.counts
+                .get(&index, 0)
+                .map(|values| values.iter().sum::<u64>())
+                .unwrap_or(0)
         };
         Kind::ALL
             .into_iter()
@@ -180,7 +194,12 @@ impl Loaded {
             let mut refused = String::new();
             let mut report = None;
             for (rank, candidate) in fact.candidates.iter().enumerate() {
-                if !cgroup_inet && candidate.programs.iter().any(|p| p.attach == Attach::Cgroup) {
+                if !cgroup_inet
+                    && candidate
+                        .programs
+                        .iter()
+                        .any(|p| p.attach == Attach::Cgroup)
+                {
                     continue;
                 }
                 match self.try_candidate(&mut object, btf.as_ref(), fact, candidate, &mut trial) {
@@ -189,21 +208,37 @@ impl Loaded {
                         report = Some(HookReport {
                             fact: fact.name,
                             hook: Some(candidate.name),
-                            status: if live { HookStatus::Live } else { HookStatus::Fallback },
-                            reason: if live { String::new() } else { join(&refused, candidate.limits) },
+                            status: if live {
+                                HookStatus::Live
+                            } else {
+                                HookStatus::Fallback
+                            },
+                            reason: if live {
+                                String::new()
+                            } else {
+                                join(&refused, candidate.limits)
+                            },
                         });
                         break;
                     }
                     Err(reason) => {
                         refused = join(&refused, &format!("{}: {reason}", candidate.name));
-                        if cgroup_inet && candidate.programs.iter().any(|p| p.attach == Attach::Cgroup) {
+                        if cgroup_inet
+                            && candidate
+                                .programs
+                                .iter()
+                                .any(|p| p.attach == Attach::Cgroup)
+                        {
                             return Ok(Attached::NoCgroupPrograms(refused));
                         }
                     }
                 }
             }
             if report.is_none() && fact.required {
-                return Err(HostError::Required { fact: fact.name, reason: refused });
+                return Err(HostError::Required {
+                    fact: fact.name,
+                    reason: refused,
+                });
             }
             hooks.push(report.unwrap_or(HookReport {
                 fact: fact.name,
@@ -233,7 +268,12 @@ impl Loaded {
         candidate: &Candidate,
         trial: &mut trial::Bench,
     ) -> Result<(), String> {
-        if self.config.avoid.iter().any(|prefix| candidate.name.starts_with(prefix)) {
+        if self
+            .config
+            .avoid
+            .iter()
+            .any(|prefix| candidate.name.starts_with(prefix))
+        {
             return Err("not to be used, by configuration".to_owned());
         }
         let mut attached = Vec::new();
@@ -267,7 +307,11 @@ impl Loaded {
         btf: Option<&aya::Btf>,
         program: &Program,
     ) -> Result<bool, String> {
-        let Program { name, attach, required: _ } = *program;
+        let Program {
+            name,
+            attach,
+            required: _,
+        } = *program;
         let loaded = object
             .program_mut(name)
             .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
@@ -298,7 +342,11 @@ impl Loaded {
             && let Some(Ok(info)) = object.program(name).map(AyaProgram::info)
         {
             // What the verifier walked; it refuses at a million (5.2, `BPF_COMPLEXITY_LIMIT_INSNS`).
-            tracing::debug!(program = name, verified = info.verified_instruction_count(), "attached");
+            tracing::debug!(
+                program = name,
+                verified = info.verified_instruction_count(),
+                "attached"
+            );
         }
         result.map(|()| true).map_err(|error| {
             // Loaded but not attached: take it down again.
@@ -334,7 +382,10 @@ where
 fn load_error(error: &aya::EbpfError) -> HostError {
     let text = chain(error);
     if text.contains("RING") {
-        HostError::NoRingBuffer { reason: text, release: host::kernel_release() }
+        HostError::NoRingBuffer {
+            reason: text,
+            release: host::kernel_release(),
+        }
     } else {
         HostError::Load(text)
     }
@@ -343,7 +394,10 @@ fn load_error(error: &aya::EbpfError) -> HostError {
 /// One line for people; the verifier's log goes to the debug log.
 fn program_error(error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             tracing::debug!(%verifier_log, "the verifier refused a program");
             let log = verifier_log.to_string();
             // The verdict stands before the statistics.

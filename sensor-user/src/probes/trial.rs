@@ -62,7 +62,9 @@ impl Bench {
     fn drain(&mut self, hook: Hook) -> bool {
         let mut seen = false;
         while let Some(item) = self.ring.next() {
-            let Some(header) = decode::fixed::<Header>(&item) else { continue };
+            let Some(header) = decode::fixed::<Header>(&item) else {
+                continue;
+            };
             if let Some(kind) = Kind::from_u16(header.kind) {
                 self.read[kind as usize - 1] += 1;
             }

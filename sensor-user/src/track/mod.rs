@@ -168,21 +168,44 @@ impl<J: Judge> Tracker<J> {
         };
         if let Some(claim) = common.claim {
             let kernel = session.kernel();
-            verdicts.settle(claim, ClaimVerdict { session: kernel, state: STATE_AGENT, pad: 0 });
+            verdicts.settle(
+                claim,
+                ClaimVerdict {
+                    session: kernel,
+                    state: STATE_AGENT,
+                    pad: 0,
+                },
+            );
             self.sessions.add_claim(session, claim);
             self.claims.insert(claim, session);
         }
-        let member = Member { session, core, ppid: image.ppid, image: image.clone(), own: None };
+        let member = Member {
+            session,
+            core,
+            ppid: image.ppid,
+            image: image.clone(),
+            own: None,
+        };
         self.put(common, common.tgid, common.start_ns, member, out);
         let filename = exec.filename;
-        self.emit(common, session, Some(image), None, Detail::Exec(event::Exec { filename }), out);
+        self.emit(
+            common,
+            session,
+            Some(image),
+            None,
+            Detail::Exec(event::Exec { filename }),
+            out,
+        );
     }
 
     /// A part of an agent starting another part of it (a launcher, a relaunch, a daemon), as opposed
     /// to a tool of the agent starting an agent: that is a session of its own.
     fn is_same_agent(&self, member: &Member, agent: &Agent) -> bool {
         member.core
-            && self.sessions.get(member.session).is_some_and(|s| s.agent.family == agent.family)
+            && self
+                .sessions
+                .get(member.session)
+                .is_some_and(|s| s.agent.family == agent.family)
     }
 
     /// Takes over a better identification of a session's agent.
@@ -194,13 +217,22 @@ impl<J: Judge> Tracker<J> {
         image: &Arc<Process>,
         out: &mut Vec<Event>,
     ) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let better = (agent.version.is_some(), agent.confidence)
             > (session.agent.version.is_some(), session.agent.confidence);
         if better {
             session.agent = agent;
             let info = session.info(Phase::Update);
-            self.emit(common, id, Some(image.clone()), None, Detail::Session(info), out);
+            self.emit(
+                common,
+                id,
+                Some(image.clone()),
+                None,
+                Detail::Session(info),
+                out,
+            );
         }
     }
 
@@ -223,7 +255,14 @@ impl<J: Judge> Tracker<J> {
             self.refused += 1;
             return None;
         }
-        self.emit(common, id, Some(image.clone()), None, Detail::Session(info), out);
+        self.emit(
+            common,
+            id,
+            Some(image.clone()),
+            None,
+            Detail::Session(info),
+            out,
+        );
         Some(id)
     }
 
@@ -234,7 +273,11 @@ impl<J: Judge> Tracker<J> {
             self.ignored += 1;
             return;
         };
-        let child = Member { ppid: fork.child_ppid, own: None, ..parent };
+        let child = Member {
+            ppid: fork.child_ppid,
+            own: None,
+            ..parent
+        };
         self.put(common, fork.child, fork.child_start_ns, child, out);
     }
 
@@ -246,7 +289,14 @@ impl<J: Judge> Tracker<J> {
         let id = member.session;
         let process = self.process(common, member);
         let decode::Exit { code, signal } = exit;
-        self.emit(common, id, Some(process), None, Detail::Exit(event::Exit { code, signal }), out);
+        self.emit(
+            common,
+            id,
+            Some(process),
+            None,
+            Detail::Exit(event::Exit { code, signal }),
+            out,
+        );
         let last = self.processes.remove(common.tgid, &mut self.sessions);
         if last {
             self.end(common, id, out);
@@ -270,8 +320,17 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut Vec<Event>,
     ) {
-        let Some((id, process)) = self.owner(common, verdicts, out) else { return };
-        let decode::Open { path, resolved, flags, mode, file: _, result } = open;
+        let Some((id, process)) = self.owner(common, verdicts, out) else {
+            return;
+        };
+        let decode::Open {
+            path,
+            resolved,
+            flags,
+            mode,
+            file: _,
+            result,
+        } = open;
         let file = event::File {
             path: path.unwrap_or_default(),
             resolved,
@@ -290,9 +349,26 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut Vec<Event>,
     ) {
-        let Some((id, process)) = self.owner(common, verdicts, out) else { return };
-        let decode::Connect { family, addr, port, proto, path, result } = connect;
-        let net = event::Net { family, addr, port, proto, path, count: 1, last: None };
+        let Some((id, process)) = self.owner(common, verdicts, out) else {
+            return;
+        };
+        let decode::Connect {
+            family,
+            addr,
+            port,
+            proto,
+            path,
+            result,
+        } = connect;
+        let net = event::Net {
+            family,
+            addr,
+            port,
+            proto,
+            path,
+            count: 1,
+            last: None,
+        };
         self.emit(common, id, Some(process), result, Detail::Connect(net), out);
     }
 
@@ -330,7 +406,11 @@ impl<J: Judge> Tracker<J> {
         }
         let session = claim
             .and_then(|claim| self.claims.get(&claim).copied())
-            .or_else(|| common.session.and_then(|kernel| self.sessions.by_kernel(kernel)))?;
+            .or_else(|| {
+                common
+                    .session
+                    .and_then(|kernel| self.sessions.by_kernel(kernel))
+            })?;
         let image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
@@ -341,7 +421,13 @@ impl<J: Judge> Tracker<J> {
             cwd: None,
             uid: None,
         });
-        let member = Member { session, core: false, ppid: None, image, own: None };
+        let member = Member {
+            session,
+            core: false,
+            ppid: None,
+            image,
+            own: None,
+        };
         self.put(common, common.tgid, common.start_ns, member.clone(), out);
         Some(member)
     }
@@ -355,7 +441,10 @@ impl<J: Judge> Tracker<J> {
         member: Member,
         out: &mut Vec<Event>,
     ) {
-        match self.processes.insert(tgid, start_ns, member, &mut self.sessions) {
+        match self
+            .processes
+            .insert(tgid, start_ns, member, &mut self.sessions)
+        {
             Inserted::Done => {}
             Inserted::Emptied(session) => self.end(common, session, out),
             Inserted::NoRoom => self.refused += 1,
@@ -372,7 +461,12 @@ impl<J: Judge> Tracker<J> {
             member.image
         } else {
             let image = Process::clone(&member.image);
-            Arc::new(Process { pid: common.tgid, start, ppid: member.ppid, ..image })
+            Arc::new(Process {
+                pid: common.tgid,
+                start,
+                ppid: member.ppid,
+                ..image
+            })
         };
         self.processes.set_own(common.tgid, own.clone());
         own
@@ -390,7 +484,10 @@ impl<J: Judge> Tracker<J> {
         out.push(Event {
             time: self.clock.unix(common.time_ns),
             session: Some(session),
-            agent: self.sessions.get(session).map(|session| session.agent.clone()),
+            agent: self
+                .sessions
+                .get(session)
+                .map(|session| session.agent.clone()),
             process,
             result,
             hook: Some(common.hook.name()),
@@ -399,15 +496,25 @@ impl<J: Judge> Tracker<J> {
     }
 }
 
-const IGNORED: ClaimVerdict = ClaimVerdict { session: 0, state: STATE_IGNORED, pad: 0 };
+const IGNORED: ClaimVerdict = ClaimVerdict {
+    session: 0,
+    state: STATE_IGNORED,
+    pad: 0,
+};
 
 fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
     Candidate {
         pid: common.tgid,
         // Inode 0 is "not known" to the identifier.
-        file: exec
-            .file
-            .map_or(FileKey { ino: 0, ctime_sec: 0, ctime_nsec: 0, dev: 0 }, |file| file.key),
+        file: exec.file.map_or(
+            FileKey {
+                ino: 0,
+                ctime_sec: 0,
+                ctime_nsec: 0,
+                dev: 0,
+            },
+            |file| file.key,
+        ),
         file_size: exec.file.map_or(0, |file| file.size),
         exe: exec.exe.as_ref(),
         filename: exec.filename.as_ref(),

@@ -39,12 +39,34 @@ pub struct Sessions {
 
 impl Session {
     pub fn new(agent: Arc<Agent>, parent: Option<SessionId>, facts: SessionFacts) -> Self {
-        Self { agent, parent, facts, processes: 0, claims: Vec::new() }
+        Self {
+            agent,
+            parent,
+            facts,
+            processes: 0,
+            claims: Vec::new(),
+        }
     }
 
     pub fn info(&self, phase: Phase) -> SessionInfo {
-        let SessionFacts { user, uid, login_uid, terminal, cwd, repository } = self.facts.clone();
-        SessionInfo { phase, parent: self.parent, user, uid, login_uid, terminal, cwd, repository }
+        let SessionFacts {
+            user,
+            uid,
+            login_uid,
+            terminal,
+            cwd,
+            repository,
+        } = self.facts.clone();
+        SessionInfo {
+            phase,
+            parent: self.parent,
+            user,
+            uid,
+            login_uid,
+            terminal,
+            cwd,
+            repository,
+        }
     }
 }
 
@@ -52,7 +74,10 @@ impl Session {
 
 impl Sessions {
     pub fn live(&self) -> usize {
-        self.by_id.values().filter(|session| session.processes > 0).count()
+        self.by_id
+            .values()
+            .filter(|session| session.processes > 0)
+            .count()
     }
 
     pub fn get(&self, id: SessionId) -> Option<&Session> {
@@ -75,7 +100,9 @@ impl Sessions {
         claims: &mut HashMap<Claim, SessionId>,
     ) -> bool {
         while self.ended.len() > ENDED_KEPT || self.by_id.len() >= SESSIONS_MAX {
-            let Some(oldest) = self.ended.pop_front() else { return false };
+            let Some(oldest) = self.ended.pop_front() else {
+                return false;
+            };
             self.forget(oldest, claims);
         }
         self.by_kernel.insert(id.kernel(), id);
@@ -89,7 +116,11 @@ impl Sessions {
 
     fn forget(&mut self, id: SessionId, claims: &mut HashMap<Claim, SessionId>) {
         // A late record may have brought it back to life.
-        if self.by_id.get(&id).is_none_or(|session| session.processes > 0) {
+        if self
+            .by_id
+            .get(&id)
+            .is_none_or(|session| session.processes > 0)
+        {
             return;
         }
         if let Some(session) = self.by_id.remove(&id) {
@@ -116,7 +147,9 @@ impl Sessions {
 
     /// How many are left.
     pub fn remove_process(&mut self, id: SessionId) -> usize {
-        let Some(session) = self.by_id.get_mut(&id) else { return 0 };
+        let Some(session) = self.by_id.get_mut(&id) else {
+            return 0;
+        };
         session.processes = session.processes.saturating_sub(1);
         session.processes
     }

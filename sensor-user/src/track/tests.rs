@@ -25,16 +25,28 @@ impl Judge for ByName {
             }))
         };
         match name {
-            "claude" if candidate.argv.first() == Some(&Text::from("rg")) => {
-                Judgement { multicall: true, agent: agent("claude-code", Some("1")), never: false }
-            }
-            "claude" => Judgement { agent: agent("claude-code", Some("1")), ..Default::default() },
-            "claude-launcher" => {
-                Judgement { agent: agent("claude-code", None), ..Default::default() }
-            }
-            "codex" => Judgement { agent: agent("codex", Some("2")), ..Default::default() },
+            "claude" if candidate.argv.first() == Some(&Text::from("rg")) => Judgement {
+                multicall: true,
+                agent: agent("claude-code", Some("1")),
+                never: false,
+            },
+            "claude" => Judgement {
+                agent: agent("claude-code", Some("1")),
+                ..Default::default()
+            },
+            "claude-launcher" => Judgement {
+                agent: agent("claude-code", None),
+                ..Default::default()
+            },
+            "codex" => Judgement {
+                agent: agent("codex", Some("2")),
+                ..Default::default()
+            },
             "node" => Judgement::default(),
-            _ => Judgement { never: true, ..Default::default() },
+            _ => Judgement {
+                never: true,
+                ..Default::default()
+            },
         }
     }
 }
@@ -63,7 +75,11 @@ struct World {
 }
 
 fn claim(exec_ns: u64, tgid: u32) -> Claim {
-    Claim { exec_ns, tgid, pad: 0 }
+    Claim {
+        exec_ns,
+        tgid,
+        pad: 0,
+    }
 }
 
 impl World {
@@ -89,7 +105,8 @@ impl World {
             hook,
         };
         let mut out = Vec::new();
-        self.tracker.handle(Record { common, body }, &mut self.maps, &mut out);
+        self.tracker
+            .handle(Record { common, body }, &mut self.maps, &mut out);
         out
     }
 
@@ -117,12 +134,19 @@ impl World {
 
     fn fork(&mut self, parent: u32, child: u32, claim: Option<Claim>) -> Vec<Event> {
         let start = Some(u64::from(child) * 10);
-        let fork = decode::Fork { child, child_start_ns: start, child_ppid: Some(parent) };
+        let fork = decode::Fork {
+            child,
+            child_start_ns: start,
+            child_ppid: Some(parent),
+        };
         self.record(parent, claim, Hook::RawTpFork, Body::Fork(fork))
     }
 
     fn exit(&mut self, pid: u32) -> Vec<Event> {
-        let exit = decode::Exit { code: Some(0), signal: None };
+        let exit = decode::Exit {
+            code: Some(0),
+            signal: None,
+        };
         self.record(pid, None, Hook::RawTpExit, Body::Exit(exit))
     }
 
@@ -156,7 +180,10 @@ fn classes(events: &[Event]) -> Vec<&'static str> {
 }
 
 fn session(events: &[Event]) -> SessionId {
-    events.last().and_then(|event| event.session).expect("an event of a session")
+    events
+        .last()
+        .and_then(|event| event.session)
+        .expect("an event of a session")
 }
 
 #[test]
@@ -180,14 +207,22 @@ fn an_agent_and_everything_it_starts_are_one_session() {
     let id = session(&events);
     world.fork(10, 11, None);
     let events = world.open(11, None);
-    assert_eq!(session(&events), id, "a fork that has not executed anything");
+    assert_eq!(
+        session(&events),
+        id,
+        "a fork that has not executed anything"
+    );
     let process = events[0].process.as_ref().expect("a process");
     assert_eq!((process.pid, process.ppid), (11, Some(10)));
     assert_eq!(process.argv.len(), 2, "the image it inherited");
     let (_, events) = world.exec(11, &["bash", "bash", "-c", "ls"], None);
     assert_eq!((classes(&events), session(&events)), (vec!["exec"], id));
     assert_eq!(session(&world.connect(11)), id);
-    assert_eq!(classes(&world.exit(10)), ["exit"], "a descendant still lives");
+    assert_eq!(
+        classes(&world.exit(10)),
+        ["exit"],
+        "a descendant still lives"
+    );
     assert_eq!(classes(&world.exit(11)), ["exit", "session"]);
     assert_eq!(world.tracker.counts().processes, 0);
     assert_eq!(world.tracker.counts().sessions, 0);
@@ -198,10 +233,19 @@ fn a_relaunch_of_the_agent_is_not_a_second_session_and_may_tell_its_version() {
     let mut world = World::new();
     let (_, events) = world.exec(10, &["claude-launcher"], None);
     let id = session(&events);
-    assert_eq!(events[0].agent.as_ref().and_then(|agent| agent.version.clone()), None);
+    assert_eq!(
+        events[0]
+            .agent
+            .as_ref()
+            .and_then(|agent| agent.version.clone()),
+        None
+    );
     world.fork(10, 11, None);
     let (_, events) = world.exec(11, &["claude"], None);
-    assert_eq!((classes(&events), session(&events)), (vec!["session", "exec"], id));
+    assert_eq!(
+        (classes(&events), session(&events)),
+        (vec!["session", "exec"], id)
+    );
     let agent = events[1].agent.as_ref().expect("an agent");
     assert_eq!(agent.version.as_deref(), Some("1"));
 }
@@ -216,8 +260,13 @@ fn an_agent_started_by_a_tool_of_an_agent_is_a_child_session() {
     world.fork(11, 12, None);
     let (_, events) = world.exec(12, &["claude"], None);
     let child = session(&events);
-    assert_ne!(child, parent, "the same family, but not started by the agent itself");
-    let Detail::Session(info) = &events[0].detail else { panic!("{events:?}") };
+    assert_ne!(
+        child, parent,
+        "the same family, but not started by the agent itself"
+    );
+    let Detail::Session(info) = &events[0].detail else {
+        panic!("{events:?}")
+    };
     assert_eq!(info.parent, Some(parent));
     assert_eq!(classes(&world.exit(12)), ["exit", "session"]);
     // Another family, from the agent itself.
@@ -247,7 +296,10 @@ fn a_launcher_that_becomes_the_agent_starts_the_session_there() {
     assert!(events.is_empty());
     let (second, events) = world.exec(10, &["claude"], Some(first));
     assert_eq!(classes(&events), ["session", "exec"]);
-    assert_eq!(world.maps.settled, [(first, STATE_IGNORED), (second, STATE_AGENT)]);
+    assert_eq!(
+        world.maps.settled,
+        [(first, STATE_IGNORED), (second, STATE_AGENT)]
+    );
 }
 
 #[test]
@@ -258,7 +310,11 @@ fn a_process_whose_fork_was_lost_is_found_by_the_claim_it_waited_for() {
     let events = world.open(77, Some(claim));
     assert_eq!(session(&events), id);
     let process = events[0].process.as_ref().expect("a process");
-    assert_eq!((process.pid, process.ppid, process.exe.as_ref()), (77, None, None), "unknown");
+    assert_eq!(
+        (process.pid, process.ppid, process.exe.as_ref()),
+        (77, None, None),
+        "unknown"
+    );
 }
 
 #[test]
@@ -284,7 +340,10 @@ fn a_reused_pid_is_another_process() {
         result: None,
     };
     let mut out = Vec::new();
-    let record = Record { common, body: Body::Open(open) };
+    let record = Record {
+        common,
+        body: Body::Open(open),
+    };
     world.tracker.handle(record, &mut world.maps, &mut out);
     assert!(out.is_empty());
 }
@@ -296,7 +355,9 @@ fn the_last_process_of_a_session_becoming_another_agent_ends_it() {
     let first = session(&events);
     let (_, events) = world.exec(10, &["codex"], None);
     assert_eq!(classes(&events), ["session", "session", "exec"]);
-    let Detail::Session(info) = &events[1].detail else { panic!("{events:?}") };
+    let Detail::Session(info) = &events[1].detail else {
+        panic!("{events:?}")
+    };
     assert_eq!((events[1].session, info.phase), (Some(first), Phase::End));
     assert_ne!(session(&events), first);
 }

@@ -43,13 +43,11 @@ impl Collector {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-                let server =
-                    tonic::transport::Server::builder().add_service(service).serve_with_incoming_shutdown(
-                        incoming,
-                        async {
-                            let _ = stopped.await;
-                        },
-                    );
+                let server = tonic::transport::Server::builder()
+                    .add_service(service)
+                    .serve_with_incoming_shutdown(incoming, async {
+                        let _ = stopped.await;
+                    });
                 // Streams of sensors do not end by themselves: leave them.
                 tokio::select! {
                     result = server => result.expect("a server"),
@@ -57,11 +55,19 @@ impl Collector {
                 }
             });
         });
-        Self { address, kept, stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            kept,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     pub fn events(&self) -> Vec<v1::Event> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -96,7 +102,9 @@ impl Ingest for Keeper {
                     Some(Up::Hello(_)) => Down::Welcome(v1::Welcome { acked_seq: 0 }),
                     Some(Up::Batch(batch)) => {
                         let seq = batch.first_seq + batch.events.len() as u64 - 1;
-                        kept.lock().unwrap_or_else(PoisonError::into_inner).extend(batch.events);
+                        kept.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .extend(batch.events);
                         Down::Ack(v1::Ack { seq })
                     }
                     None => break,

@@ -13,8 +13,16 @@ fn refused(text: &str, expected: &[&str]) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("sensor.toml");
     std::fs::write(&file, text).expect("own directory");
-    for arguments in [&["watch", "--config"][..], &["run", "--config"], &["check-config"]] {
-        let output = sensor().args(arguments).arg(&file).output().expect("the binary");
+    for arguments in [
+        &["watch", "--config"][..],
+        &["run", "--config"],
+        &["check-config"],
+    ] {
+        let output = sensor()
+            .args(arguments)
+            .arg(&file)
+            .output()
+            .expect("the binary");
         let said = said(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         let place = format!("{}:", file.display());
@@ -30,16 +38,25 @@ fn a_bad_configuration_is_refused_with_its_place() {
     refused("[kernel]\nring_byte = 4096\n", &[":2:", "ring_byte"]);
     refused("[kernel]\n\nring_bytes = \"big\"\n", &[":3:", "big"]);
     refused("[kernel]\nring_bytes = 5000\n", &[":2:", "power of two"]);
-    refused("[collector]\naddress = \"http://192.0.2.1:7317\"\n", &[":2:", "loopback"]);
+    refused(
+        "[collector]\naddress = \"http://192.0.2.1:7317\"\n",
+        &[":2:", "loopback"],
+    );
     refused("[collector\n", &[":1:"]);
 }
 
 #[test]
 fn a_missing_configuration_file_is_named() {
-    let output =
-        sensor().args(["run", "--config", "/no/such/sensor.toml"]).output().expect("the binary");
+    let output = sensor()
+        .args(["run", "--config", "/no/such/sensor.toml"])
+        .output()
+        .expect("the binary");
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("/no/such/sensor.toml"), "{}", said(&output));
+    assert!(
+        said(&output).contains("/no/such/sensor.toml"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
@@ -51,7 +68,12 @@ fn a_bad_catalogue_is_refused_with_its_place() {
     std::fs::write(catalogue.join("mine.toml"), "id = \"mine\"\nnonsense = 1\n").expect("own");
     let text = format!("[catalogue]\ndirectory = \"{}\"\n", catalogue.display());
     std::fs::write(&file, text).expect("own directory");
-    let output = sensor().arg("watch").arg("--config").arg(&file).output().expect("the binary");
+    let output = sensor()
+        .arg("watch")
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .expect("the binary");
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("mine.toml"), "{}", said(&output));
 }
@@ -64,11 +86,18 @@ fn without_capabilities_it_says_what_is_missing_and_what_to_do() {
     std::fs::copy(env!("CARGO_BIN_EXE_skep-sensor"), &copy).expect("own directory");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("own directory");
-    let output =
-        std::process::Command::new(&copy).arg("watch").uid(65_534).output().expect("a copy");
+    let output = std::process::Command::new(&copy)
+        .arg("watch")
+        .uid(65_534)
+        .output()
+        .expect("a copy");
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     for part in ["CAP_SYS_ADMIN", "run as root"] {
-        assert!(said(&output).contains(part), "no {part:?} in: {}", said(&output));
+        assert!(
+            said(&output).contains(part),
+            "no {part:?} in: {}",
+            said(&output)
+        );
     }
 }
 
@@ -76,9 +105,16 @@ fn without_capabilities_it_says_what_is_missing_and_what_to_do() {
 fn without_a_daemon_status_says_so() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("sensor.toml");
-    let text = format!("[status]\nsocket = \"{}/none.sock\"\n", directory.path().display());
+    let text = format!(
+        "[status]\nsocket = \"{}/none.sock\"\n",
+        directory.path().display()
+    );
     std::fs::write(&file, text).expect("own directory");
-    let output = sensor().args(["status", "--config"]).arg(&file).output().expect("the binary");
+    let output = sensor()
+        .args(["status", "--config"])
+        .arg(&file)
+        .output()
+        .expect("the binary");
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("none.sock"), "{}", said(&output));
 }

@@ -27,7 +27,10 @@ pub struct Running {
 impl Running {
     /// Starts it and waits until it says that it is ready.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the sensor's binary");
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the sensor's binary");
         let stderr = child.stderr.take().expect("a pipe");
         let mut lines = BufReader::new(stderr).lines();
         let mut said = Vec::new();
@@ -83,7 +86,11 @@ pub fn configure(directory: &Path, collector: SocketAddr) -> PathBuf {
 /// The demo agent, built beside the sensor's binary.
 pub fn actor() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_skep-sensor")).with_file_name("skep-demo-agent");
-    assert!(path.exists(), "{}: build it with `cargo build -p skep-demo-agent`", path.display());
+    assert!(
+        path.exists(),
+        "{}: build it with `cargo build -p skep-demo-agent`",
+        path.display()
+    );
     path
 }
 
@@ -93,7 +100,10 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = found() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -102,7 +112,11 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 pub fn ended(events: &[v1::Event], mark: &str) -> bool {
     let session = events.iter().find_map(|event| {
         let process = event.process.as_ref()?;
-        process.argv.iter().any(|arg| arg == mark).then(|| event.session.clone())?
+        process
+            .argv
+            .iter()
+            .any(|arg| arg == mark)
+            .then(|| event.session.clone())?
     });
     session.is_some_and(|session| {
         events.iter().any(|event| {
@@ -114,8 +128,17 @@ pub fn ended(events: &[v1::Event], mark: &str) -> bool {
 }
 
 fn act(mark: &str) {
-    let status =
-        Command::new(actor()).args(["do", "open", "/proc/self/comm", "exec", "/bin/true", mark, "--"]).status();
+    let status = Command::new(actor())
+        .args([
+            "do",
+            "open",
+            "/proc/self/comm",
+            "exec",
+            "/bin/true",
+            mark,
+            "--",
+        ])
+        .status();
     assert!(status.expect("the actor").success());
 }
 
@@ -133,25 +156,36 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
         ended(&collector.events(), "while-away").then_some(())
     });
     act("while-there");
-    wait_for("the events since", || ended(&collector.events(), "while-there").then_some(()));
+    wait_for("the events since", || {
+        ended(&collector.events(), "while-there").then_some(())
+    });
 
     // Other tests' agents are seen too; once they are quiet, every account agrees.
     wait_for("every account to agree", || {
-        let output = sensor().args(["status", "--json", "--config"]).arg(&config).output().ok()?;
+        let output = sensor()
+            .args(["status", "--json", "--config"])
+            .arg(&config)
+            .output()
+            .ok()?;
         assert!(output.status.success());
         let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
         assert!(status.uplink.connected);
         for (kind, counters) in &status.kernel {
             assert_eq!(counters.lost.values().sum::<u64>(), 0, "{kind}");
         }
-        let read =
-            status.kernel.iter().all(|(kind, counters)| status.read.get(kind) == Some(&counters.sent));
+        let read = status
+            .kernel
+            .iter()
+            .all(|(kind, counters)| status.read.get(kind) == Some(&counters.sent));
         let reported: u64 = status.events.values().sum();
         let stored = collector.events().len() as u64;
         (read && reported == stored && status.spool.records == 0).then_some(())
     });
     assert_eq!(running.stop(), Some(0));
-    assert!(!directory.path().join("run/sensor.sock").exists(), "it takes its socket away");
+    assert!(
+        !directory.path().join("run/sensor.sock").exists(),
+        "it takes its socket away"
+    );
 }
 
 #[test]
@@ -178,7 +212,11 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let collector = Collector::start(0);
     let config = configure(directory.path(), collector.address);
     let mut first = Running::start(sensor().args(["run", "--config"]).arg(&config));
-    let second = sensor().args(["run", "--config"]).arg(&config).output().expect("the binary");
+    let second = sensor()
+        .args(["run", "--config"])
+        .arg(&config)
+        .output()
+        .expect("the binary");
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("sensor.sock"), "{said}");
@@ -191,8 +229,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn watching_ends_when_nobody_reads_any_more() {
-    let mut watching =
-        Running::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
+    let mut watching = Running::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
     drop(watching.stdout());
     act("nobody-reads");
     let status = wait_for("the end", || watching.child.try_wait().expect("a child"));

@@ -22,12 +22,24 @@ fn planted() -> Vec<(Vec<String>, String)> {
     let github = text(&["ghp", "_", "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"]);
     let aws = text(&["AKIA", "IOSFODNN7QXAMPLE"]);
     let slack = text(&["xox", "b-", "123456789012-abcdefGHIJKLmnop"]);
-    let jwt = text(&["eyJhbGciOiJIUzI1NiJ9.", "eyJzdWIiOiIxMjM0NTY3ODkwIn0.", "dozjgNryP4J3jVmNHl0w5N"]);
+    let jwt = text(&[
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "eyJzdWIiOiIxMjM0NTY3ODkwIn0.",
+        "dozjgNryP4J3jVmNHl0w5N",
+    ]);
     let plain = "correct-Horse7battery".to_owned();
     vec![
         (vec![format!("ANTHROPIC_API_KEY={anthropic}")], anthropic),
-        (vec!["-H".into(), format!("Authorization: Bearer {openai}")], openai),
-        (vec![format!("https://x-access-token:{github}@example.test/a.git")], github),
+        (
+            vec!["-H".into(), format!("Authorization: Bearer {openai}")],
+            openai,
+        ),
+        (
+            vec![format!(
+                "https://x-access-token:{github}@example.test/a.git"
+            )],
+            github,
+        ),
         (vec![format!("aws_access_key_id={aws}")], aws),
         (vec![format!("--token={slack}")], slack),
         (vec![jwt.clone()], jwt),
@@ -46,7 +58,9 @@ fn act(mark: &str) {
     command.arg("--");
     for (arguments, _) in &secrets {
         command.args(["exec", "/bin/sh", "-c"]);
-        command.arg(format!("true '{}'", arguments.join("' '"))).arg("--");
+        command
+            .arg(format!("true '{}'", arguments.join("' '")))
+            .arg("--");
     }
     assert!(command.status().expect("the actor").success());
 }
@@ -69,10 +83,15 @@ fn secrets_never_reach_the_spool_or_the_wire() {
     let spool = directory.path().join("spool");
     let files = || {
         let entries = std::fs::read_dir(&spool).into_iter().flatten().flatten();
-        entries.filter_map(|entry| std::fs::read(entry.path()).ok()).collect::<Vec<_>>()
+        entries
+            .filter_map(|entry| std::fs::read(entry.path()).ok())
+            .collect::<Vec<_>>()
     };
     wait_for("the spool to have the run", || {
-        files().iter().any(|file| memchr::memmem::find(file, b"with-secrets").is_some()).then_some(())
+        files()
+            .iter()
+            .any(|file| memchr::memmem::find(file, b"with-secrets").is_some())
+            .then_some(())
     });
     let collector = Collector::start(port);
     let events = wait_for("the run to arrive", || {
@@ -84,7 +103,10 @@ fn secrets_never_reach_the_spool_or_the_wire() {
     }
     let debug = format!("{events:?}");
     assert_clean("the wire", debug.as_bytes());
-    assert!(debug.contains("[redacted:"), "it says that something was there");
+    assert!(
+        debug.contains("[redacted:"),
+        "it says that something was there"
+    );
     assert_eq!(running.stop(), Some(0));
     for file in files() {
         assert_clean("the spool", &file);
@@ -108,7 +130,10 @@ fn secrets_never_reach_the_output_of_watch() {
         act("watched");
         assert_eq!(watching.stop(), Some(0));
         let output = reader.join().expect("a reader").expect("a pipe");
-        assert!(memchr::memmem::find(&output, b"watched").is_some(), "the run was seen");
+        assert!(
+            memchr::memmem::find(&output, b"watched").is_some(),
+            "the run was seen"
+        );
         assert!(memchr::memmem::find(&output, b"[redacted:").is_some());
         assert_clean("the output", &output);
     }
@@ -116,7 +141,10 @@ fn secrets_never_reach_the_output_of_watch() {
 
 #[test]
 fn explain_names_every_kind_of_secret_that_is_replaced() {
-    let output = sensor().args(["explain", "--json"]).output().expect("the binary");
+    let output = sensor()
+        .args(["explain", "--json"])
+        .output()
+        .expect("the binary");
     assert!(output.status.success());
     let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let told = manifest["redacted"].as_array().expect("a list");
@@ -124,6 +152,10 @@ fn explain_names_every_kind_of_secret_that_is_replaced() {
     for (entry, rule) in told.iter().zip(RULES) {
         // The parts of a URL share the placeholder `***` and are told as such.
         let kind = entry["kind"].as_str().expect("a kind");
-        assert!(kind == rule.kind || kind == "***", "{kind} for {}", rule.kind);
+        assert!(
+            kind == rule.kind || kind == "***",
+            "{kind} for {}",
+            rule.kind
+        );
     }
 }

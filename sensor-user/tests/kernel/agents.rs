@@ -35,9 +35,16 @@ fn an_agent_run_is_one_session_from_start_to_end() {
             _ => None,
         })
         .collect();
-    assert_eq!(exits, [(tool.pid, Some(3)), (root.pid, Some(1))], "the actor fails with its tool");
+    assert_eq!(
+        exits,
+        [(tool.pid, Some(3)), (root.pid, Some(1))],
+        "the actor fails with its tool"
+    );
     for event in &run.events {
-        let agent = event.agent.as_ref().expect("every event of a session names its agent");
+        let agent = event
+            .agent
+            .as_ref()
+            .expect("every event of a session names its agent");
         assert_eq!(agent.family, "skep-demo-agent");
         assert_eq!(agent.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
     }
@@ -46,7 +53,10 @@ fn an_agent_run_is_one_session_from_start_to_end() {
 #[test]
 fn a_program_that_is_no_agent_leaves_no_event() {
     let mut child = Command::new("/bin/sh")
-        .args(["-c", "cat /proc/self/status /proc/self/maps > /dev/null; exec true"])
+        .args([
+            "-c",
+            "cat /proc/self/status /proc/self/maps > /dev/null; exec true",
+        ])
         .spawn()
         .expect("a shell");
     let pid = child.id();
@@ -66,7 +76,10 @@ fn a_daemon_that_outlives_the_agent_stays_in_its_session() {
     let opens = run.opens(path);
     assert_eq!(opens.len(), 2, "{}", run.describe());
     let (first, second) = (opens[0].0.process.as_ref(), opens[1].0.process.as_ref());
-    assert_ne!(first.map(|process| process.pid), second.map(|process| process.pid));
+    assert_ne!(
+        first.map(|process| process.pid),
+        second.map(|process| process.pid)
+    );
     assert_eq!(opens[1].0.session, Some(run.session));
     std::fs::remove_dir_all(directory).expect("own directory");
 }
@@ -80,8 +93,13 @@ fn a_thread_that_executes_a_program_keeps_the_process() {
     // pid, not its own thread id, and the child's place in the lineage.
     let (root, tool) = (&execs[0].0, &execs[1].0);
     assert_eq!(tool.ppid, Some(root.pid));
-    let exited = run.events.iter().filter(|event| matches!(event.detail, Detail::Exit(_)));
-    let pids: Vec<_> = exited.filter_map(|event| Some(event.process.as_ref()?.pid)).collect();
+    let exited = run
+        .events
+        .iter()
+        .filter(|event| matches!(event.detail, Detail::Exit(_)));
+    let pids: Vec<_> = exited
+        .filter_map(|event| Some(event.process.as_ref()?.pid))
+        .collect();
     assert_eq!(pids, [tool.pid, root.pid], "no process but these two");
 }
 
@@ -111,13 +129,23 @@ fn an_empty_argv0_and_environment_change_nothing() {
     assert!(command.status().expect("the actor").success());
     let event = wait_for("the exec", || {
         sensor().find(|event| {
-            let argv = event.process.as_ref().map(|process| process.argv.as_slice());
+            let argv = event
+                .process
+                .as_ref()
+                .map(|process| process.argv.as_slice());
             matches!(event.detail, Detail::Exec(_))
                 && argv.is_some_and(|argv| argv.first() == Some(&Text::from("")))
         })
     });
-    assert_eq!(event.agent.map(|agent| agent.family.clone()).as_deref(), Some("skep-demo-agent"));
-    let argv: Vec<_> = event.process.iter().flat_map(|p| p.argv.iter().map(Text::escaped)).collect();
+    assert_eq!(
+        event.agent.map(|agent| agent.family.clone()).as_deref(),
+        Some("skep-demo-agent")
+    );
+    let argv: Vec<_> = event
+        .process
+        .iter()
+        .flat_map(|p| p.argv.iter().map(Text::escaped))
+        .collect();
     assert_eq!(argv, ["", "do", "sleep", "1"]);
 }
 
@@ -127,25 +155,49 @@ fn every_argument_arrives_as_it_was_even_long_and_not_utf8() {
     let odd = std::ffi::OsString::from_vec(vec![b'a', 0xff, b'\\', b'\n', 0xc3]);
     let long = "x".repeat(5_000);
     let mut command = Command::new(actor());
-    command.args(["do", "exec", "/bin/sh", "-c", ":", "", &long]).arg(&odd).arg("--");
+    command
+        .args(["do", "exec", "/bin/sh", "-c", ":", "", &long])
+        .arg(&odd)
+        .arg("--");
     let run = sensor().run_command(command);
     let (_, argv) = run.execs().pop().expect("the tool");
-    assert_eq!(argv, ["/bin/sh", "-c", ":", "", &long, "a\\xff\\\\\\x0a\\xc3"]);
+    assert_eq!(
+        argv,
+        ["/bin/sh", "-c", ":", "", &long, "a\\xff\\\\\\x0a\\xc3"]
+    );
 }
 
 #[test]
 fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
     let mut command = Command::new(actor());
-    command.args(["do", "exec", "/bin/sh", "-c", ":", &"y".repeat(100_000), "--"]);
+    command.args([
+        "do",
+        "exec",
+        "/bin/sh",
+        "-c",
+        ":",
+        &"y".repeat(100_000),
+        "--",
+    ]);
     assert!(command.status().expect("the actor").success());
     let cut = wait_for("the long exec", || {
         sensor().find(|event| {
             event.process.as_ref().is_some_and(|process| {
                 process.argv_truncated
-                    && process.argv.first().is_some_and(|arg| arg.as_bytes() == b"/bin/sh")
+                    && process
+                        .argv
+                        .first()
+                        .is_some_and(|arg| arg.as_bytes() == b"/bin/sh")
             })
         })
     });
     let process = cut.process.expect("found by it");
-    assert_eq!(process.argv.iter().map(|arg| arg.as_bytes().len() + 1).sum::<usize>(), 8192 + 1);
+    assert_eq!(
+        process
+            .argv
+            .iter()
+            .map(|arg| arg.as_bytes().len() + 1)
+            .sum::<usize>(),
+        8192 + 1
+    );
 }

@@ -15,7 +15,11 @@ fn an_open_has_the_files_own_path_flags_and_mode() {
     let (event, open) = run.open(file.to_str().expect("text"));
     assert!(open.resolved);
     assert_eq!(open.flags & 0o3, 0, "read only");
-    assert_eq!(open.mode.map(|mode| mode & 0o170_000), Some(0o100_000), "a regular file");
+    assert_eq!(
+        open.mode.map(|mode| mode & 0o170_000),
+        Some(0o100_000),
+        "a regular file"
+    );
     assert!(matches!(event.result, None | Some(0)));
     fs::remove_dir_all(directory).expect("own directory");
 }
@@ -49,7 +53,10 @@ fn a_failed_open_is_reported_where_the_hook_sees_it() {
         assert_eq!(seen[0].0.result, Some(-2), "ENOENT");
         assert!(!seen[0].1.resolved, "nothing to resolve");
     } else {
-        assert!(seen.is_empty(), "the LSM is asked only about files that exist");
+        assert!(
+            seen.is_empty(),
+            "the LSM is asked only about files that exist"
+        );
     }
 }
 
@@ -89,7 +96,11 @@ fn long_deep_and_odd_paths_are_whole_or_said_to_be_cut() {
             _ => None,
         })
         .unwrap_or_else(|| panic!("{}", run.describe()));
-    assert!(cut.path.escaped().starts_with('…') && !cut.resolved, "{:?}", cut.path);
+    assert!(
+        cut.path.escaped().starts_with('…') && !cut.resolved,
+        "{:?}",
+        cut.path
+    );
     // Not UTF-8.
     let odd = directory.join(std::ffi::OsString::from_vec(b"caf\xe9 \\ x".to_vec()));
     fs::write(&odd, "x").expect("own directory");

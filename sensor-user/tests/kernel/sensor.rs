@@ -40,15 +40,17 @@ impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`.
     pub fn start(avoid: &'static [&'static str]) -> Self {
         let clock = BootClock::measure();
-        let probes = Probes::attach(ProbeConfig { ring_bytes: 4 << 20, avoid })
-            .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+        let probes = Probes::attach(ProbeConfig {
+            ring_bytes: 4 << 20,
+            avoid,
+        })
+        .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
         let hooks = probes.hooks.clone();
         for hook in &hooks {
             println!("{hook:?}");
         }
         let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
-        let tracker =
-            Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
+        let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
         let pipeline = Arc::new(Mutex::new(Pipeline::new(probes, tracker, clock)));
         let events = Arc::new(Mutex::new(Vec::new()));
         let weak = Arc::downgrade(&pipeline);
@@ -60,27 +62,42 @@ impl Sensor {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        Self { events, pipeline, hooks }
+        Self {
+            events,
+            pipeline,
+            hooks,
+        }
     }
 
     /// Counters once everything sent has been read.
     pub fn settled_counts(&self) -> PipelineCounts {
         wait_for("everything sent to be read", || {
             let counts = lock(&self.pipeline).counts();
-            let level = counts.kernel.iter().zip(&counts.read).all(|(sent, (kind, read))| {
-                assert_eq!(sent.kind, *kind);
-                sent.sent == *read
-            });
+            let level = counts
+                .kernel
+                .iter()
+                .zip(&counts.read)
+                .all(|(sent, (kind, read))| {
+                    assert_eq!(sent.kind, *kind);
+                    sent.sent == *read
+                });
             level.then_some(counts)
         })
     }
 
     pub fn hook(&self, fact: &str) -> &HookReport {
-        self.hooks.iter().find(|hook| hook.fact == fact).expect("a report for every fact")
+        self.hooks
+            .iter()
+            .find(|hook| hook.fact == fact)
+            .expect("a report for every fact")
     }
 
     fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        lock(&self.events).iter().filter(|event| wanted(event)).cloned().collect()
+        lock(&self.events)
+            .iter()
+            .filter(|event| wanted(event))
+            .cloned()
+            .collect()
     }
 
     /// Runs the actor as an agent, waits for its session to end, and gives what was reported.
@@ -110,7 +127,10 @@ impl Sensor {
         let session = wait_for("the session to end", || {
             let started = self.of(|event| {
                 matches!(&event.detail, Detail::Exec(_))
-                    && event.process.as_ref().is_some_and(|process| process.argv == argv)
+                    && event
+                        .process
+                        .as_ref()
+                        .is_some_and(|process| process.argv == argv)
             });
             let session = started.last()?.session?;
             self.of(|event| {
@@ -120,17 +140,28 @@ impl Sensor {
             .pop()
             .map(|_| session)
         });
-        Run { session, events: self.of(|event| event.session == Some(session)) }
+        Run {
+            session,
+            events: self.of(|event| event.session == Some(session)),
+        }
     }
 
     /// The first event like this.
     pub fn find(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
-        lock(&self.events).iter().find(|event| wanted(event)).cloned()
+        lock(&self.events)
+            .iter()
+            .find(|event| wanted(event))
+            .cloned()
     }
 
     /// Every event of processes with this pid.
     pub fn of_pid(&self, pid: u32) -> Vec<Event> {
-        self.of(|event| event.process.as_ref().is_some_and(|process| process.pid == pid))
+        self.of(|event| {
+            event
+                .process
+                .as_ref()
+                .is_some_and(|process| process.pid == pid)
+        })
     }
 
     /// Records lost, by kind and cause; empty when none.
@@ -199,7 +230,11 @@ impl Run {
     }
 
     pub fn describe(&self) -> String {
-        let lines: Vec<_> = self.events.iter().map(skep_sensor::output::json::write).collect();
+        let lines: Vec<_> = self
+            .events
+            .iter()
+            .map(skep_sensor::output::json::write)
+            .collect();
         lines.join("\n")
     }
 }
@@ -214,7 +249,11 @@ pub fn actor() -> PathBuf {
     path.pop();
     path.pop();
     path.push("skep-demo-agent");
-    assert!(path.exists(), "{}: build it with `cargo build -p skep-demo-agent`", path.display());
+    assert!(
+        path.exists(),
+        "{}: build it with `cargo build -p skep-demo-agent`",
+        path.display()
+    );
     path
 }
 
@@ -225,7 +264,10 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = found() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain for {what}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -245,10 +287,17 @@ pub fn file(directory: &std::path::Path, name: &str) -> String {
 }
 
 pub fn read_count(counts: &PipelineCounts, kind: Kind) -> u64 {
-    counts.read.iter().find(|(k, _)| *k == kind).map(|(_, n)| *n).expect("every kind is counted")
+    counts
+        .read
+        .iter()
+        .find(|(k, _)| *k == kind)
+        .map(|(_, n)| *n)
+        .expect("every kind is counted")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A test that failed while holding it left nothing half-done.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

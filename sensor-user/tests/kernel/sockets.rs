@@ -65,6 +65,11 @@ fn a_unix_socket_has_its_path() {
         .filter(|(_, net)| net.family == NetFamily::Unix)
         .map(|(_, net)| net.path.as_ref().map(|path| path.escaped()))
         .collect();
-    assert_eq!(found, [Some(path.to_str().expect("text").to_owned())], "{}", run.describe());
+    assert_eq!(
+        found,
+        [Some(path.to_str().expect("text").to_owned())],
+        "{}",
+        run.describe()
+    );
     std::fs::remove_dir_all(directory).expect("own directory");
 }

@@ -13,7 +13,11 @@ const EXPECT_BEST: &str = "SKEP_EXPECT_BEST";
 fn every_fact_is_served_and_a_lesser_hook_says_why() {
     for hook in &sensor().hooks {
         assert_ne!(hook.status, HookStatus::Off, "{hook:?}");
-        assert_eq!(hook.status == HookStatus::Live, hook.reason.is_empty(), "{hook:?}");
+        assert_eq!(
+            hook.status == HookStatus::Live,
+            hook.reason.is_empty(),
+            "{hook:?}"
+        );
         if std::env::var_os(EXPECT_BEST).is_some() {
             assert_eq!(hook.status, HookStatus::Live, "{hook:?}");
         }
@@ -28,7 +32,11 @@ fn scenario(avoid: &'static [&'static str]) -> Sensor {
     let port = listener.local_addr().expect("bound").port();
     let directory = scratch(&format!("tier-{}", avoid.len()));
     let (own, of_tool) = (file(&directory, "own"), file(&directory, "of-the-tool"));
-    let socket = directory.join("socket").into_os_string().into_string().expect("text");
+    let socket = directory
+        .join("socket")
+        .into_os_string()
+        .into_string()
+        .expect("text");
     let redirect = format!(": < {of_tool}");
     let _unix = std::os::unix::net::UnixListener::bind(&socket).expect("own directory");
     let run = tier.run(&[
@@ -47,10 +55,22 @@ fn scenario(avoid: &'static [&'static str]) -> Sensor {
     ]);
     std::fs::remove_dir_all(directory).expect("own directory");
     assert!(run.open(&own).1.resolved);
-    assert!(!run.opens(&of_tool).is_empty(), "the tool's open: {}", run.describe());
-    let ports: Vec<_> = run.connects().into_iter().filter_map(|(_, net)| net.port).collect();
+    assert!(
+        !run.opens(&of_tool).is_empty(),
+        "the tool's open: {}",
+        run.describe()
+    );
+    let ports: Vec<_> = run
+        .connects()
+        .into_iter()
+        .filter_map(|(_, net)| net.port)
+        .collect();
     assert_eq!(ports, [port], "{}", run.describe());
-    let paths = run.connects().into_iter().filter(|(_, net)| net.path.is_some()).count();
+    let paths = run
+        .connects()
+        .into_iter()
+        .filter(|(_, net)| net.path.is_some())
+        .count();
     assert_eq!(paths, 1, "{}", run.describe());
     assert_eq!(tier.lost(), Vec::<String>::new());
     tier
@@ -63,7 +83,10 @@ fn fentry_serves_where_the_lsm_does_not() {
         let hook = tier.hook(fact);
         assert_eq!(hook.status, HookStatus::Fallback, "{hook:?}");
         if std::env::var_os(EXPECT_BEST).is_some() {
-            assert!(hook.hook.is_some_and(|name| name.starts_with("fentry/")), "{hook:?}");
+            assert!(
+                hook.hook.is_some_and(|name| name.starts_with("fentry/")),
+                "{hook:?}"
+            );
         }
     }
 }
@@ -74,7 +97,13 @@ fn tracepoints_serve_where_nothing_else_does() {
     for fact in ["open", "connect_inet", "connect_unix"] {
         let hook = tier.hook(fact);
         assert_eq!(hook.status, HookStatus::Fallback, "{hook:?}");
-        assert!(hook.hook.is_some_and(|name| name.starts_with("tp/")), "{hook:?}");
-        assert!(hook.reason.contains("io_uring"), "what it does not see is said: {hook:?}");
+        assert!(
+            hook.hook.is_some_and(|name| name.starts_with("tp/")),
+            "{hook:?}"
+        );
+        assert!(
+            hook.reason.contains("io_uring"),
+            "what it does not see is said: {hook:?}"
+        );
     }
 }

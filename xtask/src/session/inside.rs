@@ -52,7 +52,6 @@ pub fn run(plan: &Path) -> Result<()> {
         .env("USER", "root")
         .env("LOGNAME", "root")
         .env("SHELL", "/bin/bash")
-        .env("LANG", "C.UTF-8")
         .env("TERM", "dumb")
         .env("SSH_AUTH_SOCK", &ssh_agent_path)
         .envs(launch.environment)

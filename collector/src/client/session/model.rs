@@ -1,0 +1,113 @@
+//! What a session is made of; also its JSON form (`skep session ID -o json`).
+//!
+//! Times are RFC 3339 in UTC; what was not observed is null.
+
+use serde::{Deserialize, Serialize};
+
+/// A session and all that happened in it.
+#[derive(Debug, Serialize)]
+pub struct Story {
+    pub session: Header,
+    /// Roots; the others are below them.
+    pub processes: Vec<Process>,
+    /// Sessions of agents that this one started.
+    pub child_sessions: Vec<Child>,
+    /// Lists that the collector's row limit cut.
+    pub cut: Vec<String>,
+}
+
+/// The row of the view `sessions`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    pub sensor_id: String,
+    pub session: String,
+    pub host: Option<String>,
+    pub agent_family: Option<String>,
+    pub agent_version: Option<String>,
+    pub agent_confidence: Option<u8>,
+    pub agent_evidence: Option<Vec<String>>,
+    pub agent_install_path: Option<String>,
+    pub started: Option<String>,
+    pub ended: Option<String>,
+    pub first_seen: String,
+    pub last_seen: String,
+    pub parent: Option<String>,
+    pub user_name: Option<String>,
+    pub uid: Option<u32>,
+    pub login_uid: Option<u32>,
+    pub terminal: Option<String>,
+    pub cwd: Option<String>,
+    pub repo_root: Option<String>,
+    pub repo_remote: Option<String>,
+    pub repo_branch: Option<String>,
+    pub processes: u64,
+    pub files: u64,
+    pub destinations: u64,
+    pub lost: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    pub pid: u32,
+    pub start: Option<String>,
+    pub ppid: Option<u32>,
+    pub first_seen: String,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub argv_truncated: Option<bool>,
+    pub cwd: Option<String>,
+    pub uid: Option<u32>,
+    /// Every program it executed, in order.
+    pub execs: Vec<Exec>,
+    pub exit: Option<Exit>,
+    pub files: Vec<File>,
+    pub destinations: Vec<Destination>,
+    pub children: Vec<Process>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exec {
+    pub time: String,
+    pub filename: Option<String>,
+    pub exe: Option<String>,
+    pub argv: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exit {
+    pub time: String,
+    pub code: Option<u32>,
+    pub signal: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct File {
+    pub path: String,
+    /// read, write, create or path, as in the view `files`
+    pub access: String,
+    pub result: Option<i32>,
+    pub count: u64,
+    pub first: String,
+    pub last: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Destination {
+    pub family: String,
+    pub destination: Option<String>,
+    pub proto: Option<String>,
+    pub result: Option<i32>,
+    pub count: u64,
+    pub first: String,
+    pub last: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Child {
+    pub session: String,
+    pub agent_family: Option<String>,
+    pub agent_version: Option<String>,
+    pub started: Option<String>,
+    pub root_pid: Option<u32>,
+    pub root_ppid: Option<u32>,
+}

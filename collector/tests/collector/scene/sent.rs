@@ -1,0 +1,193 @@
+//! What sensors send in these tests.
+
+use skep_proto::v1::{
+    Agent, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host, Lost, Net, Process,
+    Repository, Session, event::Detail, session::Phase,
+};
+
+use super::{CHILD_SESSION, EPOCH, NOON, SESSION};
+
+pub fn hello(sensor_id: &str) -> Hello {
+    Hello {
+        sensor_id: sensor_id.to_owned(),
+        epoch: EPOCH,
+        sensor_version: "0.1.0".to_owned(),
+        host: Some(Host {
+            hostname: format!("ws-{}", &sensor_id[..4]),
+            os: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            kernel: "6.12.9-amd64".to_owned(),
+            arch: "x86_64".to_owned(),
+            boot_id: String::new(),
+        }),
+        hooks: vec![HookState {
+            fact: "open".to_owned(),
+            hook: Some("tracepoint/openat".to_owned()),
+            status: HookStatus::Fallback.into(),
+            reason: "lsm/file_open: EPERM".to_owned(),
+        }],
+    }
+}
+
+/// `count` opens of files named by `from`, `from + 1` …
+pub fn opens(from: u64, count: u64) -> Vec<Event> {
+    let one = |n| {
+        open(
+            NOON + n * 1_000_000,
+            &format!("/home/alice/file-{n}"),
+            0,
+            Some(0),
+        )
+    };
+    (from..from + count).map(one).collect()
+}
+
+pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
+    Event {
+        time_unix_nano,
+        session: Some(SESSION.to_owned()),
+        agent: Some(agent()),
+        process: Some(process(4242, 1000, &["claude", "-p", "say hi"])),
+        hook: None,
+        result: None,
+        detail: Some(detail),
+    }
+}
+
+pub fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
+    let file = File {
+        path: path.to_owned(),
+        flags,
+        mode: result.filter(|r| *r == 0).map(|_| 0o100_644),
+        count: 1,
+        last_unix_nano: None,
+        path_resolved: true,
+    };
+    Event {
+        result,
+        ..event(time, Detail::Open(file))
+    }
+}
+
+fn agent() -> Agent {
+    Agent {
+        family: "claude-code".to_owned(),
+        version: Some("2.1.91".to_owned()),
+        confidence: 95,
+        evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".to_owned()],
+        install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".to_owned()),
+    }
+}
+
+fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
+    Process {
+        pid,
+        start_unix_nano: Some(NOON - 1_000_000 + u64::from(pid)),
+        ppid: Some(ppid),
+        exe: Some("/usr/bin/node".to_owned()),
+        argv: argv.iter().map(|&a| a.to_owned()).collect(),
+        argv_truncated: false,
+        cwd: Some("/home/alice/app".to_owned()),
+        uid: Some(1000),
+    }
+}
+
+/// A session with two processes, files, destinations, a child session and a loss.
+pub fn small_session() -> Vec<Event> {
+    let session = |phase: Phase, parent: Option<&str>| {
+        Detail::SessionInfo(Session {
+            phase: phase.into(),
+            parent: parent.map(str::to_owned),
+            user: Some("alice".to_owned()),
+            uid: Some(1000),
+            login_uid: Some(1000),
+            terminal: Some("/dev/pts/3".to_owned()),
+            cwd: Some("/home/alice/app".to_owned()),
+            repository: Some(Repository {
+                root: "/home/alice/app".to_owned(),
+                remote: Some("git@github.com:acme/app.git".to_owned()),
+                branch: Some("main".to_owned()),
+            }),
+        })
+    };
+    let exec = |filename: &str| {
+        Detail::Exec(Exec {
+            filename: Some(filename.to_owned()),
+        })
+    };
+    let net = |family: &str, addr: Option<&str>, port, proto: Option<&str>, path: Option<&str>| {
+        Detail::Connect(Net {
+            family: family.to_owned(),
+            addr: addr.map(str::to_owned),
+            port,
+            proto: proto.map(str::to_owned),
+            path: path.map(str::to_owned),
+            count: 2,
+            last_unix_nano: Some(NOON + 60_000_000_000),
+        })
+    };
+    let at = |second: u64| NOON + second * 1_000_000_000;
+    let shell = process(4250, 4242, &["sh", "-c", "echo 'hi'"]);
+    let env = process(4242, 1000, &["/usr/bin/env", "node", "claude"]);
+    let child = Event {
+        session: Some(CHILD_SESSION.to_owned()),
+        process: Some(process(4300, 4250, &["codex", "exec"])),
+        agent: Some(Agent {
+            family: "codex".to_owned(),
+            version: None,
+            ..agent()
+        }),
+        ..event(at(5), session(Phase::Start, Some(SESSION)))
+    };
+    let lost = Lost {
+        hop: "kernel".to_owned(),
+        record: "open".to_owned(),
+        cause: "ring_full".to_owned(),
+        count: 7,
+        first_unix_nano: at(3),
+        last_unix_nano: at(4),
+    };
+    let mut events = vec![
+        event(at(0), session(Phase::Start, None)),
+        Event {
+            process: Some(env),
+            ..event(at(0), exec("claude"))
+        },
+        event(at(1), exec("node")),
+        open(at(2), "/home/alice/.claude.json", 0o101, Some(0)),
+        open(at(2), "/home/alice/.claude/settings.json", 0, Some(-2)),
+        open(at(2), "/home/alice/\\xff\u{1b}[31m,\"red\"", 1, Some(0)),
+        event(
+            at(3),
+            net("inet", Some("127.0.0.1"), Some(8399), Some("tcp"), None),
+        ),
+        event(
+            at(3),
+            net("inet6", Some("::1"), Some(443), Some("tcp"), None),
+        ),
+        event(at(3), net("unix", None, None, None, Some("@keyring"))),
+        Event {
+            process: Some(shell.clone()),
+            ..event(at(4), exec("/bin/sh"))
+        },
+        child,
+        Event {
+            process: Some(shell),
+            ..event(
+                at(6),
+                Detail::Exit(Exit {
+                    code: Some(0),
+                    signal: None,
+                }),
+            )
+        },
+        event(at(7), session(Phase::End, None)),
+        Event {
+            session: None,
+            agent: None,
+            process: None,
+            ..event(at(8), Detail::Lost(lost))
+        },
+    ];
+    events.extend((0..200).map(|n| open(at(2) + n, &format!("/usr/lib/node/{n}.js"), 0, Some(0))));
+    events
+}

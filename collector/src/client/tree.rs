@@ -1,7 +1,8 @@
 //! A [`Story`] as a tree for a person to read.
 //!
 //! Long lists are collapsed by folder: the folders with the fewest files are shown in full, since
-//! what is rare says more than the four hundredth library.
+//! what is rare says more than the four hundredth library. What every program opens as it starts
+//! (shared libraries, the loader's cache, the C library's locale) is told by number only.
 
 use std::collections::BTreeMap;
 
@@ -225,6 +226,8 @@ impl Canvas {
     }
 
     fn files(&mut self, rail: &str, title: &str, files: &[&File]) {
+        let (startup, files): (Vec<&File>, Vec<&File>) =
+            files.iter().copied().partition(|file| is_startup(&file.path));
         let mut folders: BTreeMap<String, Vec<&File>> = BTreeMap::new();
         for file in files {
             folders.entry(folder(&file.path)).or_default().push(file);
@@ -262,11 +265,33 @@ impl Canvas {
                 thousands(elsewhere as u64)
             ));
         }
+        if !startup.is_empty() {
+            self.collapsed = true;
+            let also = if lines.is_empty() { "" } else { "… and " };
+            let s = if startup.len() == 1 { "" } else { "s" };
+            let count = thousands(startup.len() as u64);
+            lines.push(format!("{also}{count} file{s} of the program's start (libraries, locale)"));
+        }
         for (index, line) in lines.into_iter().enumerate() {
             let title = if index == 0 { title } else { "" };
             self.line(&format!("{rail}{title:<8} {line}"));
         }
     }
+}
+
+/// Opened by the loader and the C library on a program's way to its first line: says nothing of what
+/// the program does. Only inside the system's library folders, so that a library an agent brings
+/// along is still shown.
+fn is_startup(path: &str) -> bool {
+    const LIBRARIES: [&str; 6] =
+        ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/", "/usr/libexec/"];
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let library = name.ends_with(".so") || name.contains(".so.");
+    let locale = path.contains("/locale/") || name == "gconv-modules.cache";
+    path == "/etc/ld.so.cache"
+        || path == "/etc/ld.so.preload"
+        || path == "/etc/locale.alias"
+        || ((library || locale) && LIBRARIES.iter().any(|folder| path.starts_with(folder)))
 }
 
 /// The first two components, or one when there is no more.
@@ -345,4 +370,32 @@ fn when(header: &Header) -> String {
         " so far (end not seen)"
     };
     format!("{}{began}{took}{ended}", short_time(from, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_startup;
+
+    #[test]
+    fn only_the_systems_libraries_and_locale_are_told_by_number() {
+        for path in [
+            "/etc/ld.so.cache",
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/libm.so",
+            "/usr/lib/locale/C.utf8/LC_CTYPE",
+            "/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
+        ] {
+            assert!(is_startup(path), "{path}");
+        }
+        for path in [
+            "/etc/localtime",
+            "/tmp/.a1b2c3d4.so",
+            "/home/dev/.cache/agent/libevil.so.1",
+            "/usr/lib/node_modules/npm/package.json",
+            "/etc/machine-id",
+            "/usr/share/zoneinfo/Asia/Shanghai",
+        ] {
+            assert!(!is_startup(path), "{path}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The collector through its sockets: a real server, a real gRPC client, real files.
 //!
 //! One binary, since each would link the whole query engine.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client;
 mod crash;

@@ -164,6 +164,14 @@ fn unrelated(facts: &Facts<'_>) -> Result<Outcome> {
         .filter_map(|row| row["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()))
         .collect();
     let seen: Vec<_> = pids.intersection(facts.unrelated).collect();
+    let stray = "SELECT pid, class, exe FROM events WHERE session IS NULL AND class <> 'lost'";
+    let stray = facts.stage.query(stray)?;
+    if !stray.is_empty() {
+        return Ok(Err(format!(
+            "events outside any session: {}",
+            Value::from(stray)
+        )));
+    }
     Ok(if seen.is_empty() {
         Ok(format!(
             "{} decoys ran, {} processes were reported",

@@ -53,7 +53,7 @@ pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
     }
 }
 
-pub fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
+fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
     let file = File {
         path: path.to_owned(),
         flags,

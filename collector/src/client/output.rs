@@ -10,7 +10,7 @@ use arrow::{
 use clap::ValueEnum;
 
 use super::{
-    Answer, ClientError,
+    Answer, ClientError, errno,
     text::{plain, short_time, shorten},
 };
 
@@ -85,6 +85,7 @@ pub fn width() -> usize {
 fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), ClientError> {
     let fields = answer.schema.fields();
     let is_time = |column: usize| matches!(fields[column].data_type(), DataType::Timestamp(..));
+    let is_result = |column: usize| fields[column].name().eq_ignore_ascii_case("result");
     let cells = cells(answer)?;
     // Milliseconds only where a time of the column has them.
     let split =
@@ -96,6 +97,7 @@ fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), Clie
         let cell = |(column, cell): (usize, Option<String>)| match cell {
             None => "-".to_owned(),
             Some(time) if is_time(column) => short_time(&time, fine[column]),
+            Some(result) if is_result(column) => outcome(plain(&result)),
             Some(text) => plain(&text),
         };
         row.into_iter().enumerate().map(cell).collect::<Vec<_>>()
@@ -108,7 +110,8 @@ fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), Clie
     ];
     lines.extend(rows);
 
-    let widths = fit(&lines, fields.len(), width);
+    let fixed: Vec<bool> = (0..fields.len()).map(is_time).collect();
+    let widths = fit(&lines, &fixed, width);
     for line in &lines {
         let mut text = String::new();
         for (column, cell) in line.iter().enumerate() {
@@ -125,18 +128,25 @@ fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), Clie
     Ok(())
 }
 
-/// Widths that fit, taken from the widest columns first.
-fn fit(lines: &[Vec<String>], columns: usize, width: usize) -> Vec<usize> {
+/// Widths that fit, taken from the widest columns that are not fixed first.
+fn fit(lines: &[Vec<String>], fixed: &[bool], width: usize) -> Vec<usize> {
     let longest = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let mut widths: Vec<usize> = (0..columns).map(|c| longest(c).unwrap_or(0)).collect();
-    let room = width.saturating_sub(GAP * columns.saturating_sub(1));
+    let mut widths: Vec<usize> = (0..fixed.len()).map(|c| longest(c).unwrap_or(0)).collect();
+    let room = width.saturating_sub(GAP * fixed.len().saturating_sub(1));
     while widths.iter().sum::<usize>() > room {
-        match widths.iter_mut().max() {
+        let flexible = widths.iter_mut().zip(fixed).filter(|(_, fixed)| !**fixed);
+        match flexible.map(|(width, _)| width).max() {
             Some(widest) if *widest > NARROWEST => *widest -= 1,
             _ => break,
         }
     }
     widths
+}
+
+/// The name of a negative errno; other values as they are.
+fn outcome(result: String) -> String {
+    let name = result.parse().ok().and_then(errno::name);
+    name.map_or(result, str::to_owned)
 }
 
 /// Every cell as text; `None` is null.

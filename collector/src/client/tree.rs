@@ -226,8 +226,10 @@ impl Canvas {
     }
 
     fn files(&mut self, rail: &str, title: &str, files: &[&File]) {
-        let (startup, files): (Vec<&File>, Vec<&File>) =
-            files.iter().copied().partition(|file| is_startup(&file.path));
+        let (startup, files): (Vec<&File>, Vec<&File>) = files
+            .iter()
+            .copied()
+            .partition(|file| is_startup(&file.path));
         let mut folders: BTreeMap<String, Vec<&File>> = BTreeMap::new();
         for file in files {
             folders.entry(folder(&file.path)).or_default().push(file);
@@ -270,7 +272,9 @@ impl Canvas {
             let also = if lines.is_empty() { "" } else { "… and " };
             let s = if startup.len() == 1 { "" } else { "s" };
             let count = thousands(startup.len() as u64);
-            lines.push(format!("{also}{count} file{s} of the program's start (libraries, locale)"));
+            lines.push(format!(
+                "{also}{count} file{s} of the program's start (libraries, locale)"
+            ));
         }
         for (index, line) in lines.into_iter().enumerate() {
             let title = if index == 0 { title } else { "" };
@@ -283,8 +287,14 @@ impl Canvas {
 /// the program does. Only inside the system's library folders, so that a library an agent brings
 /// along is still shown.
 fn is_startup(path: &str) -> bool {
-    const LIBRARIES: [&str; 6] =
-        ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/", "/usr/local/lib/", "/usr/libexec/"];
+    const LIBRARIES: [&str; 6] = [
+        "/lib/",
+        "/lib64/",
+        "/usr/lib/",
+        "/usr/lib64/",
+        "/usr/local/lib/",
+        "/usr/libexec/",
+    ];
     let name = path.rsplit('/').next().unwrap_or(path);
     let library = name.ends_with(".so") || name.contains(".so.");
     let locale = path.contains("/locale/") || name == "gconv-modules.cache";
@@ -341,8 +351,8 @@ fn outcome(result: i32) -> String {
 
 fn child_line(child: &Child) -> String {
     let family = child.agent_family.as_deref().unwrap_or("unknown agent");
-    let version = child.agent_version.as_deref().unwrap_or_default();
-    format!("started {family} {version}: session {}", child.session)
+    let version = child.agent_version.as_deref().unwrap_or("version unknown");
+    format!("started {family} {version}, session {}", child.session)
 }
 
 fn when(header: &Header) -> String {

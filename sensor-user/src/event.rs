@@ -95,7 +95,8 @@ pub struct Exit {
 /// A file was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    pub path: Text,
+    /// `None` when neither the kernel's path nor what the program passed could be read.
+    pub path: Option<Text>,
     /// True: the kernel's own path of the file. False: what the program passed, made absolute
     /// where that needed no guess.
     pub resolved: bool,

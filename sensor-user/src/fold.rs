@@ -64,7 +64,7 @@ struct Key {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Target {
     Open {
-        path: Text,
+        path: Option<Text>,
         resolved: bool,
         flags: u32,
         mode: Option<u32>,

@@ -32,7 +32,7 @@ fn event(time: u64, pid: u32, detail: Detail) -> Event {
 
 fn open(time: u64, pid: u32, path: &str) -> Event {
     let file = File {
-        path: path.into(),
+        path: Some(path.into()),
         resolved: true,
         flags: 0,
         mode: None,
@@ -52,7 +52,7 @@ fn count(event: &Event) -> u64 {
 
 fn path(event: &Event) -> String {
     match &event.detail {
-        Detail::Open(file) => file.path.to_string(),
+        Detail::Open(file) => file.path.as_ref().map(Text::escaped).unwrap_or_default(),
         _ => event.class().to_owned(),
     }
 }

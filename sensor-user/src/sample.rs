@@ -67,7 +67,7 @@ pub fn exit() -> Event {
 
 pub fn open() -> Event {
     let flags = (libc::O_WRONLY | libc::O_CREAT) as u32;
-    let path = "/home/dev/new".into();
+    let path = Some("/home/dev/new".into());
     with(Detail::Open(File {
         path,
         resolved: true,
@@ -163,7 +163,7 @@ pub fn plant(event: &mut Event, secret: &str) {
     }
     match &mut event.detail {
         Detail::Exec(exec) => exec.filename = Some(path()),
-        Detail::Open(file) => file.path = path(),
+        Detail::Open(file) => file.path = Some(path()),
         Detail::Connect(net) => net.path = Some(path()),
         Detail::Session(info) => {
             info.user = Some(secret.into());

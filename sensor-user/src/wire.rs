@@ -102,7 +102,7 @@ fn file(file: &File) -> v1::File {
         last,
     } = file;
     v1::File {
-        path: path.escaped(),
+        path: text(path.as_ref()),
         flags: *flags,
         mode: *mode,
         count: *count,

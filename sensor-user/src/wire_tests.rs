@@ -39,7 +39,10 @@ fn from_wire(event: v1::Event) -> Event {
             signal: exit.signal.map(|signal| signal.try_into().unwrap()),
         }),
         v1::event::Detail::Open(file) => Detail::Open(File {
-            path: Text::unescape(&file.path).unwrap(),
+            path: file
+                .path
+                .as_deref()
+                .map(|path| Text::unescape(path).unwrap()),
             resolved: file.path_resolved,
             flags: file.flags,
             mode: file.mode,
@@ -164,7 +167,7 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
         (any::<Option<u8>>(), any::<Option<u8>>())
             .prop_map(|(code, signal)| Detail::Exit(Exit { code, signal })),
         (
-            text_strategy(),
+            optional(),
             any::<bool>(),
             any::<u32>(),
             any::<Option<u32>>(),

@@ -59,7 +59,7 @@ columns! {
     "argv_truncated" boolean(r => r.process().map(|p| p.argv_truncated)) "argv was longer than what the sensor records";
     "cwd" text(r => r.process()?.cwd.as_deref()) "working directory of the process";
     "uid" u32(r => r.process()?.uid) "user id of the process";
-    "file_path" text(r => r.file().map(|f| f.path.as_str())) "file opened";
+    "file_path" text(r => r.file()?.path.as_deref()) "file opened";
     "file_resolved" boolean(r => r.file().map(|f| f.path_resolved)) "true: the kernel's own path; false: as the program gave it";
     "file_flags" u32(r => r.file().map(|f| f.flags)) "O_* flags of the open";
     "file_mode" u32(r => r.file()?.mode) "file type and permission bits; null when the open failed";

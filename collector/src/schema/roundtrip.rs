@@ -129,7 +129,7 @@ impl Cells<'_> {
                 signal: self.number::<UInt8Type>("exit_signal").map(Into::into),
             }),
             "open" => Detail::Open(File {
-                path: self.text("file_path").unwrap(),
+                path: self.text("file_path"),
                 flags: self.u32("file_flags").unwrap(),
                 mode: self.u32("file_mode"),
                 count: self.number::<UInt64Type>("count").unwrap(),
@@ -263,7 +263,7 @@ fn detail() -> impl Strategy<Value = Detail> {
     let exec = maybe().prop_map(|filename| Detail::Exec(Exec { filename }));
     let exit = (byte(), byte()).prop_map(|(code, signal)| Detail::Exit(Exit { code, signal }));
     let file = (
-        text(),
+        maybe(),
         any::<u32>(),
         number(),
         any::<u64>(),

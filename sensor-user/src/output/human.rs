@@ -265,8 +265,11 @@ fn open_text(file: &File) -> (Style, &'static str, String) {
     } else {
         (Style::Plain, 'r')
     };
-    let mut text = format!("{letter} {}", plain(path));
-    if !resolved {
+    let mut text = match path {
+        Some(path) => format!("{letter} {}", plain(path)),
+        None => format!("{letter} (path unknown)"),
+    };
+    if !resolved && path.is_some() {
         text.push_str(" (as given)");
     }
     push_count(&mut text, *count);

@@ -45,7 +45,7 @@ struct ExitJson {
 
 #[derive(Serialize)]
 struct FileJson<'a> {
-    path: &'a Text,
+    path: Option<&'a Text>,
     resolved: bool,
     flags: Vec<String>,
     mode: Option<String>,
@@ -212,7 +212,7 @@ fn file_json(file: &File) -> FileJson<'_> {
         last,
     } = file;
     FileJson {
-        path,
+        path: path.as_ref(),
         resolved: *resolved,
         flags: open_flags(*flags),
         mode: mode.map(|mode| format!("{mode:06o}")),
@@ -358,7 +358,7 @@ mod tests {
         let mut event = sample::open();
         let bytes: Vec<u8> = (0..=255).collect();
         if let Detail::Open(file) = &mut event.detail {
-            file.path = Text::from(bytes.clone());
+            file.path = Some(Text::from(bytes.clone()));
         }
         let line: serde_json::Value = serde_json::from_str(&write(&event)).unwrap();
         let path = Text::unescape(line["file"]["path"].as_str().unwrap()).unwrap();

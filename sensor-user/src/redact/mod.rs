@@ -108,7 +108,7 @@ impl Redactor {
                 count,
                 last,
             }) => Detail::Open(File {
-                path: self.owned(path),
+                path: self.optional(path),
                 resolved,
                 flags,
                 mode,

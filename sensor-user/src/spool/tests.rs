@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 
 fn open(number: u64, size: usize, count: u64) -> v1::Event {
     let file = v1::File {
-        path: "x".repeat(size),
+        path: Some("x".repeat(size)),
         count,
         ..v1::File::default()
     };

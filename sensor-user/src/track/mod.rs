@@ -332,7 +332,7 @@ impl<J: Judge> Tracker<J> {
             result,
         } = open;
         let file = event::File {
-            path: path.unwrap_or_default(),
+            path,
             resolved,
             flags,
             mode,

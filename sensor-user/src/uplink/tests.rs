@@ -103,7 +103,9 @@ impl Store {
     fn take(&mut self, epoch: u64, batch: v1::Batch) -> Option<Answer> {
         self.largest = self.largest.max(batch.events.len());
         let poisoned = |event: &v1::Event| match &event.detail {
-            Some(v1::event::Detail::Open(file)) => Some(&file.path) == self.poison.as_ref(),
+            Some(v1::event::Detail::Open(file)) => {
+                file.path == self.poison && self.poison.is_some()
+            }
             _ => false,
         };
         if batch.events.iter().any(poisoned) {
@@ -209,7 +211,7 @@ fn settings(port: u16) -> Settings {
 
 fn event(number: u64) -> v1::Event {
     let file = v1::File {
-        path: format!("/{number}"),
+        path: Some(format!("/{number}")),
         count: 1,
         ..v1::File::default()
     };

@@ -83,7 +83,13 @@ fn without_capabilities_it_says_what_is_missing_and_what_to_do() {
     // A copy, since the build directory may lie where only root can look.
     let directory = tempfile::tempdir().expect("a directory");
     let copy = directory.path().join("skep-sensor");
-    std::fs::copy(env!("CARGO_BIN_EXE_skep-sensor"), &copy).expect("own directory");
+    // By another program: a descriptor of ours, open for writing, could be inherited by a child that
+    // another test starts meanwhile, and the copy would be "busy".
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_skep-sensor"))
+        .arg(&copy)
+        .status();
+    assert!(copied.expect("cp").success());
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("own directory");
     let output = std::process::Command::new(&copy)

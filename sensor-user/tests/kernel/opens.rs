@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::ffi::OsStringExt};
 
-use crate::sensor::{file, scratch, sensor};
+use crate::sensor::{file, scratch, sensor, shown};
 
 #[test]
 fn an_open_has_the_files_own_path_flags_and_mode() {
@@ -89,7 +89,7 @@ fn long_deep_and_odd_paths_are_whole_or_said_to_be_cut() {
         .iter()
         .find_map(|event| match &event.detail {
             skep_sensor::event::Detail::Open(open)
-                if open.path.escaped().ends_with("/leaf-of-the-deep") =>
+                if shown(open).ends_with("/leaf-of-the-deep") =>
             {
                 Some(open.clone())
             }
@@ -97,7 +97,7 @@ fn long_deep_and_odd_paths_are_whole_or_said_to_be_cut() {
         })
         .unwrap_or_else(|| panic!("{}", run.describe()));
     assert!(
-        cut.path.escaped().starts_with('…') && !cut.resolved,
+        shown(&cut).starts_with('…') && !cut.resolved,
         "{:?}",
         cut.path
     );

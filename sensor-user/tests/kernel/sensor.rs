@@ -193,7 +193,7 @@ impl Run {
         self.events
             .iter()
             .filter_map(|event| match &event.detail {
-                Detail::Open(file) if file.path.escaped() == path => Some((event, file)),
+                Detail::Open(file) if shown(file) == path => Some((event, file)),
                 _ => None,
             })
             .collect()
@@ -237,6 +237,11 @@ impl Run {
             .collect();
         lines.join("\n")
     }
+}
+
+/// The path as it is shown; empty when unknown.
+pub fn shown(file: &File) -> String {
+    file.path.as_ref().map(Text::escaped).unwrap_or_default()
 }
 
 /// The program that acts.

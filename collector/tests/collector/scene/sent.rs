@@ -55,7 +55,7 @@ pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
 
 fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
     let file = File {
-        path: path.to_owned(),
+        path: Some(path.to_owned()),
         flags,
         mode: result.filter(|r| *r == 0).map(|_| 0o100_644),
         count: 1,

@@ -6,7 +6,6 @@ mod native;
 mod real_packages;
 mod runtimes;
 mod scripts;
-mod timing;
 
 use std::{
     fs,

@@ -51,11 +51,15 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             HookStatus::Fallback => "fallback",
             HookStatus::Off => "off",
         };
-        let line = format!(
-            "  {fact:<13} {word:<9} {:<34} {reason}",
+        writeln!(
+            out,
+            "  {fact:<13} {word:<9} {}",
             hook.as_deref().unwrap_or("-")
-        );
-        writeln!(out, "{}", line.trim_end())?;
+        )?;
+        // One refusal, or one thing it does not see, a line.
+        for part in reason.split("; ").filter(|part| !part.is_empty()) {
+            writeln!(out, "{:27}{part}", "")?;
+        }
     }
 
     writeln!(out, "\nrecords           sent         read         lost")?;
@@ -212,7 +216,7 @@ mod tests {
         let page = render(&status);
         for line in [
             "skep-sensor 0.1.0, pid 7, up 1 h 2 min, memory 20.0 MiB",
-            "  open          fallback  tp/sys_enter_openat                lsm/file_open: EPERM",
+            "  open          fallback  tp/sys_enter_openat\n                           lsm/file_open: EPERM\n",
             "  open             100           96            4  (ring_full 4)",
             "  last error: refused",
         ] {

@@ -216,7 +216,8 @@ mod tests {
         let page = render(&status);
         for line in [
             "skep-sensor 0.1.0, pid 7, up 1 h 2 min, memory 20.0 MiB",
-            "  open          fallback  tp/sys_enter_openat\n                           lsm/file_open: EPERM\n",
+            "  open          fallback  tp/sys_enter_openat",
+            "                           lsm/file_open: EPERM",
             "  open             100           96            4  (ring_full 4)",
             "  last error: refused",
         ] {

@@ -46,6 +46,8 @@ enum Task {
     Demo(demo::Options),
     /// Run every check and every test
     Test(test::Options),
+    /// Run the unit and socket tests
+    TestUnits,
     /// Run the kernel tests on this machine
     TestKernel,
     /// Check the licences of all dependencies
@@ -80,6 +82,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Vm(options) => vm::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::TestUnits => test::workspace_tests(false),
         Task::TestKernel => test::kernel_tests(),
         Task::Licences => licences::check(),
         Task::Fetch => agents::fetch_all(),

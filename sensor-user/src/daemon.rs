@@ -96,10 +96,14 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         if stopping && !more {
             fold.flush(&mut spooled);
         }
-        if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) {
+        if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(now);
             let counts = pipeline.counts();
-            board.update(|status| fill(status, &counts, &classes));
+            let stats = spool.stats();
+            board.renew(|status| {
+                fill(status, &counts, &classes);
+                status.spool = stats;
+            });
         }
         if stopping && !more {
             break;

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
     clock::BootClock,
     config::Config,
     event::Event,
+    fold::Fold,
     output::{human::Human, json},
     start::{self, StartError},
     stop::Stop,
@@ -35,8 +36,10 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
     eprintln!("ready");
+    let mut fold = Fold::new();
     let mut stopping = false;
     loop {
+        let now = Instant::now();
         let mut written = Ok(());
         let mut print = |event: Event| {
             if written.is_ok() {
@@ -46,8 +49,12 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
                 };
             }
         };
-        let more = pipeline.drain(&mut print);
-        pipeline.losses(&mut print);
+        let more = pipeline.drain(|event| fold.push(event, now, &mut print));
+        pipeline.losses(|event| fold.push(event, now, &mut print));
+        fold.tick(now, &mut print);
+        if stopping && !more {
+            fold.flush(&mut print);
+        }
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}
             // `watch | head`: the reader has what it wanted.

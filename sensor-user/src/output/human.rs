@@ -21,9 +21,9 @@ use crate::event::{
 };
 
 /// A longer argument is cut in the middle.
-const MAX_ARGUMENT: usize = 120;
+const MAX_ARGUMENT: usize = 320;
 /// Arguments past this many characters are only counted.
-const MAX_COMMAND: usize = 240;
+const MAX_COMMAND: usize = 640;
 
 /// Writes lines, with colour or without.
 #[derive(Clone, Debug)]
@@ -455,7 +455,7 @@ mod tests {
             .collect();
         let text = command(&argv);
         assert!(
-            text.contains("…(+880)…") && text.ends_with("…(+7 arguments)"),
+            text.contains("…(+680)…") && text.ends_with("…(+7 arguments)"),
             "{text}"
         );
     }

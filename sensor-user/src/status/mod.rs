@@ -13,7 +13,7 @@ mod socket;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -110,6 +110,7 @@ pub struct Uplink {
 #[derive(Clone, Debug)]
 pub struct StatusBoard {
     inner: Arc<Mutex<Board>>,
+    renewed: Arc<Condvar>,
     started: Instant,
 }
 
@@ -117,6 +118,10 @@ pub struct StatusBoard {
 struct Board {
     status: Status,
     last_ack: Option<Instant>,
+    /// Somebody waits for the figures of the pipeline.
+    asked: bool,
+    /// How often the pipeline has renewed its figures.
+    renewals: u64,
 }
 
 // === impl StatusBoard ===
@@ -132,7 +137,10 @@ impl StatusBoard {
             inner: Arc::new(Mutex::new(Board {
                 status,
                 last_ack: None,
+                asked: false,
+                renewals: 0,
             })),
+            renewed: Arc::default(),
             started: Instant::now(),
         }
     }
@@ -149,7 +157,34 @@ impl StatusBoard {
         board.status.uplink.acked_events += events;
     }
 
-    /// The figures as of now.
+    /// Whether somebody waits for [`StatusBoard::renew`].
+    pub fn asked(&self) -> bool {
+        self.lock().asked
+    }
+
+    /// Changes the figures, and tells whoever waits that they are those of now.
+    pub fn renew(&self, change: impl FnOnce(&mut Status)) {
+        let mut board = self.lock();
+        change(&mut board.status);
+        board.asked = false;
+        board.renewals += 1;
+        self.renewed.notify_all();
+    }
+
+    /// The figures as of now: asks the pipeline for its own, and waits for them, `patience` at most.
+    pub fn current(&self, patience: Duration) -> Status {
+        let mut board = self.lock();
+        board.asked = true;
+        let before = board.renewals;
+        // Without an answer the last figures are the best there are.
+        drop(
+            self.renewed
+                .wait_timeout_while(board, patience, |board| board.renewals == before),
+        );
+        self.snapshot()
+    }
+
+    /// The figures as they stand.
     pub fn snapshot(&self) -> Status {
         let board = self.lock();
         let mut status = board.status.clone();

@@ -152,12 +152,15 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// How long an answer waits for figures of now; the pipeline looks every fifth of a second.
+const FRESHNESS: std::time::Duration = std::time::Duration::from_millis(600);
+
 fn answer(listener: &UnixListener, board: &StatusBoard, stop: &AtomicBool) {
     for client in listener.incoming() {
         if stop.load(Ordering::Acquire) {
             return;
         }
-        let answered = client.and_then(|client| send(client, &board.snapshot()));
+        let answered = client.and_then(|client| send(client, &board.current(FRESHNESS)));
         if let Err(error) = answered {
             tracing::debug!(%error, "status client not answered");
             // Out of descriptors, `accept` fails at once: do not spin.

@@ -7,6 +7,7 @@
 
 mod agents;
 mod opens;
+mod races;
 mod sensor;
 mod sockets;
 mod tiers;

@@ -154,6 +154,11 @@ impl Sensor {
             .cloned()
     }
 
+    /// Looks at every event so far.
+    pub fn each(&self, look: impl FnMut(&Event)) {
+        lock(&self.events).iter().for_each(look);
+    }
+
     /// Every event of processes with this pid.
     pub fn of_pid(&self, pid: u32) -> Vec<Event> {
         self.of(|event| {

@@ -40,6 +40,10 @@ use crate::{
 pub use error::QueryError;
 pub use views::VIEWS;
 
+/// Stack of a thread that plans: planning recurses, some calls for each operator of the deepest
+/// statement that `complexity` lets through, and an unoptimised build has large frames. Address
+/// space; memory is taken as it is used.
+const STACK_BYTES: usize = 128 << 20;
 /// Payload of one message.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Messages ahead of the client.
@@ -91,6 +95,7 @@ impl QueryService {
     pub fn new(store: Store, counters: Arc<Counters>, limits: Limits) -> Result<Self> {
         let threads = tokio::runtime::Builder::new_multi_thread()
             .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(Error::Threads)?;

@@ -14,7 +14,10 @@ const BATCH: usize = 20;
 /// Every agent opens a file of its own and connects, first thing after its exec: while the sensor has
 /// not even read that exec. `start` makes the command that starts it.
 fn every_first_act_is_seen(name: &str, start: impl Fn(&[&str]) -> Command) {
-    let runs = std::env::var("SKEP_RACE_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
+    let runs = std::env::var("SKEP_RACE_RUNS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(RUNS);
     let directory = scratch(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port();
@@ -82,7 +85,10 @@ fn an_agent_that_replaces_an_unknown_program_is_seen_from_its_first_act() {
         let mut command = Command::new(&shell);
         // busybox takes its applet from argv[0].
         std::os::unix::process::CommandExt::arg0(&mut command, "sh");
-        command.args(["-c", "exec \"$0\" \"$@\""]).arg(actor()).args(arguments);
+        command
+            .args(["-c", "exec \"$0\" \"$@\""])
+            .arg(actor())
+            .args(arguments);
         command
     });
     std::fs::remove_dir_all(directory).expect("own directory");

@@ -19,9 +19,6 @@ pub use offsets::{ABSENT, Offset, Offsets};
 
 use core::mem::{offset_of, size_of};
 
-/// Version of this ABI; the daemon refuses an object built for another.
-pub const ABI_VERSION: u32 = 1;
-
 /// Most bytes of a path, a working directory, a file name as given (`PATH_MAX`, linux/limits.h).
 pub const PATH_MAX: usize = 4096;
 /// Most bytes of argv carried by an exec record; `Exec::argv_bytes` tells how many there were.
@@ -383,10 +380,8 @@ pub struct Exit {
 pub enum PathForm {
     /// Names from the file up to its root, each ended by NUL, as walked over dentries and mounts.
     Components = 1,
-    /// An absolute path made by the kernel (`bpf_d_path`), one NUL at the end.
-    Absolute = 2,
     /// The string the program passed, one NUL at the end; relative to `dirfd`.
-    Given = 3,
+    Given = 2,
 }
 
 /// An open. Tail: path.

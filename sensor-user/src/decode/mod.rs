@@ -252,7 +252,6 @@ fn open(bytes: &[u8]) -> Result<Open, Malformed> {
     let whole = have(MISSING_PATH_HEAD);
     let (path, resolved) = match raw.path_form {
         form if form == PathForm::Components as u8 => (path::components(tail_bytes, whole), whole),
-        form if form == PathForm::Absolute as u8 => (path::string(tail_bytes), true),
         form if form == PathForm::Given as u8 => (path::string(tail_bytes), false),
         _ => return Err(Malformed("unknown path form")),
     };

@@ -14,6 +14,7 @@ const BATCH: usize = 20;
 /// Every agent opens a file of its own and connects, first thing after its exec: while the sensor has
 /// not even read that exec. `start` makes the command that starts it.
 fn every_first_act_is_seen(name: &str, start: impl Fn(&[&str]) -> Command) {
+    let sensor = sensor(); // attached before the first agent starts
     let runs = std::env::var("SKEP_RACE_RUNS")
         .ok()
         .and_then(|n| n.parse().ok())
@@ -48,7 +49,7 @@ fn every_first_act_is_seen(name: &str, start: impl Fn(&[&str]) -> Command) {
     let seen = wait_for("every agent's acts", || {
         let mut opened = Vec::new();
         let mut connected = 0;
-        sensor().each(|event| match &event.detail {
+        sensor.each(|event| match &event.detail {
             Detail::Open(file) if shown(file).starts_with(&prefix) => opened.push(shown(file)),
             Detail::Connect(net) if net.port == Some(port) => connected += 1,
             _ => {}
@@ -61,7 +62,7 @@ fn every_first_act_is_seen(name: &str, start: impl Fn(&[&str]) -> Command) {
     expected.sort();
     assert_eq!(opened, expected, "each file once");
     assert_eq!(connected, runs, "each connection once");
-    assert_eq!(sensor().lost(), Vec::<String>::new());
+    assert_eq!(sensor.lost(), Vec::<String>::new());
     std::fs::remove_dir_all(directory).expect("own directory");
 }
 

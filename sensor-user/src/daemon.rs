@@ -85,19 +85,13 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;
     loop {
-        let now = Instant::now();
         let mut spooled = |event: Event| {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
         };
-        let more = pipeline.drain(|event| fold.push(event, now, &mut spooled));
-        pipeline.losses(|event| fold.push(event, now, &mut spooled));
-        fold.tick(now, &mut spooled);
-        if stopping && !more {
-            fold.flush(&mut spooled);
-        }
+        let more = pipeline.round(&mut fold, stopping, &mut spooled);
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
-            figures_at = Some(now);
+            figures_at = Some(Instant::now());
             let counts = pipeline.counts();
             let stats = spool.stats();
             board.renew(|status| {

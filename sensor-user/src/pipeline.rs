@@ -17,6 +17,7 @@ use crate::{
     clock::BootClock,
     decode,
     event::{Detail, Event, Lost, UnixNanos},
+    fold::Fold,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
@@ -109,6 +110,23 @@ impl<J: Judge> Pipeline<J> {
         self.probes.ring.as_fd()
     }
 
+    /// One round of the loop that `watch` and `run` share: what waits in the ring, what was lost, and
+    /// what the fold lets go of. True when more waits. With `last`, once nothing waits any more,
+    /// every loss up to now is told and the fold is emptied.
+    pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
+        let now = Instant::now();
+        let more = self.drain(|event| fold.push(event, now, &mut sink));
+        let ends = last && !more;
+        if ends || self.reported.at.elapsed() >= ACCOUNTS_EVERY {
+            self.losses(|event| fold.push(event, now, &mut sink));
+        }
+        fold.tick(now, &mut sink);
+        if ends {
+            fold.flush(&mut sink);
+        }
+        more
+    }
+
     /// Handles what waits in the ring, one round at most; true when there may be more.
     pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
         let Self {
@@ -153,11 +171,8 @@ impl<J: Judge> Pipeline<J> {
         true
     }
 
-    /// Tells what was lost since the last time, if it is time to look again.
-    pub fn losses(&mut self, mut sink: impl FnMut(Event)) {
-        if self.reported.at.elapsed() < ACCOUNTS_EVERY {
-            return;
-        }
+    /// Tells what was lost since the last time.
+    fn losses(&mut self, mut sink: impl FnMut(Event)) {
         let now = self.clock.now();
         let first = self.reported.time;
         let mut lost = |hop, record, cause, count: u64| {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -39,7 +39,6 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let mut fold = Fold::new();
     let mut stopping = false;
     loop {
-        let now = Instant::now();
         let mut written = Ok(());
         let mut print = |event: Event| {
             if written.is_ok() {
@@ -49,12 +48,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
                 };
             }
         };
-        let more = pipeline.drain(|event| fold.push(event, now, &mut print));
-        pipeline.losses(|event| fold.push(event, now, &mut print));
-        fold.tick(now, &mut print);
-        if stopping && !more {
-            fold.flush(&mut print);
-        }
+        let more = pipeline.round(&mut fold, stopping, &mut print);
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}
             // `watch | head`: the reader has what it wanted.

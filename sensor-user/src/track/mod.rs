@@ -9,7 +9,8 @@
 //! - what was not observed stays unknown: a process whose fork was lost has no parent, not a guess;
 //! - bounded: at most [`PROCESSES_MAX`] processes and [`SESSIONS_MAX`] sessions, each refusal counted.
 //!
-//! `records = events_of + ignored + malformed (counted by the caller)` for every record kind.
+//! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
+//! process known and gives no event of its own. Malformed records are counted by the caller.
 
 mod process;
 mod session;

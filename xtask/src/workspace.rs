@@ -21,9 +21,13 @@ pub fn program() -> Result<&'static Path> {
     }
 }
 
-/// The root of the source tree.
+/// The root of the source tree. `cargo run` tells where it is now; where it was when this program was
+/// built may be another checkout that shared the target folder, and may be gone.
 pub fn root() -> PathBuf {
-    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .filter(|folder| folder.ends_with("xtask"))
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     xtask
         .parent()
         .expect("xtask is a folder of the workspace")

@@ -241,7 +241,7 @@ fn an_open_names_the_file_by_inode_and_device_when_the_record_has_them() {
     let Detail::Open(file) = &events[0].detail else {
         panic!("{events:?}")
     };
-    let device = crate::event::Device {
+    let device = event::Device {
         major: 259,
         minor: 4_097,
     };

@@ -7,6 +7,7 @@
 
 mod calls;
 mod guests;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::setup;
 
 use calls::Round;
 use guests::Subject;
+use peers::Peers;
 
 /// Kernels that are measured unless others are asked for.
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
@@ -52,6 +54,8 @@ pub struct Options {
     /// Only the sensor in its best tier
     #[arg(long)]
     quick: bool,
+    #[arg(long)]
+    subjects: Option<u32>,
 }
 
 /// Runs a benchmark.
@@ -67,7 +71,7 @@ pub fn run(bench: &Bench) -> Result<()> {
     let subjects: &[Subject] = if options.quick {
         &[Subject::Sensor]
     } else {
-        &[Subject::Sensor, Subject::Fallback]
+        &Subject::ALL[options.subjects.unwrap_or(0) as usize..]
     };
     let rounds = in_machines(&kernels, subjects, options.repeat)?;
     print!("{}", calls::table(&rounds)?);
@@ -84,6 +88,7 @@ struct Boot<'a> {
 /// Boots a machine for every kernel, subject and run, and returns what they measured.
 fn in_machines(kernels: &[Kernel], subjects: &[Subject], repeat: u32) -> Result<Vec<Round>> {
     let programs = programs()?;
+    let peers = peers::fetch()?;
     let mut waiting = Vec::new();
     for run in (0..repeat).rev() {
         for kernel in kernels.iter().rev() {
@@ -99,7 +104,7 @@ fn in_machines(kernels: &[Kernel], subjects: &[Subject], repeat: u32) -> Result<
                     let boot = waiting.lock().expect("no holder panics").pop();
                     let Some(boot) = boot else { break };
                     let key = (boot.kernel.release.as_str(), boot.subject, boot.run);
-                    let outcome = measure(&boot, &programs)
+                    let outcome = measure(&boot, &programs, &peers)
                         .with_context(|| format!("{} on {}", boot.subject.name(), key.0));
                     measured.lock().expect("no holder panics").insert(key, outcome);
                 }
@@ -126,10 +131,13 @@ fn programs() -> Result<Vec<GuestFile>> {
         .collect()
 }
 
-fn measure(boot: &Boot<'_>, programs: &[GuestFile]) -> Result<Round> {
+fn measure(boot: &Boot<'_>, programs: &[GuestFile], peers: &Peers) -> Result<Round> {
     let Boot { kernel, subject, run } = boot;
     let mut files = programs.to_vec();
     files.extend(subject.files());
+    if matches!(subject, Subject::Snoop | Subject::Audit) {
+        files.extend(peers.files.iter().cloned());
+    }
     let name = format!("bench-{}-{}-{run}", kernel.release, subject.name());
     let machine = Machine {
         name: &name,

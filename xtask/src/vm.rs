@@ -170,7 +170,7 @@ impl Machine<'_> {
         let mut append = "console=ttyS0 quiet loglevel=1 panic=-1 rdinit=/init".to_owned();
         if self.clock == Clock::Instructions {
             // The same addresses every time.
-            append.push_str(" nokaslr");
+            append.push_str(" nokaslr norandmaps");
         }
         qemu.args(["-cpu", "max", "-m", "1024"])
             .args(["-nographic", "-no-reboot", "-nic", "none"])

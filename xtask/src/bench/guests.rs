@@ -125,6 +125,8 @@ impl Subject {
                 script.push_str("stop_sensor\n");
             }
             Self::Snoop => {
+                // Where they look for the tracepoints.
+                script.push_str("mount -t debugfs debugfs /sys/kernel/debug\n");
                 for (case, command) in [
                     ("opensnoop-filtered", "opensnoop -p 1"),
                     ("opensnoop-all", "opensnoop"),

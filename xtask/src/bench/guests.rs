@@ -38,8 +38,8 @@ pub const CALLS: [Measured; 6] = [
         ..measured("open-each", "", 500)
     },
     measured("exec", "/bin/skep-nothing", 60),
-    measured("connect", "", 500),
-    measured("connect-udp", "", 500),
+    measured("connect", "", 800),
+    measured("connect-udp", "", 2000),
     measured("getppid", "", 20_000),
 ];
 

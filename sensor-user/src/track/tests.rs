@@ -102,6 +102,7 @@ impl World {
             start_ns: Some(u64::from(pid) * 10),
             session: None,
             claim,
+            image: None,
             hook,
         };
         let mut out = Vec::new();
@@ -156,7 +157,14 @@ impl World {
             resolved: true,
             flags: 0,
             mode: None,
-            file: None,
+            file: Some(FileKey {
+                ino: 77,
+                ctime_sec: 1,
+                ctime_nsec: 2,
+                dev: 259 << 20 | 4_097,
+            }),
+            links: Some(1),
+            epoch: None,
             result: Some(0),
         };
         self.record(pid, claim, Hook::TpOpenat, Body::Open(open))
@@ -226,6 +234,22 @@ fn an_agent_and_everything_it_starts_are_one_session() {
     assert_eq!(classes(&world.exit(11)), ["exit", "session"]);
     assert_eq!(world.tracker.counts().processes, 0);
     assert_eq!(world.tracker.counts().sessions, 0);
+}
+
+#[test]
+fn an_open_names_the_file_by_inode_and_device_when_the_record_has_them() {
+    let mut world = World::new();
+    world.exec(10, &["claude"], None);
+    let events = world.open(10, None);
+    let Detail::Open(file) = &events[0].detail else {
+        panic!("{events:?}")
+    };
+    let device = event::Device {
+        major: 259,
+        minor: 4_097,
+    };
+    assert_eq!((file.inode, file.device), (Some(77), Some(device)));
+    assert_eq!(device.to_string(), "259:4097");
 }
 
 #[test]
@@ -329,6 +353,7 @@ fn a_reused_pid_is_another_process() {
         start_ns: Some(999_999),
         session: None,
         claim: Some(claim(5, 5)),
+        image: None,
         hook: Hook::TpOpenat,
     };
     let open = decode::Open {
@@ -337,6 +362,8 @@ fn a_reused_pid_is_another_process() {
         flags: 0,
         mode: None,
         file: None,
+        links: None,
+        epoch: None,
         result: None,
     };
     let mut out = Vec::new();

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -50,6 +51,9 @@ enum Task {
     TestUnits,
     /// Run the kernel tests on this machine
     TestKernel,
+    /// Measure what the sensor costs
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check the licences of all dependencies
     Licences,
     /// Fetch the packages of the real agents into the cache
@@ -84,6 +88,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::TestUnits => test::workspace_tests(false),
         Task::TestKernel => test::kernel_tests(),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Licences => licences::check(),
         Task::Fetch => agents::fetch_all(),
         Task::Session(options) => session::run(&options),

@@ -52,13 +52,23 @@ const ESSENTIAL: [Offset; 6] = [
 ];
 
 /// Sizes of what is shared with the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProbeConfig {
     /// Bytes of the ring; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Hooks not to be used, by the start of their names (`lsm/`, `fentry/`, …): the next best is
     /// taken, and the report says why.
-    pub avoid: &'static [&'static str],
+    pub avoid: Vec<String>,
+}
+
+/// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
+pub fn avoidable_hooks() -> Vec<&'static str> {
+    FACTS
+        .iter()
+        .filter(|fact| !fact.required)
+        .flat_map(|fact| fact.candidates)
+        .map(|candidate| candidate.name)
+        .collect()
 }
 
 /// State of the hook that serves a fact.
@@ -307,7 +317,7 @@ impl Loaded {
             .config
             .avoid
             .iter()
-            .any(|prefix| candidate.name.starts_with(prefix))
+            .any(|prefix| candidate.name.starts_with(prefix.as_str()))
         {
             return Err("not to be used, by configuration".to_owned());
         }

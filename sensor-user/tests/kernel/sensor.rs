@@ -38,11 +38,11 @@ pub fn sensor() -> &'static Sensor {
 
 impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`.
-    pub fn start(avoid: &'static [&'static str]) -> Self {
+    pub fn start(avoid: &[&str]) -> Self {
         let clock = BootClock::measure();
         let probes = Probes::attach(ProbeConfig {
             ring_bytes: 4 << 20,
-            avoid,
+            avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
         })
         .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
         let hooks = probes.hooks.clone();

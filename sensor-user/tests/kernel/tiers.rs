@@ -26,7 +26,7 @@ fn every_fact_is_served_and_a_lesser_hook_says_why() {
 
 /// Runs the same scenario with the better hooks left out. Where a tier is not to be had, its hooks
 /// are skipped by the sensor as always, so the scenario then runs on the tier below it.
-fn scenario(avoid: &'static [&'static str]) -> Sensor {
+fn scenario(avoid: &[&str]) -> Sensor {
     let tier = Sensor::start(avoid);
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port();

@@ -2,7 +2,9 @@
 
 use skep_proto::v1::{
     Agent, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host, Lost, Net, Process,
-    Repository, Session, event::Detail, session::Phase,
+    Repository, Session,
+    event::Detail,
+    session::{Found, Phase},
 };
 
 use super::{CHILD_SESSION, EPOCH, NOON, SESSION};
@@ -61,6 +63,9 @@ fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
         count: 1,
         last_unix_nano: None,
         path_resolved: true,
+        inode: Some(1_048_577),
+        device: Some("8:1".to_owned()),
+        links: Some(1),
     };
     Event {
         result,
@@ -88,6 +93,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
         argv_truncated: false,
         cwd: Some("/home/alice/app".to_owned()),
         uid: Some(1000),
+        inferred: false,
     }
 }
 
@@ -107,6 +113,8 @@ pub fn small_session() -> Vec<Event> {
                 remote: Some("git@github.com:acme/app.git".to_owned()),
                 branch: Some("main".to_owned()),
             }),
+            gaps: Some(0),
+            found: Found::Observed.into(),
         })
     };
     let exec = |filename: &str| {

@@ -10,7 +10,7 @@ use skep_proto::v1;
 
 const HOP: &str = "spool";
 /// Entries that name a session.
-const OF_SESSIONS_MAX: usize = 1024;
+const OF_SESSIONS_MAX: usize = 128;
 
 #[derive(Clone, Debug, Default)]
 pub struct Losses {

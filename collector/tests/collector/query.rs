@@ -125,14 +125,14 @@ async fn what_is_not_vouched_for_is_one_row_a_time_and_place() {
     let collector = with_events(data.path(), session_with_gaps()).await;
     let gaps = rows(
         &collector,
-        "SELECT what, hook, session, date_part('second', first) AS first,
-                date_part('second', last) AS last, count, reason
-         FROM coverage ORDER BY coverage.first, what, reason",
+        "SELECT what, hook, session, date_part('second', first) AS starts,
+                date_part('second', last) AS ends, count, reason
+         FROM coverage ORDER BY first, what, reason",
     )
     .await;
     let gap = |what: &str, hook: Value, session: Value, range: [Value; 2], count, reason: &str| {
         let [first, last] = range;
-        json!({"what": what, "hook": hook, "session": session, "first": first, "last": last,
+        json!({"what": what, "hook": hook, "session": session, "starts": first, "ends": last,
                "count": count, "reason": reason})
     };
     let none = || Value::Null;

@@ -281,7 +281,7 @@ pub fn session_with_gaps() -> Vec<Event> {
             session: Some(CHILD_SESSION.to_owned()),
             ..of_session(at(6), lost("connect"))
         },
-        event(at(7), info(Phase::End, 2)),
+        of_session(at(7), info(Phase::End, 2)),
         of_host(at(8), told(gap("hook", Begin, connect, [8, 8]))),
         of_host(at(9), told(gap("evicted", Point, None, [8, 9]))),
         of_host(at(9), told(gap("hook", Begin, connect, [9, 9]))),

@@ -47,6 +47,7 @@ pub enum Detail {
     Connect(Net),
     Session(SessionInfo),
     Lost(Lost),
+    Coverage(Coverage),
 }
 
 /// A recognised agent.
@@ -74,6 +75,10 @@ pub struct Process {
     pub argv_truncated: bool,
     pub cwd: Option<Text>,
     pub uid: Option<u32>,
+    /// Lineage or image were not observed by the kernel programs but read from `/proc`, or inherited
+    /// from a process of which that is so: it may have written over its arguments, its parent may
+    /// have ended.
+    pub inferred: bool,
 }
 
 /// A program was executed; it is the event's process.
@@ -108,6 +113,18 @@ pub struct File {
     pub count: u64,
     /// Time of the last of them, when there are more than one.
     pub last: Option<UnixNanos>,
+    /// `st_ino`; with the device it names the file whatever path led to it.
+    pub inode: Option<u64>,
+    pub device: Option<Device>,
+    /// Number of hard links: more than 1 means the file has other names.
+    pub links: Option<u32>,
+}
+
+/// A block device (or what stands for one, e.g. of overlayfs): major and minor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    pub major: u32,
+    pub minor: u32,
 }
 
 /// Socket family of a connection.
@@ -154,6 +171,21 @@ pub struct SessionInfo {
     pub terminal: Option<Text>,
     pub cwd: Option<Text>,
     pub repository: Option<Repository>,
+    /// Known gaps so far: losses, throttling, times nobody watched. More than 0: the story is
+    /// incomplete.
+    pub gaps: u64,
+    pub found: Found,
+}
+
+/// How the sensor came to know of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// Its first exec was seen.
+    Observed,
+    /// Known before a restart of the sensor, and found again.
+    Resumed,
+    /// Was running before the sensor first saw it; its identity was read from `/proc`.
+    Running,
 }
 
 /// A git repository, read without running git.
@@ -166,7 +198,8 @@ pub struct Repository {
     pub branch: Option<Text>,
 }
 
-/// Records that did not arrive.
+/// Records that did not arrive. The event has a session when the loss is known to be that session's
+/// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// `kernel`, `decode`, `track`, `spool`
@@ -177,6 +210,49 @@ pub struct Lost {
     pub count: u64,
     pub first: UnixNanos,
     pub last: UnixNanos,
+}
+
+/// A change of what the sensor can vouch for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    pub what: CoverageKind,
+    pub phase: CoveragePhase,
+    /// The hook concerned, e.g. `cgroup/connect4`; `None` when all are, or none.
+    pub hook: Option<&'static str>,
+    /// The range it speaks of.
+    pub first: UnixNanos,
+    pub last: UnixNanos,
+    /// Records concerned (throttled: not sent; canary: seen; evicted: entries), 0 where that is not
+    /// a number of records.
+    pub count: u64,
+    /// One sentence for people.
+    pub reason: String,
+}
+
+/// What a [`Coverage`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoverageKind {
+    /// Nobody watched: the sensor was stopped, killed or upgraded.
+    Blind,
+    /// Records of one session, the event's, were held back in the kernel.
+    Throttled,
+    /// A hook stopped reporting, or was attached again.
+    Hook,
+    /// The session set up an `io_uring` where the open hook does not see it.
+    IoUring,
+    /// The self-test went through every hook.
+    Canary,
+    /// A table at its bound let something go.
+    Evicted,
+}
+
+/// Which moment of a gap a [`Coverage`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CoveragePhase {
+    Begin,
+    End,
+    /// No duration, or one that is over when it is told.
+    Point,
 }
 
 // === impl Event ===
@@ -191,7 +267,76 @@ impl Event {
             Detail::Connect(_) => "connect",
             Detail::Session(_) => "session",
             Detail::Lost(_) => "lost",
+            Detail::Coverage(_) => "coverage",
         }
+    }
+}
+
+// === impl Coverage ===
+
+impl CoverageKind {
+    pub const ALL: [Self; 6] = [
+        Self::Blind,
+        Self::Throttled,
+        Self::Hook,
+        Self::IoUring,
+        Self::Canary,
+        Self::Evicted,
+    ];
+
+    /// Its name in JSON, on the wire and in the collector's table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blind => "blind",
+            Self::Throttled => "throttled",
+            Self::Hook => "hook",
+            Self::IoUring => "io_uring",
+            Self::Canary => "canary",
+            Self::Evicted => "evicted",
+        }
+    }
+}
+
+impl CoveragePhase {
+    /// Its name in JSON and in the collector's table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::End => "end",
+            Self::Point => "point",
+        }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Its name in JSON and in the collector's table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Resumed => "resumed",
+            Self::Running => "running",
+        }
+    }
+}
+
+// === impl Device ===
+
+impl Device {
+    /// From `super_block::s_dev`: 12 bits of major, 20 of minor (`MAJOR`, `MINOR` in
+    /// `linux/kdev_t.h`).
+    pub fn from_kernel(dev: u32) -> Self {
+        Self {
+            major: dev >> 20,
+            minor: dev & 0xf_ffff,
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
     }
 }
 

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - `Σ count out = Σ count in`: nothing is dropped, at any bound;
 //! - folded events leave in the order of their first occurrence;
-//! - an exec, exit or session event never overtakes what its process (at a session's end: its
+//! - an exec, exit, session or coverage event never overtakes what its process (at a session's end: its
 //!   session) did before: held events of that process leave first. Events of other processes may
 //!   be overtaken, by at most the window; times tell the order.
 //!
@@ -18,7 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::event::{Agent, Detail, Event, File, Net, NetFamily, Phase, SessionId, Text, UnixNanos};
+use crate::event::{
+    Agent, Detail, Device, Event, File, Net, NetFamily, Phase, SessionId, Text, UnixNanos,
+};
 
 /// How long the first of a kind is held for others like it.
 pub const WINDOW: Duration = Duration::from_secs(1);
@@ -68,6 +70,9 @@ enum Target {
         resolved: bool,
         flags: u32,
         mode: Option<u32>,
+        inode: Option<u64>,
+        device: Option<Device>,
+        links: Option<u32>,
     },
     Connect {
         family: NetFamily,
@@ -219,7 +224,11 @@ impl Held {
             Detail::Open(File { count, last, .. }) | Detail::Connect(Net { count, last, .. }) => {
                 (*count, last.unwrap_or(*time))
             }
-            Detail::Exec(_) | Detail::Exit(_) | Detail::Session(_) | Detail::Lost(_) => return,
+            Detail::Exec(_)
+            | Detail::Exit(_)
+            | Detail::Session(_)
+            | Detail::Lost(_)
+            | Detail::Coverage(_) => return,
         };
         let first = self.event.time;
         if let Detail::Open(File { count, last, .. }) | Detail::Connect(Net { count, last, .. }) =
@@ -264,11 +273,17 @@ impl Key {
                 mode,
                 count: _,
                 last: _,
+                inode,
+                device,
+                links,
             }) => Target::Open {
                 path: path.clone(),
                 resolved: *resolved,
                 flags: *flags,
                 mode: *mode,
+                inode: *inode,
+                device: *device,
+                links: *links,
             },
             Detail::Connect(Net {
                 family,
@@ -285,9 +300,11 @@ impl Key {
                 proto: *proto,
                 path: path.clone(),
             },
-            Detail::Exec(_) | Detail::Exit(_) | Detail::Session(_) | Detail::Lost(_) => {
-                return None;
-            }
+            Detail::Exec(_)
+            | Detail::Exit(_)
+            | Detail::Session(_)
+            | Detail::Lost(_)
+            | Detail::Coverage(_) => return None,
         };
         let process = ProcessKey::of(event)?;
         Some(Self {

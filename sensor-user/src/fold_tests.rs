@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Exec, Exit, Process, SessionInfo};
+use crate::{
+    event::{Exec, Exit, Found, Process, SessionInfo},
+    sample,
+};
 
 fn process(pid: u32) -> Option<Arc<Process>> {
     Some(Arc::new(Process {
@@ -15,6 +18,7 @@ fn process(pid: u32) -> Option<Arc<Process>> {
         argv_truncated: false,
         cwd: None,
         uid: None,
+        inferred: false,
     }))
 }
 
@@ -38,6 +42,9 @@ fn open(time: u64, pid: u32, path: &str) -> Event {
         mode: None,
         count: 1,
         last: None,
+        inode: None,
+        device: None,
+        links: None,
     };
     event(time, pid, Detail::Open(file))
 }
@@ -160,6 +167,8 @@ fn the_end_of_a_session_comes_after_everything_in_it() {
         terminal: None,
         cwd: None,
         repository: None,
+        gaps: 0,
+        found: Found::Observed,
     };
     let mut end = event(2, 1, Detail::Session(info));
     end.process = None;
@@ -167,6 +176,33 @@ fn the_end_of_a_session_comes_after_everything_in_it() {
     assert_eq!(
         out.iter().map(path).collect::<Vec<_>>(),
         ["/a", "/a", "session"]
+    );
+}
+
+#[test]
+fn opens_of_different_files_under_one_path_stay_apart() {
+    let (mut fold, now, mut out) = (Fold::new(), Instant::now(), vec![]);
+    for (inode, links) in [(7, 1), (7, 1), (8, 1), (8, 2)] {
+        let mut event = open(1, 1, "/a");
+        if let Detail::Open(file) = &mut event.detail {
+            (file.inode, file.links) = (Some(inode), Some(links));
+        }
+        fold.push(event, now, |event| out.push(event));
+    }
+    fold.flush(|event| out.push(event));
+    assert_eq!(out.iter().map(count).collect::<Vec<_>>(), [2, 1, 1]);
+}
+
+#[test]
+fn what_is_lost_or_not_covered_is_told_at_once_and_each_time() {
+    let (mut fold, now, mut out) = (Fold::new(), Instant::now(), vec![]);
+    for event in [sample::lost(), sample::coverage(), sample::coverage()] {
+        fold.push(event, now, |event| out.push(event));
+    }
+    assert_eq!(fold.held(), 0);
+    assert_eq!(
+        out.iter().map(Event::class).collect::<Vec<_>>(),
+        ["lost", "coverage", "coverage"]
     );
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::event::{
-    Agent, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process, Repository,
-    SessionId, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Device, Event, Exec, Exit, File, Found,
+    Lost, Net, NetFamily, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
@@ -20,6 +20,7 @@ pub fn all() -> Vec<Event> {
         connect_unix(),
         session(),
         lost(),
+        coverage(),
     ]
 }
 
@@ -45,6 +46,7 @@ fn with(detail: Detail) -> Event {
             argv_truncated: false,
             cwd: Some("/home/dev/app".into()),
             uid: Some(1000),
+            inferred: false,
         })),
         result: Some(0),
         hook: Some("raw_tp/sched_process_exec"),
@@ -75,6 +77,9 @@ pub fn open() -> Event {
         mode: Some(0o100_644),
         count: 2,
         last: Some(LATER),
+        inode: Some(1_048_577),
+        device: Some(Device { major: 8, minor: 1 }),
+        links: Some(2),
     }))
 }
 
@@ -118,6 +123,8 @@ pub fn session() -> Event {
             remote: Some("https://example.com/app.git".into()),
             branch: Some("main".into()),
         }),
+        gaps: 0,
+        found: Found::Observed,
     }))
 }
 
@@ -137,6 +144,21 @@ pub fn lost() -> Event {
         event.hook,
         event.result,
     ) = (None, None, None, None, None);
+    event
+}
+
+/// What a throttled session's end looks like.
+pub fn coverage() -> Event {
+    let mut event = with(Detail::Coverage(Coverage {
+        what: CoverageKind::Throttled,
+        phase: CoveragePhase::End,
+        hook: Some("fexit/vfs_open"),
+        first: TIME,
+        last: LATER,
+        count: 1200,
+        reason: "the session sent more than its share while the ring was over half full".into(),
+    }));
+    (event.process, event.hook, event.result) = (None, None, None);
     event
 }
 
@@ -175,6 +197,7 @@ pub fn plant(event: &mut Event, secret: &str) {
                 branch: Some(secret.into()),
             });
         }
+        Detail::Coverage(coverage) => coverage.reason = format!("could not open /x/{secret}"),
         Detail::Exit(_) | Detail::Lost(_) => {}
     }
 }

@@ -7,8 +7,8 @@ use skep_proto::v1;
 
 use crate::{
     event::{
-        Agent, Detail, Event, Exec, Exit, File, Lost, Net, Phase, Process, Repository, SessionInfo,
-        Text,
+        Agent, Coverage, CoveragePhase, Detail, Event, Exec, Exit, File, Found, Lost, Net, Phase,
+        Process, Repository, SessionInfo, Text,
     },
     output::{json::family_name, proto_name},
 };
@@ -36,6 +36,7 @@ pub fn event(event: &Event) -> v1::Event {
         Detail::Connect(connect) => v1::event::Detail::Connect(net(connect)),
         Detail::Session(info) => v1::event::Detail::SessionInfo(session_info(info)),
         Detail::Lost(loss) => v1::event::Detail::Lost(lost(loss)),
+        Detail::Coverage(change) => v1::event::Detail::Coverage(coverage(change)),
     };
     v1::Event {
         time_unix_nano: time.0,
@@ -79,6 +80,7 @@ fn process_message(process: &Process) -> v1::Process {
         argv_truncated,
         cwd,
         uid,
+        inferred,
     } = process;
     v1::Process {
         pid: *pid,
@@ -89,6 +91,7 @@ fn process_message(process: &Process) -> v1::Process {
         argv_truncated: *argv_truncated,
         cwd: text(cwd.as_ref()),
         uid: *uid,
+        inferred: *inferred,
     }
 }
 
@@ -100,6 +103,9 @@ fn file(file: &File) -> v1::File {
         mode,
         count,
         last,
+        inode,
+        device,
+        links,
     } = file;
     v1::File {
         path: text(path.as_ref()),
@@ -108,6 +114,9 @@ fn file(file: &File) -> v1::File {
         count: *count,
         last_unix_nano: last.map(|time| time.0),
         path_resolved: *resolved,
+        inode: *inode,
+        device: device.map(|device| device.to_string()),
+        links: *links,
     }
 }
 
@@ -142,11 +151,18 @@ fn session_info(info: &SessionInfo) -> v1::Session {
         terminal,
         cwd,
         repository,
+        gaps,
+        found,
     } = info;
     let phase = match phase {
         Phase::Start => v1::session::Phase::Start,
         Phase::Update => v1::session::Phase::Update,
         Phase::End => v1::session::Phase::End,
+    };
+    let found = match found {
+        Found::Observed => v1::session::Found::Observed,
+        Found::Resumed => v1::session::Found::Resumed,
+        Found::Running => v1::session::Found::Running,
     };
     v1::Session {
         phase: phase.into(),
@@ -167,6 +183,8 @@ fn session_info(info: &SessionInfo) -> v1::Session {
                 branch: text(branch.as_ref()),
             },
         ),
+        gaps: Some(*gaps),
+        found: found.into(),
     }
 }
 
@@ -187,6 +205,33 @@ pub fn lost(lost: &Lost) -> v1::Lost {
         count: *count,
         first_unix_nano: first.0,
         last_unix_nano: last.0,
+    }
+}
+
+/// The wire form of a change of coverage.
+pub fn coverage(coverage: &Coverage) -> v1::Coverage {
+    let Coverage {
+        what,
+        phase,
+        hook,
+        first,
+        last,
+        count,
+        reason,
+    } = coverage;
+    let phase = match phase {
+        CoveragePhase::Begin => v1::coverage::Phase::Begin,
+        CoveragePhase::End => v1::coverage::Phase::End,
+        CoveragePhase::Point => v1::coverage::Phase::Point,
+    };
+    v1::Coverage {
+        what: what.name().to_owned(),
+        phase: phase.into(),
+        hook: hook.map(str::to_owned),
+        first_unix_nano: first.0,
+        last_unix_nano: last.0,
+        count: *count,
+        reason: reason.clone(),
     }
 }
 

@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::*;
 use crate::{
-    event::{NetFamily, SessionId, UnixNanos},
+    event::{CoverageKind, Device, NetFamily, SessionId, UnixNanos},
     sample,
 };
 
@@ -25,6 +25,14 @@ fn session_id(hex: &str) -> SessionId {
 
 fn bytes(escaped: Option<String>) -> Option<Text> {
     escaped.map(|escaped| Text::unescape(&escaped).unwrap())
+}
+
+fn device(text: &str) -> Device {
+    let (major, minor) = text.split_once(':').unwrap();
+    Device {
+        major: major.parse().unwrap(),
+        minor: minor.parse().unwrap(),
+    }
 }
 
 /// The way back; only tests need it.
@@ -48,6 +56,9 @@ fn from_wire(event: v1::Event) -> Event {
             mode: file.mode,
             count: file.count,
             last: file.last_unix_nano.map(time),
+            inode: file.inode,
+            device: file.device.as_deref().map(device),
+            links: file.links,
         }),
         v1::event::Detail::Connect(net) => Detail::Connect(Net {
             family: match net.family.as_str() {
@@ -67,25 +78,35 @@ fn from_wire(event: v1::Event) -> Event {
             count: net.count,
             last: net.last_unix_nano.map(time),
         }),
-        v1::event::Detail::SessionInfo(info) => Detail::Session(SessionInfo {
-            phase: match info.phase() {
-                v1::session::Phase::Start => Phase::Start,
-                v1::session::Phase::Update => Phase::Update,
-                v1::session::Phase::End => Phase::End,
-                v1::session::Phase::Unspecified => panic!("no phase"),
-            },
-            parent: info.parent.as_deref().map(session_id),
-            user: info.user,
-            uid: info.uid,
-            login_uid: info.login_uid,
-            terminal: bytes(info.terminal),
-            cwd: bytes(info.cwd),
-            repository: info.repository.map(|repository| Repository {
-                root: Text::unescape(&repository.root).unwrap(),
-                remote: bytes(repository.remote),
-                branch: bytes(repository.branch),
-            }),
-        }),
+        v1::event::Detail::SessionInfo(info) => {
+            let found = info.found();
+            Detail::Session(SessionInfo {
+                phase: match info.phase() {
+                    v1::session::Phase::Start => Phase::Start,
+                    v1::session::Phase::Update => Phase::Update,
+                    v1::session::Phase::End => Phase::End,
+                    v1::session::Phase::Unspecified => panic!("no phase"),
+                },
+                parent: info.parent.as_deref().map(session_id),
+                user: info.user,
+                uid: info.uid,
+                login_uid: info.login_uid,
+                terminal: bytes(info.terminal),
+                cwd: bytes(info.cwd),
+                repository: info.repository.map(|repository| Repository {
+                    root: Text::unescape(&repository.root).unwrap(),
+                    remote: bytes(repository.remote),
+                    branch: bytes(repository.branch),
+                }),
+                gaps: info.gaps.unwrap(),
+                found: match found {
+                    v1::session::Found::Observed => Found::Observed,
+                    v1::session::Found::Resumed => Found::Resumed,
+                    v1::session::Found::Running => Found::Running,
+                    v1::session::Found::Unspecified => panic!("not said how it was found"),
+                },
+            })
+        }
         v1::event::Detail::Lost(lost) => Detail::Lost(Lost {
             hop: leaked(lost.hop),
             record: leaked(lost.record),
@@ -93,6 +114,23 @@ fn from_wire(event: v1::Event) -> Event {
             count: lost.count,
             first: UnixNanos(lost.first_unix_nano),
             last: UnixNanos(lost.last_unix_nano),
+        }),
+        v1::event::Detail::Coverage(coverage) => Detail::Coverage(Coverage {
+            what: CoverageKind::ALL
+                .into_iter()
+                .find(|kind| kind.name() == coverage.what)
+                .expect("a kind of coverage"),
+            phase: match coverage.phase() {
+                v1::coverage::Phase::Begin => CoveragePhase::Begin,
+                v1::coverage::Phase::End => CoveragePhase::End,
+                v1::coverage::Phase::Point => CoveragePhase::Point,
+                v1::coverage::Phase::Unspecified => panic!("no phase"),
+            },
+            hook: coverage.hook.map(leaked),
+            first: UnixNanos(coverage.first_unix_nano),
+            last: UnixNanos(coverage.last_unix_nano),
+            count: coverage.count,
+            reason: coverage.reason,
         }),
     };
     Event {
@@ -121,6 +159,7 @@ fn from_wire(event: v1::Event) -> Event {
                 argv_truncated: process.argv_truncated,
                 cwd: bytes(process.cwd),
                 uid: process.uid,
+                inferred: process.inferred,
             })
         }),
         result: event.result,
@@ -172,9 +211,11 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
             any::<u32>(),
             any::<Option<u32>>(),
             any::<u64>(),
-            last()
+            last(),
+            any::<(Option<u64>, Option<(u32, u32)>, Option<u32>)>(),
         )
-            .prop_map(|(path, resolved, flags, mode, count, last)| {
+            .prop_map(|(path, resolved, flags, mode, count, last, identity)| {
+                let (inode, device, links) = identity;
                 Detail::Open(File {
                     path,
                     resolved,
@@ -182,6 +223,9 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
                     mode,
                     count,
                     last,
+                    inode,
+                    device: device.map(|(major, minor)| Device { major, minor }),
+                    links,
                 })
             }),
         (
@@ -209,9 +253,11 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
             any::<Option<String>>(),
             any::<Option<u32>>(),
             text_strategy(),
-            optional()
+            optional(),
+            any::<u64>(),
+            prop::sample::select(vec![Found::Observed, Found::Resumed, Found::Running]),
         )
-            .prop_map(|(cwd, user, login_uid, root, remote)| {
+            .prop_map(|(cwd, user, login_uid, root, remote, gaps, found)| {
                 Detail::Session(SessionInfo {
                     phase: Phase::Update,
                     parent: None,
@@ -225,6 +271,30 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
                         branch: remote.clone(),
                         remote,
                     }),
+                    gaps,
+                    found,
+                })
+            }),
+        (
+            prop::sample::select(CoverageKind::ALL.to_vec()),
+            prop::sample::select(vec![
+                CoveragePhase::Begin,
+                CoveragePhase::End,
+                CoveragePhase::Point
+            ]),
+            prop::option::of(Just("cgroup/connect4")),
+            any::<[u64; 3]>(),
+            any::<String>(),
+        )
+            .prop_map(|(what, phase, hook, [first, last, count], reason)| {
+                Detail::Coverage(Coverage {
+                    what,
+                    phase,
+                    hook,
+                    first: UnixNanos(first),
+                    last: UnixNanos(last),
+                    count,
+                    reason,
                 })
             }),
     ]
@@ -236,6 +306,7 @@ proptest! {
         time: u64,
         id: [u8; 16],
         argv in prop::collection::vec(text_strategy(), 0..5),
+        inferred: bool,
         result: Option<i32>,
         detail in detail_strategy(),
     ) {
@@ -245,7 +316,8 @@ proptest! {
         event.result = result;
         event.detail = detail;
         if let Some(process) = &mut event.process {
-            Arc::make_mut(process).argv = argv;
+            let process = Arc::make_mut(process);
+            (process.argv, process.inferred) = (argv, inferred);
         }
         prop_assert_eq!(round_trip(&event), event);
     }

@@ -5,8 +5,12 @@ use super::{
     Redaction::{self, Command, None as Nothing, Text},
 };
 
-const ALL: &[&str] = &["exec", "exit", "open", "connect", "session", "lost"];
-const OF_PROCESSES: &[&str] = &["exec", "exit", "open", "connect", "session"];
+const ALL: &[&str] = &[
+    "exec", "exit", "open", "connect", "session", "lost", "coverage",
+];
+/// A loss or a gap names the session when it is that session's alone.
+const OF_SESSIONS: &[&str] = ALL;
+const OF_PROCESSES: &[&str] = &["exec", "exit", "open", "connect", "session", "coverage"];
 const RESULTS: &[&str] = &["exec", "open", "connect"];
 const EXEC: &[&str] = &["exec"];
 const EXIT: &[&str] = &["exit"];
@@ -14,6 +18,7 @@ const OPEN: &[&str] = &["open"];
 const CONNECT: &[&str] = &["connect"];
 const SESSION: &[&str] = &["session"];
 const LOST: &[&str] = &["lost"];
+const COVERAGE: &[&str] = &["coverage"];
 
 const WHO: &str = "tells whose agent it was, where accounts differ";
 const WHICH_PROCESS: &str = "tells processes apart and puts them into a tree";
@@ -51,12 +56,12 @@ const fn field(
 pub const EVENT_FIELDS: &[Field] = &[
     field("time", "time_unix_nano", ALL, Nothing, "when it happened", "2026-07-01T08:15:02.123456789Z", "orders events"),
     field("class", "", ALL, Nothing, "what kind of event it is", "exec", "says which of the other fields apply"),
-    field("session", "session", OF_PROCESSES, Nothing, "one run of an agent, by a hash of its first process", "4d2f0c…", "keeps one run's events together"),
-    field("agent.family", "agent.family", OF_PROCESSES, Text, "which agent it is", "claude-code", RECOGNITION),
-    field("agent.version", "agent.version", OF_PROCESSES, Text, "its version", "2.1.91", RECOGNITION),
-    field("agent.confidence", "agent.confidence", OF_PROCESSES, Nothing, "how sure that is, 0 to 100", "95", RECOGNITION),
-    field("agent.evidence", "agent.evidence", OF_PROCESSES, Text, "what it was recognised by", "package.json:@openai/codex@0.169.0", RECOGNITION),
-    field("agent.install_path", "agent.install_path", OF_PROCESSES, Text, "where it is installed", "/usr/lib/node_modules/@openai/codex", RECOGNITION),
+    field("session", "session", OF_SESSIONS, Nothing, "one run of an agent, by a hash of its first process", "4d2f0c…", "keeps one run's events together"),
+    field("agent.family", "agent.family", OF_SESSIONS, Text, "which agent it is", "claude-code", RECOGNITION),
+    field("agent.version", "agent.version", OF_SESSIONS, Text, "its version", "2.1.91", RECOGNITION),
+    field("agent.confidence", "agent.confidence", OF_SESSIONS, Nothing, "how sure that is, 0 to 100", "95", RECOGNITION),
+    field("agent.evidence", "agent.evidence", OF_SESSIONS, Text, "what it was recognised by", "package.json:@openai/codex@0.169.0", RECOGNITION),
+    field("agent.install_path", "agent.install_path", OF_SESSIONS, Text, "where it is installed", "/usr/lib/node_modules/@openai/codex", RECOGNITION),
     field("process.pid", "process.pid", OF_PROCESSES, Nothing, "process id", "812", WHICH_PROCESS),
     field("process.start", "process.start_unix_nano", OF_PROCESSES, Nothing, "when the process began", "2026-07-01T08:15:02.120000000Z", WHICH_PROCESS),
     field("process.ppid", "process.ppid", OF_PROCESSES, Nothing, "process that started it", "800", WHICH_PROCESS),
@@ -65,6 +70,7 @@ pub const EVENT_FIELDS: &[Field] = &[
     field("process.argv_truncated", "process.argv_truncated", OF_PROCESSES, Nothing, "whether the command line was longer than what is recorded", "false", COMPLETENESS),
     field("process.cwd", "process.cwd", OF_PROCESSES, Text, "its working directory", "/home/dev/app", WHERE_WORKED),
     field("process.uid", "process.uid", OF_PROCESSES, Nothing, "user id it runs as", "1000", WHO),
+    field("process.inferred", "process.inferred", OF_PROCESSES, Nothing, "whether the process was read from /proc instead of observed from its start", "false", COMPLETENESS),
     field("exec.filename", "exec.filename", EXEC, Text, "the name the program was started by, e.g. a script's", "/usr/local/bin/codex", COMMANDS),
     field("exit.code", "exit.code", EXIT, Nothing, "exit status, when it ended by itself", "0", "tells whether a command failed"),
     field("exit.signal", "exit.signal", EXIT, Nothing, "signal that ended it", "9", "tells whether a command was killed"),
@@ -74,6 +80,9 @@ pub const EVENT_FIELDS: &[Field] = &[
     field("file.mode", "open.mode", OPEN, Nothing, "type and permissions of the file", "100644", "tells files from directories and devices"),
     field("file.count", "open.count", OPEN, Nothing, "how many equal opens this stands for", "3", FOLDING),
     field("file.last", "open.last_unix_nano", OPEN, Nothing, "time of the last of them", "2026-07-01T08:15:02.900000000Z", FOLDING),
+    field("file.inode", "open.inode", OPEN, Nothing, "number of the file on its device", "1048577", "tells that two paths are one file"),
+    field("file.device", "open.device", OPEN, Nothing, "device the file is on, major:minor", "8:1", "tells that two paths are one file"),
+    field("file.links", "open.links", OPEN, Nothing, "how many names (hard links) the file has", "1", "tells that a file was opened that has another name too"),
     field("net.family", "connect.family", CONNECT, Nothing, "inet, inet6 or unix", "inet", DESTINATIONS),
     field("net.addr", "connect.addr", CONNECT, Nothing, "address connected to", "192.0.2.7", DESTINATIONS),
     field("net.port", "connect.port", CONNECT, Nothing, "port connected to", "443", DESTINATIONS),
@@ -93,12 +102,21 @@ pub const EVENT_FIELDS: &[Field] = &[
     field("session_info.repository.root", "session_info.repository.root", SESSION, Text, "top of the git repository", "/home/dev/app", WHERE_WORKED),
     field("session_info.repository.remote", "session_info.repository.remote", SESSION, Text, "its remote, without user and password", "https://example.com/app.git", WHERE_WORKED),
     field("session_info.repository.branch", "session_info.repository.branch", SESSION, Text, "its branch", "main", WHERE_WORKED),
+    field("session_info.gaps", "session_info.gaps", SESSION, Nothing, "how many gaps in this run's story are known of", "0", COMPLETENESS),
+    field("session_info.found", "session_info.found", SESSION, Nothing, "observed from its start, resumed after a restart of the sensor, or found running", "observed", COMPLETENESS),
     field("lost.hop", "lost.hop", LOST, Nothing, "where events were lost", "kernel", COMPLETENESS),
     field("lost.record", "lost.record", LOST, Nothing, "which kind", "open", COMPLETENESS),
     field("lost.cause", "lost.cause", LOST, Nothing, "why", "ring_full", COMPLETENESS),
     field("lost.count", "lost.count", LOST, Nothing, "how many", "7", COMPLETENESS),
     field("lost.first", "lost.first_unix_nano", LOST, Nothing, "from when", "2026-07-01T08:15:02.100000000Z", COMPLETENESS),
     field("lost.last", "lost.last_unix_nano", LOST, Nothing, "until when", "2026-07-01T08:15:02.900000000Z", COMPLETENESS),
+    field("coverage.what", "coverage.what", COVERAGE, Nothing, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary or evicted", "blind", COMPLETENESS),
+    field("coverage.phase", "coverage.phase", COVERAGE, Nothing, "begin, end or point", "end", COMPLETENESS),
+    field("coverage.hook", "coverage.hook", COVERAGE, Nothing, "which place in the kernel it concerns", "cgroup/connect4", COMPLETENESS),
+    field("coverage.first", "coverage.first_unix_nano", COVERAGE, Nothing, "from when", "2026-07-01T08:15:02.100000000Z", COMPLETENESS),
+    field("coverage.last", "coverage.last_unix_nano", COVERAGE, Nothing, "until when", "2026-07-01T08:15:02.900000000Z", COMPLETENESS),
+    field("coverage.count", "coverage.count", COVERAGE, Nothing, "how many records it concerns", "1200", COMPLETENESS),
+    field("coverage.reason", "coverage.reason", COVERAGE, Text, "why, in a sentence", "the sensor was not running", COMPLETENESS),
 ];
 
 const fn hello(

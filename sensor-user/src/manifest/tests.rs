@@ -105,6 +105,7 @@ fn every_json_line_has_every_top_level_key() {
             "hook",
             "session_info",
             "lost",
+            "coverage",
         ];
         expected.sort_unstable();
         assert_eq!(have, expected);

@@ -116,6 +116,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("Connections it makes", "net"),
     ("Once a session", "session_info"),
     ("What was missed", "lost"),
+    ("What the sensor can vouch for", "coverage"),
 ];
 
 fn group(field: &Field) -> &'static str {

@@ -17,7 +17,8 @@ use super::{
     names::{open_flags, proto_name, result_name},
 };
 use crate::event::{
-    Agent, Detail, Event, Exec, Exit, File, Lost, Net, Phase, Process, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Found, Lost,
+    Net, Phase, Process, SessionInfo, Text, UnixNanos,
 };
 
 /// A longer argument is cut in the middle.
@@ -46,6 +47,8 @@ enum Style {
     Failed,
     /// What is missing.
     Lost,
+    /// A self-test that passed, a gap that is over.
+    Vouched,
 }
 
 // === impl Human ===
@@ -92,6 +95,7 @@ impl Human {
             Detail::Connect(net) => (Style::Connect, "connect", net_text(net)),
             Detail::Session(info) => (Style::Session, phase_word(info.phase), session_text(info)),
             Detail::Lost(lost) => (Style::Lost, "LOST", lost_text(lost)),
+            Detail::Coverage(coverage) => coverage_text(coverage),
         };
         let process = process.map(process_name).unwrap_or_default();
         let mut line = String::with_capacity(160);
@@ -106,7 +110,7 @@ impl Human {
         self.paint(&mut line, style, &format!("{word:<7}"));
         line.push_str("  ");
         match style {
-            Style::Session | Style::Lost => self.paint(&mut line, style, &text),
+            Style::Session | Style::Lost | Style::Vouched => self.paint(&mut line, style, &text),
             _ => line.push_str(&text),
         }
         if let Some(errno) = result.filter(|result| *result != 0) {
@@ -134,6 +138,7 @@ impl Human {
             Style::Connect => "35",
             Style::Failed => "31",
             Style::Lost => "1;31",
+            Style::Vouched => "2",
         };
         if self.colour && !code.is_empty() {
             // Writing to a `String` does not fail.
@@ -158,7 +163,9 @@ fn process_name(process: &Process) -> String {
         .map(|path| path.as_bytes())
         .and_then(|path| path.rsplit(|b| *b == b'/').next());
     let name = name.map_or_else(|| "?".to_owned(), |name| plain(&Text::from(name)));
-    format!("{name}[{}]", process.pid)
+    // Read from `/proc`, not observed.
+    let mark = if process.inferred { "~" } else { "" };
+    format!("{mark}{name}[{}]", process.pid)
 }
 
 fn exec_text(process: Option<&Process>, filename: Option<&Text>) -> String {
@@ -255,6 +262,9 @@ fn open_text(file: &File) -> (Style, &'static str, String) {
         mode: _,
         count,
         last: _,
+        inode: _,
+        device: _,
+        links,
     } = file;
     let changes = libc::O_CREAT | libc::O_TRUNC;
     let writes = !matches!(open_flags(*flags)[0].as_str(), "O_RDONLY");
@@ -271,6 +281,9 @@ fn open_text(file: &File) -> (Style, &'static str, String) {
     };
     if !resolved && path.is_some() {
         text.push_str(" (as given)");
+    }
+    if let Some(links) = links.filter(|links| *links > 1) {
+        let _ = write!(text, " ({links} hard links)");
     }
     push_count(&mut text, *count);
     (style, "open", text)
@@ -323,6 +336,8 @@ fn session_text(info: &SessionInfo) -> String {
         terminal,
         cwd,
         repository,
+        gaps,
+        found,
     } = info;
     let mut text = "session".to_owned();
     match (user, uid) {
@@ -349,6 +364,14 @@ fn session_text(info: &SessionInfo) -> String {
     if let Some(parent) = parent {
         let _ = write!(text, ", child of {}", &parent.to_string()[..4]);
     }
+    text.push_str(match found {
+        Found::Observed => "",
+        Found::Resumed => ", known from before the sensor was restarted",
+        Found::Running => ", was running before the sensor saw it",
+    });
+    if *gaps > 0 {
+        let _ = write!(text, ", INCOMPLETE: {gaps} known gap{}", plural(*gaps));
+    }
     text
 }
 
@@ -362,6 +385,63 @@ fn lost_text(lost: &Lost) -> String {
         last: _,
     } = lost;
     format!("{count} {record} records at {hop}: {cause}")
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
+    let Coverage {
+        what,
+        phase,
+        hook,
+        first,
+        last,
+        count,
+        reason,
+    } = coverage;
+    let (style, word) = match (what, phase) {
+        (CoverageKind::Canary, _) => (Style::Vouched, "CHECK"),
+        (_, CoveragePhase::End) => (Style::Vouched, "GAP END"),
+        (_, CoveragePhase::Begin | CoveragePhase::Point) => (Style::Lost, "GAP"),
+    };
+    let (subject, unit) = match what {
+        CoverageKind::Blind => ("blind", "record"),
+        CoverageKind::Throttled => ("throttled", "record"),
+        CoverageKind::Hook => ("hook", "record"),
+        CoverageKind::IoUring => ("io_uring", "record"),
+        CoverageKind::Canary => ("self-test", "record"),
+        CoverageKind::Evicted => ("table full", "entry"),
+    };
+    let mut text = subject.to_owned();
+    if let Some(hook) = hook {
+        let _ = write!(text, " {hook}");
+    }
+    if let Some(nanos) = last.0.checked_sub(first.0).filter(|nanos| *nanos > 0) {
+        let _ = write!(text, " for {}", duration(nanos));
+    }
+    if *count > 0 {
+        let units = match (*count, unit) {
+            (1, unit) => unit,
+            (_, "entry") => "entries",
+            _ => "records",
+        };
+        let _ = write!(text, ", {count} {units}");
+    }
+    let _ = write!(text, ": {}", visible(reason));
+    (style, word, text)
+}
+
+/// `0.500 s`, `12 s`, `3 min 5 s`, `2 h 10 min`
+fn duration(nanos: u64) -> String {
+    let seconds = nanos / 1_000_000_000;
+    match seconds {
+        0..10 => format!("{seconds}.{:03} s", nanos / 1_000_000 % 1000),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
 }
 
 #[cfg(test)]
@@ -387,7 +467,7 @@ mod tests {
     fn each_class_shows_what_matters() {
         let cases = [
             (sample::exit(), "exit     3"),
-            (sample::open(), "open     c /home/dev/new ×2"),
+            (sample::open(), "open     c /home/dev/new (2 hard links) ×2"),
             (
                 sample::connect(),
                 "connect  127.0.0.1:8399/tcp ×2  ECONNREFUSED",
@@ -401,11 +481,97 @@ mod tests {
                 sample::lost(),
                 "LOST     7 open records at kernel: ring_full",
             ),
+            (
+                sample::coverage(),
+                "4d2f                      GAP END  throttled fexit/vfs_open for 0.499 s, \
+                 1200 records: the session sent more than its share while the ring was over half \
+                 full",
+            ),
         ];
         for (event, end) in cases {
             let line = line(&event);
             assert!(line.ends_with(end), "{line:?} should end with {end:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_vouched_for_reads_as_a_sentence() {
+        let at = |seconds: u64| UnixNanos(seconds * 1_000_000_000);
+        let change = |what, phase, hook, last, count, reason: &str| {
+            let mut event = sample::coverage();
+            event.detail = Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first: at(0),
+                last: at(last),
+                count,
+                reason: reason.into(),
+            });
+            line(&event)
+        };
+        use {CoverageKind as Kind, CoveragePhase as Phase};
+        let cases = [
+            (
+                change(Kind::Blind, Phase::End, None, 7_800, 0, "it was stopped"),
+                "GAP END  blind for 2 h 10 min: it was stopped",
+            ),
+            (
+                change(
+                    Kind::Hook,
+                    Phase::Begin,
+                    Some("lsm/file_open"),
+                    0,
+                    0,
+                    "detached",
+                ),
+                "GAP      hook lsm/file_open: detached",
+            ),
+            (
+                change(
+                    Kind::IoUring,
+                    Phase::Point,
+                    None,
+                    0,
+                    0,
+                    "not seen \u{1b}[2J",
+                ),
+                "GAP      io_uring: not seen \\u{1b}[2J",
+            ),
+            (
+                change(Kind::Evicted, Phase::Point, None, 185, 1, "processes"),
+                "GAP      table full for 3 min 5 s, 1 entry: processes",
+            ),
+            (
+                change(
+                    Kind::Canary,
+                    Phase::Point,
+                    None,
+                    0,
+                    9,
+                    "every hook answered",
+                ),
+                "CHECK    self-test, 9 records: every hook answered",
+            ),
+        ];
+        for (line, end) in cases {
+            assert!(line.ends_with(end), "{line:?} should end with {end:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_observed_from_its_start_is_marked() {
+        let mut event = sample::session();
+        if let Some(process) = &mut event.process {
+            std::sync::Arc::make_mut(process).inferred = true;
+        }
+        if let Detail::Session(info) = &mut event.detail {
+            (info.gaps, info.found) = (2, Found::Running);
+        }
+        let line = line(&event);
+        assert!(line.contains("  ~bash[812]  "), "{line}");
+        let end = ", was running before the sensor saw it, INCOMPLETE: 2 known gaps";
+        assert!(line.ends_with(end), "{line}");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::names::{open_flags, proto_name, result_name, time_text};
 use crate::event::{
-    Agent, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process, Repository,
-    SessionId, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process,
+    Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 /// One line of JSON, without the line's end.
@@ -30,6 +30,7 @@ struct ProcessJson<'a> {
     argv_truncated: bool,
     cwd: Option<&'a Text>,
     uid: Option<u32>,
+    inferred: bool,
 }
 
 #[derive(Serialize)]
@@ -51,6 +52,9 @@ struct FileJson<'a> {
     mode: Option<String>,
     count: u64,
     last: Option<UnixNanos>,
+    inode: Option<u64>,
+    device: Option<String>,
+    links: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +78,8 @@ struct SessionJson<'a> {
     terminal: Option<&'a Text>,
     cwd: Option<&'a Text>,
     repository: Option<RepositoryJson<'a>>,
+    gaps: u64,
+    found: &'static str,
 }
 
 #[derive(Serialize)]
@@ -91,6 +97,17 @@ struct LostJson {
     count: u64,
     first: UnixNanos,
     last: UnixNanos,
+}
+
+#[derive(Serialize)]
+struct CoverageJson<'a> {
+    what: &'static str,
+    phase: &'static str,
+    hook: Option<&'static str>,
+    first: UnixNanos,
+    last: UnixNanos,
+    count: u64,
+    reason: &'a str,
 }
 
 // === impl Json ===
@@ -142,6 +159,7 @@ impl Serialize for Json<'_> {
             Detail::Connect(net) => parts.net = Some(net_json(net)),
             Detail::Session(info) => parts.session_info = Some(session_json(info)),
             Detail::Lost(lost) => parts.lost = Some(lost_json(lost)),
+            Detail::Coverage(coverage) => parts.coverage = Some(coverage_json(coverage)),
         }
         let Parts {
             exec,
@@ -150,8 +168,9 @@ impl Serialize for Json<'_> {
             net,
             session_info,
             lost,
+            coverage,
         } = parts;
-        let mut out = serializer.serialize_struct("Event", 13)?;
+        let mut out = serializer.serialize_struct("Event", 14)?;
         out.serialize_field("time", time)?;
         out.serialize_field("class", self.0.class())?;
         out.serialize_field("session", session)?;
@@ -165,6 +184,7 @@ impl Serialize for Json<'_> {
         out.serialize_field("hook", hook)?;
         out.serialize_field("session_info", &session_info)?;
         out.serialize_field("lost", &lost)?;
+        out.serialize_field("coverage", &coverage)?;
         out.end()
     }
 }
@@ -177,6 +197,7 @@ struct Parts<'a> {
     net: Option<NetJson<'a>>,
     session_info: Option<SessionJson<'a>>,
     lost: Option<LostJson>,
+    coverage: Option<CoverageJson<'a>>,
 }
 
 fn process_json(process: &Process) -> ProcessJson<'_> {
@@ -189,6 +210,7 @@ fn process_json(process: &Process) -> ProcessJson<'_> {
         argv_truncated,
         cwd,
         uid,
+        inferred,
     } = process;
     ProcessJson {
         pid: *pid,
@@ -199,6 +221,7 @@ fn process_json(process: &Process) -> ProcessJson<'_> {
         argv_truncated: *argv_truncated,
         cwd: cwd.as_ref(),
         uid: *uid,
+        inferred: *inferred,
     }
 }
 
@@ -210,6 +233,9 @@ fn file_json(file: &File) -> FileJson<'_> {
         mode,
         count,
         last,
+        inode,
+        device,
+        links,
     } = file;
     FileJson {
         path: path.as_ref(),
@@ -218,6 +244,9 @@ fn file_json(file: &File) -> FileJson<'_> {
         mode: mode.map(|mode| format!("{mode:06o}")),
         count: *count,
         last: *last,
+        inode: *inode,
+        device: device.map(|device| device.to_string()),
+        links: *links,
     }
 }
 
@@ -252,6 +281,8 @@ fn session_json(info: &SessionInfo) -> SessionJson<'_> {
         terminal,
         cwd,
         repository,
+        gaps,
+        found,
     } = info;
     SessionJson {
         phase: *phase,
@@ -272,6 +303,8 @@ fn session_json(info: &SessionInfo) -> SessionJson<'_> {
                 branch: branch.as_ref(),
             },
         ),
+        gaps: *gaps,
+        found: found.name(),
     }
 }
 
@@ -291,6 +324,27 @@ fn lost_json(lost: &Lost) -> LostJson {
         count: *count,
         first: *first,
         last: *last,
+    }
+}
+
+fn coverage_json(coverage: &Coverage) -> CoverageJson<'_> {
+    let Coverage {
+        what,
+        phase,
+        hook,
+        first,
+        last,
+        count,
+        reason,
+    } = coverage;
+    CoverageJson {
+        what: what.name(),
+        phase: phase.name(),
+        hook: *hook,
+        first: *first,
+        last: *last,
+        count: *count,
+        reason,
     }
 }
 
@@ -323,7 +377,7 @@ mod tests {
             (sample::exit(), r#""exit":{"code":3,"signal":null}"#),
             (
                 sample::open(),
-                r#""file":{"path":"/home/dev/new","resolved":true,"flags":["O_WRONLY","O_CREAT"],"mode":"100644","count":2,"last":"2023-11-14T22:13:20.500000000Z"}"#,
+                r#""file":{"path":"/home/dev/new","resolved":true,"flags":["O_WRONLY","O_CREAT"],"mode":"100644","count":2,"last":"2023-11-14T22:13:20.500000000Z","inode":1048577,"device":"8:1","links":2}"#,
             ),
             (
                 sample::connect(),
@@ -335,21 +389,33 @@ mod tests {
             ),
             (
                 sample::session(),
-                r#""session_info":{"phase":"start","parent":"09090909090909090909090909090909","user":"dev","uid":1000,"login_uid":1001,"terminal":"/dev/pts/3","cwd":"/home/dev/app","repository":{"root":"/home/dev/app","remote":"https://example.com/app.git","branch":"main"}}"#,
+                r#""session_info":{"phase":"start","parent":"09090909090909090909090909090909","user":"dev","uid":1000,"login_uid":1001,"terminal":"/dev/pts/3","cwd":"/home/dev/app","repository":{"root":"/home/dev/app","remote":"https://example.com/app.git","branch":"main"},"gaps":0,"found":"observed"}"#,
             ),
             (
                 sample::lost(),
                 r#""session":null,"agent":null,"process":null,"exec":null,"exit":null,"file":null,"net":null,"result":null,"hook":null,"session_info":null,"lost":{"hop":"kernel","record":"open","cause":"ring_full","count":7,"first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z"}"#,
             ),
+            (
+                sample::coverage(),
+                r#""coverage":{"what":"throttled","phase":"end","hook":"fexit/vfs_open","first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z","count":1200,"reason":"the session sent more than its share while the ring was over half full"}"#,
+            ),
         ];
         for (event, part) in cases {
             let line = write(&event);
             assert!(line.contains(part), "{part}\nnot in\n{line}");
-            let parts = ["exec", "exit", "file", "net", "session_info", "lost"];
+            let parts = [
+                "exec",
+                "exit",
+                "file",
+                "net",
+                "session_info",
+                "lost",
+                "coverage",
+            ];
             let empty = parts
                 .iter()
                 .filter(|key| line.contains(&format!("\"{key}\":null")));
-            assert_eq!(empty.count(), 5, "{line}");
+            assert_eq!(empty.count(), 6, "{line}");
         }
     }
 

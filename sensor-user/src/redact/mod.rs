@@ -33,7 +33,8 @@ use std::{
 
 use self::{shapes::Shapes, span::Spans};
 use crate::event::{
-    Agent, Detail, Event, Exec, Exit, File, Lost, Net, Process, Repository, SessionInfo, Text,
+    Agent, Coverage, Detail, Event, Exec, Exit, File, Lost, Net, Process, Repository, SessionInfo,
+    Text,
 };
 
 pub use rules::{Carries, Finder, PROGRAMS, ProgramFlag, RULES, Rule};
@@ -107,6 +108,9 @@ impl Redactor {
                 mode,
                 count,
                 last,
+                inode,
+                device,
+                links,
             }) => Detail::Open(File {
                 path: self.optional(path),
                 resolved,
@@ -114,6 +118,9 @@ impl Redactor {
                 mode,
                 count,
                 last,
+                inode,
+                device,
+                links,
             }),
             Detail::Connect(Net {
                 family,
@@ -150,6 +157,23 @@ impl Redactor {
                 count,
                 first,
                 last,
+            }),
+            Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first,
+                last,
+                count,
+                reason,
+            }) => Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first,
+                last,
+                count,
+                reason: self.string(&reason),
             }),
         };
         let agent = agent.map(|agent| remember(&self.agents, agent, |agent| self.agent(agent)));
@@ -304,6 +328,7 @@ impl Redactor {
             argv_truncated,
             cwd,
             uid,
+            inferred,
         } = process;
         Process {
             pid: *pid,
@@ -316,6 +341,7 @@ impl Redactor {
             argv_truncated: *argv_truncated,
             cwd: self.optional(cwd.clone()),
             uid: *uid,
+            inferred: *inferred,
         }
     }
 
@@ -329,6 +355,8 @@ impl Redactor {
             terminal,
             cwd,
             repository,
+            gaps,
+            found,
         } = info;
         SessionInfo {
             phase,
@@ -349,6 +377,8 @@ impl Redactor {
                     branch: self.optional(branch),
                 },
             ),
+            gaps,
+            found,
         }
     }
 }

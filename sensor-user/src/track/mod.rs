@@ -144,6 +144,7 @@ impl<J: Judge> Tracker<J> {
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
+            inferred: false,
         });
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
@@ -329,7 +330,7 @@ impl<J: Judge> Tracker<J> {
             resolved,
             flags,
             mode,
-            file: _,
+            file,
             result,
         } = open;
         let file = event::File {
@@ -339,6 +340,9 @@ impl<J: Judge> Tracker<J> {
             mode,
             count: 1,
             last: None,
+            inode: file.map(|file| file.ino),
+            device: file.map(|file| event::Device::from_kernel(file.dev)),
+            links: None,
         };
         self.emit(common, id, Some(process), result, Detail::Open(file), out);
     }
@@ -421,6 +425,7 @@ impl<J: Judge> Tracker<J> {
             argv_truncated: false,
             cwd: None,
             uid: None,
+            inferred: false,
         });
         let member = Member {
             session,

@@ -11,7 +11,7 @@ use skep_abi::Claim;
 use super::SESSIONS_MAX;
 use crate::{
     enrich::SessionFacts,
-    event::{Agent, Phase, SessionId, SessionInfo},
+    event::{Agent, Found, Phase, SessionId, SessionInfo},
 };
 
 /// Ended sessions that are still known, for records that arrive late (their fork was lost).
@@ -21,6 +21,9 @@ pub struct Session {
     pub agent: Arc<Agent>,
     parent: Option<SessionId>,
     facts: SessionFacts,
+    pub found: Found,
+    /// Known gaps in what was observed of it.
+    pub gaps: u64,
     /// Processes of it that live.
     processes: usize,
     /// Claims answered with it, to be forgotten with it.
@@ -43,6 +46,8 @@ impl Session {
             agent,
             parent,
             facts,
+            found: Found::Observed,
+            gaps: 0,
             processes: 0,
             claims: Vec::new(),
         }
@@ -66,6 +71,8 @@ impl Session {
             terminal,
             cwd,
             repository,
+            gaps: self.gaps,
+            found: self.found,
         }
     }
 }

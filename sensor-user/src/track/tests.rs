@@ -156,7 +156,12 @@ impl World {
             resolved: true,
             flags: 0,
             mode: None,
-            file: None,
+            file: Some(FileKey {
+                ino: 77,
+                ctime_sec: 1,
+                ctime_nsec: 2,
+                dev: 259 << 20 | 4_097,
+            }),
             result: Some(0),
         };
         self.record(pid, claim, Hook::TpOpenat, Body::Open(open))
@@ -226,6 +231,22 @@ fn an_agent_and_everything_it_starts_are_one_session() {
     assert_eq!(classes(&world.exit(11)), ["exit", "session"]);
     assert_eq!(world.tracker.counts().processes, 0);
     assert_eq!(world.tracker.counts().sessions, 0);
+}
+
+#[test]
+fn an_open_names_the_file_by_inode_and_device_when_the_record_has_them() {
+    let mut world = World::new();
+    world.exec(10, &["claude"], None);
+    let events = world.open(10, None);
+    let Detail::Open(file) = &events[0].detail else {
+        panic!("{events:?}")
+    };
+    let device = event::Device {
+        major: 259,
+        minor: 4_097,
+    };
+    assert_eq!((file.inode, file.device), (Some(77), Some(device)));
+    assert_eq!(device.to_string(), "259:4097");
 }
 
 #[test]

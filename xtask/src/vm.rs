@@ -44,13 +44,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// All kernel tests on these kernels.
-    pub fn tests_on(kernels: &[String]) -> Self {
+    /// The kernel tests on these kernels: all, or those whose names hold one of the words.
+    pub fn tests_on(kernels: &[String], filter: &[String]) -> Self {
         Self {
             kernels: kernels.to_vec(),
             timeout: TIMEOUT,
             program: None,
-            arguments: Vec::new(),
+            arguments: filter.to_vec(),
         }
     }
 }
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
         .map(|version| kernel::fetch(version))
         .collect::<Result<Vec<_>>>()?;
     let programs = test_program::build(options.program.as_deref())?;
-    let scratch = workspace::target()?.join("vm");
+    let scratch = scratch()?;
     std::fs::create_dir_all(&scratch)
         .with_context(|| format!("cannot create {}", scratch.display()))?;
 
@@ -79,12 +79,17 @@ pub fn run(options: &Options) -> Result<()> {
         let image = scratch.join(format!("initramfs-{}.cpio", kernel.release));
         std::fs::write(&image, guest.file_system()?)
             .with_context(|| format!("cannot write {}", image.display()))?;
+        let files = scratch.join(&kernel.release);
+        if files.exists() {
+            std::fs::remove_dir_all(&files)
+                .with_context(|| format!("cannot remove {}", files.display()))?;
+        }
         println!("--- {}", kernel.release);
         let begun = Instant::now();
         let outcome = console::follow(
             &mut machine(kernel, &image),
             Duration::from_secs(options.timeout),
-            &scratch.join(&kernel.release),
+            &files,
         )?;
         std::fs::remove_file(&image)
             .with_context(|| format!("cannot remove {}", image.display()))?;
@@ -109,6 +114,15 @@ pub fn run(options: &Options) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Where the last run on a kernel left the files of the guest.
+pub fn files_of(version: &str) -> Result<PathBuf> {
+    Ok(scratch()?.join(kernel::fetch(version)?.release))
+}
+
+fn scratch() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("vm"))
 }
 
 fn machine(kernel: &Kernel, image: &std::path::Path) -> Command {

@@ -20,13 +20,14 @@ use skep_abi::{
 };
 
 use crate::{
-    interest::watched,
+    interest::{may_be_watched, watched},
     kernel::{Address, Read, Unreadable},
-    open::{argument, enter, take},
+    open_syscall::{argument, enter, take},
     record::{self, Draft},
+    ring::Urgency,
 };
 
-const AF_UNIX: u16 = 1;
+pub const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// Bytes of `sa_family_t`.
@@ -108,7 +109,7 @@ fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
         path_len: 0,
         pad2: 0,
     };
-    record::send_fixed(Kind::Connect, &connect);
+    record::send_fixed(Kind::Connect, state.session, &connect);
 }
 
 // === LSM and fentry ===
@@ -165,7 +166,8 @@ pub fn enter_connect(ctx: TracePointContext) -> u32 {
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
 pub fn exit_connect(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
-    if let Some(call) = take(pid_tgid)
+    if may_be_watched(pid_tgid)
+        && let Some(call) = take(pid_tgid)
         && let Some(state) = watched(pid_tgid)
     {
         let peer = Peer {
@@ -241,7 +243,7 @@ fn send(
     let Ok(family) = peer.read::<u16>(0) else {
         // A call with no readable address fails in the kernel too; it connects to nothing.
         if result.is_none_or(|result| result == 0) {
-            record::lost(Kind::Connect, Cause::Unreadable);
+            record::lost(Kind::Connect, Cause::Unreadable, state.session);
         }
         return;
     };
@@ -275,7 +277,7 @@ fn send(
     }
     // SAFETY: as above.
     unsafe { (*connect).path_len = (draft.len() - start) as u16 };
-    draft.send();
+    draft.send(Urgency::Whenever);
 }
 
 /// Reads address and port (`sockaddr_in`, `sockaddr_in6`) or path (`sockaddr_un`).

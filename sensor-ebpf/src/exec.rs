@@ -22,11 +22,12 @@ use skep_abi::{
 };
 
 use crate::{
-    interest::watched,
-    kernel::{Address, Read, inode_of},
-    maps::{PROCESSES, VERDICTS},
+    interest::{watch, watched},
+    kernel::{self, Address, Read},
+    maps::VERDICTS,
     path,
     record::{self, Draft},
+    ring::Urgency,
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
@@ -42,10 +43,14 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
 fn try_exec(task: Address, bprm: Address) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let before = watched(pid_tgid);
-    let inode = bprm.follow(Offset::BinprmFile).and_then(inode_of);
+    let inode = bprm
+        .follow(Offset::BinprmFile)
+        .and_then(|file| file.follow(Offset::FileInode))
+        .and_then(kernel::inode);
     let mut state = ProcessState {
         start_ns: 0,
         session: 0,
+        image: 0,
         claim: Claim::NONE,
         state: STATE_PENDING,
         pad: 0,
@@ -56,6 +61,12 @@ fn try_exec(task: Address, bprm: Address) {
         state = before;
         previous_claim = before.claim;
     }
+    state.image = match &inode {
+        Ok(inode) => inode.key.image(),
+        Err(_) => 0,
+    };
+    let tgid = (pid_tgid >> 32) as u32;
+    let mut urgency = Urgency::Whenever;
     if state.state == STATE_PENDING {
         let never = match &inode {
             // SAFETY: the value is copied out at once.
@@ -67,7 +78,7 @@ fn try_exec(task: Address, bprm: Address) {
                 return; // an ordinary program of an unwatched process: the common case
             }
         } else {
-            let tgid = (pid_tgid >> 32) as u32;
+            urgency = Urgency::Now;
             state.claim = Claim {
                 exec_ns: time_ns,
                 tgid,
@@ -75,11 +86,11 @@ fn try_exec(task: Address, bprm: Address) {
             };
             // 0, which no process but the first has, is decoded as unknown.
             state.start_ns = task.read(Offset::TaskStartBoottime).unwrap_or(0);
-            if PROCESSES.insert(tgid, state, 0).is_err() {
-                // What the process does from here on is not seen.
-                record::lost(Kind::Exec, Cause::MapFull);
-            }
         }
+    }
+    if !watch(tgid, &state) {
+        // What the process does from here on is not seen.
+        record::lost(Kind::Task, Cause::MapFull, state.session);
     }
     let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
     let Some(mut draft) = Draft::<Exec>::begin(Kind::Exec, &header) else {
@@ -103,7 +114,7 @@ fn try_exec(task: Address, bprm: Address) {
     }
     identity(&mut draft, task);
     tail(&mut draft, task, bprm);
-    draft.send();
+    draft.send(urgency);
 }
 
 /// Parent and user ids.

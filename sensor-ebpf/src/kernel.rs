@@ -81,12 +81,12 @@ pub struct Inode {
     pub key: FileKey,
     pub mode: u16,
     pub size: u64,
+    pub links: u32,
 }
 
-/// Reads the inode of a `struct file`.
+/// Reads a `struct inode`.
 #[inline(always)]
-pub fn inode_of(file: Address) -> Read<Inode> {
-    let inode = file.follow(Offset::FileInode)?;
+pub fn inode(inode: Address) -> Read<Inode> {
     let key = FileKey {
         ino: inode.read(Offset::InodeIno)?,
         ctime_sec: inode.read(Offset::InodeCtimeSec)?,
@@ -97,5 +97,6 @@ pub fn inode_of(file: Address) -> Read<Inode> {
         key,
         mode: inode.read(Offset::InodeMode)?,
         size: inode.read(Offset::InodeSize)?,
+        links: inode.read(Offset::InodeLinks)?,
     })
 }

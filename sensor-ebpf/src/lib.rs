@@ -11,10 +11,14 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+mod account;
+mod hook;
 mod offsets;
 #[cfg(feature = "user")]
 mod pod;
 
+pub use account::{COUNTERS, COUNTERS_PER_KIND, Cause, folded_index, lost_index, sent_index};
+pub use hook::Hook;
 pub use offsets::{ABSENT, Offset, Offsets};
 
 use core::mem::{offset_of, size_of};
@@ -36,6 +40,18 @@ pub const UNIX_PATH_MAX: usize = 108;
 pub const SCRATCH_BYTES: usize = 28 * 1024;
 /// Records that may be under construction on one CPU at once (preempted or interrupted programs).
 pub const SCRATCH_SLOTS: u32 = 3;
+/// Slots of the filter in front of the process table; a power of two. A slot counts the watched
+/// processes whose tgid falls into it.
+pub const FILTER_SLOTS: u32 = 16 * 1024;
+/// Kernel session id of the sensor's own canaries and trials. No real session's id is that but by a
+/// chance of 2^-64, which [`SESSION_FIRST`] rules out.
+pub const CANARY_SESSION: u64 = 1;
+/// Kernel session id under which processes are accounted that wait for a verdict.
+pub const PENDING_SESSION: u64 = 0;
+/// Smallest kernel id of a real session.
+pub const SESSION_FIRST: u64 = 2;
+/// Most processes one run of the task walk reports.
+pub const WALK_TASKS: u32 = 256;
 
 /// What a record reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,15 +62,21 @@ pub enum Kind {
     Exit = 3,
     Open = 4,
     Connect = 5,
+    /// A process found by the walk over the task list.
+    Task = 6,
+    /// An io_uring was set up where the open hook does not see what is asked through it.
+    Uring = 7,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Exec,
         Kind::Fork,
         Kind::Exit,
         Kind::Open,
         Kind::Connect,
+        Kind::Task,
+        Kind::Uring,
     ];
 
     pub const fn from_u16(value: u16) -> Option<Self> {
@@ -64,6 +86,8 @@ impl Kind {
             3 => Some(Kind::Exit),
             4 => Some(Kind::Open),
             5 => Some(Kind::Connect),
+            6 => Some(Kind::Task),
+            7 => Some(Kind::Uring),
             _ => None,
         }
     }
@@ -75,125 +99,8 @@ impl Kind {
             Kind::Exit => "exit",
             Kind::Open => "open",
             Kind::Connect => "connect",
-        }
-    }
-}
-
-/// Why the kernel side could not report or follow something. Counted per [`Kind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Cause {
-    /// `bpf_ringbuf_output` refused: the reader is behind by a whole ring.
-    RingFull = 0,
-    /// All scratch slots of the CPU were in use.
-    ScratchBusy = 1,
-    /// A map the record depends on had no room (process state, system call in flight).
-    MapFull = 2,
-    /// A kernel structure could not be read, so the record could not be built at all.
-    Unreadable = 3,
-}
-
-impl Cause {
-    pub const ALL: [Cause; 4] = [
-        Cause::RingFull,
-        Cause::ScratchBusy,
-        Cause::MapFull,
-        Cause::Unreadable,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Cause::RingFull => "ring_full",
-            Cause::ScratchBusy => "scratch_busy",
-            Cause::MapFull => "map_full",
-            Cause::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// Slots of the per-CPU counter map: for each kind one `sent`, then one per cause.
-pub const COUNTERS_PER_KIND: u32 = 1 + Cause::ALL.len() as u32;
-/// Length of the per-CPU counter map.
-pub const COUNTERS: u32 = COUNTERS_PER_KIND * (Kind::ALL.len() as u32 + 1);
-
-/// Index of the counter of records of `kind` that reached the ring.
-pub const fn sent_index(kind: Kind) -> u32 {
-    kind as u32 * COUNTERS_PER_KIND
-}
-
-/// Index of the counter of records of `kind` lost to `cause`.
-pub const fn lost_index(kind: Kind, cause: Cause) -> u32 {
-    kind as u32 * COUNTERS_PER_KIND + 1 + cause as u32
-}
-
-/// The hook that made a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Hook {
-    RawTpExec = 1,
-    RawTpFork = 2,
-    RawTpExit = 3,
-    LsmFileOpen = 10,
-    FentryFileOpen = 11,
-    TpOpen = 12,
-    TpOpenat = 13,
-    TpOpenat2 = 14,
-    TpCreat = 15,
-    TpOpenByHandleAt = 16,
-    CgroupConnect4 = 20,
-    CgroupConnect6 = 21,
-    CgroupSendmsg4 = 22,
-    CgroupSendmsg6 = 23,
-    LsmSocketConnect = 24,
-    FentrySocketConnect = 25,
-    TpConnect = 26,
-}
-
-impl Hook {
-    pub const ALL: [Hook; 17] = [
-        Hook::RawTpExec,
-        Hook::RawTpFork,
-        Hook::RawTpExit,
-        Hook::LsmFileOpen,
-        Hook::FentryFileOpen,
-        Hook::TpOpen,
-        Hook::TpOpenat,
-        Hook::TpOpenat2,
-        Hook::TpCreat,
-        Hook::TpOpenByHandleAt,
-        Hook::CgroupConnect4,
-        Hook::CgroupConnect6,
-        Hook::CgroupSendmsg4,
-        Hook::CgroupSendmsg6,
-        Hook::LsmSocketConnect,
-        Hook::FentrySocketConnect,
-        Hook::TpConnect,
-    ];
-
-    pub fn from_u8(value: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|hook| *hook as u8 == value)
-    }
-
-    /// The kernel's name of the hook, prefixed with the program type.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Hook::RawTpExec => "raw_tp/sched_process_exec",
-            Hook::RawTpFork => "raw_tp/sched_process_fork",
-            Hook::RawTpExit => "raw_tp/sched_process_exit",
-            Hook::LsmFileOpen => "lsm/file_open",
-            Hook::FentryFileOpen => "fentry/security_file_open",
-            Hook::TpOpen => "tp/sys_exit_open",
-            Hook::TpOpenat => "tp/sys_exit_openat",
-            Hook::TpOpenat2 => "tp/sys_exit_openat2",
-            Hook::TpCreat => "tp/sys_exit_creat",
-            Hook::TpOpenByHandleAt => "tp/sys_exit_open_by_handle_at",
-            Hook::CgroupConnect4 => "cgroup/connect4",
-            Hook::CgroupConnect6 => "cgroup/connect6",
-            Hook::CgroupSendmsg4 => "cgroup/sendmsg4",
-            Hook::CgroupSendmsg6 => "cgroup/sendmsg6",
-            Hook::LsmSocketConnect => "lsm/socket_connect",
-            Hook::FentrySocketConnect => "fentry/security_socket_connect",
-            Hook::TpConnect => "tp/sys_exit_connect",
+            Kind::Task => "task",
+            Kind::Uring => "io_uring",
         }
     }
 }
@@ -209,6 +116,16 @@ pub struct FileKey {
     pub ctime_nsec: u32,
     /// `super_block::s_dev`, the kernel's 12:20 encoding.
     pub dev: u32,
+}
+
+impl FileKey {
+    /// Which executable a process runs, in one word: device and inode mixed. Two files of one device
+    /// never give the same word; those of two devices do so by a chance of about 2^-32. Never 0.
+    #[inline(always)]
+    pub const fn image(&self) -> u64 {
+        let word = self.ino.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (self.dev as u64);
+        if word == 0 { 1 } else { word }
+    }
 }
 
 /// Names the exec whose verdict a pending process waits for.
@@ -229,6 +146,8 @@ impl Claim {
     };
 }
 
+/// State of a process that is not watched, in [`Task`] records only.
+pub const PROCESS_UNWATCHED: u32 = 0;
 /// State of a watched process: the executable has no verdict yet.
 pub const STATE_PENDING: u32 = 1;
 /// State of a watched process: it belongs to an agent's session.
@@ -244,11 +163,94 @@ pub struct ProcessState {
     pub start_ns: u64,
     /// First eight bytes of the session id; 0 while pending.
     pub session: u64,
+    /// See [`FileKey::image`]; 0 when the executable could not be read.
+    pub image: u64,
     pub claim: Claim,
     /// [`STATE_PENDING`] or [`STATE_AGENT`].
     pub state: u32,
     pub pad: u32,
 }
+
+/// Value of `SESSIONS` (key: [`ProcessState::session`]), made by the daemon when a session begins
+/// and counted by the kernel programs: what of a session did not reach the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SessionState {
+    /// Records lost to every cause but [`Cause::Throttled`].
+    pub lost: u64,
+    /// Records held back because the session had its share of the ring.
+    pub throttled: u64,
+    /// Boot clock of the last record that was lost or held back, nanoseconds.
+    pub last_ns: u64,
+    /// Consumer position of the ring when `share` began to count.
+    pub mark: u64,
+    /// Bytes the session has put into the ring since `mark`.
+    pub share: u64,
+}
+
+/// Value of `CONTROL` (one element), written by the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// Current folding epoch; never 0, which switches folding off.
+    pub epoch: u32,
+    pub pad: u32,
+}
+
+/// Key of `FOLDS`: opens alike in all of this and within one epoch are counted, not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct FoldKey {
+    pub session: u64,
+    /// Which executable opened ([`ProcessState::image`]).
+    pub image: u64,
+    pub ino: u64,
+    /// Under which name: the name's hash and length as the kernel has them, mixed with the directory
+    /// entry above it. Another hard link, or the same file after a rename, is another name.
+    pub name: u64,
+    /// Through which mount.
+    pub mount: u64,
+    pub dev: u32,
+    pub flags: u32,
+    pub epoch: u32,
+    pub pad: u32,
+}
+
+/// Value of `FOLDS`. The record that stands for it is the one of the same time and thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FoldCount {
+    /// Opens after the one that was sent.
+    pub count: u64,
+    /// Boot clock of the last of them, nanoseconds.
+    pub last_ns: u64,
+    /// `Header::time_ns` of the record that was sent.
+    pub first_ns: u64,
+    /// `Header::tid` of the record that was sent.
+    pub first_tid: u32,
+    pub pad: u32,
+}
+
+/// Value of `WALK` (one element): where the walk over the task list goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Walk {
+    /// Address of the task reported last; 0 before the first run.
+    pub cursor: u64,
+    /// Start of that task, by which it is known again.
+    pub cursor_start_ns: u64,
+    /// [`WALK_MORE`], [`WALK_DONE`] or [`WALK_LOST`], set by each run.
+    pub outcome: u32,
+    /// Processes reported by this run.
+    pub reported: u32,
+}
+
+/// The walk has not come round yet: run it again.
+pub const WALK_MORE: u32 = 1;
+/// Every process was reported.
+pub const WALK_DONE: u32 = 2;
+/// The task the walk stood at is gone: begin again.
+pub const WALK_LOST: u32 = 3;
 
 /// Value of `CLAIMS` (key: [`Claim`]), written by user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,6 +277,8 @@ pub struct Header {
     pub session: u64,
     /// The claim the process waits for, or [`Claim::NONE`].
     pub claim: Claim,
+    /// See [`ProcessState::image`]: the executable as of the last exec the kernel side saw.
+    pub image: u64,
     /// Length of the whole record, bytes.
     pub len: u32,
     /// Process and thread, initial pid namespace.
@@ -398,10 +402,39 @@ pub struct Open {
     pub result: i32,
     /// For [`PathForm::Given`]: the directory descriptor (`AT_FDCWD` is -100).
     pub dirfd: i32,
+    /// `inode::i_nlink`: more than 1, and the file has other names.
+    pub links: u32,
+    /// Folding epoch ([`Control::epoch`]) in which repeats of this open are counted; 0: they are not.
+    pub epoch: u32,
     pub path_len: u16,
     /// [`PathForm`].
     pub path_form: u8,
     pub pad: [u8; 5],
+}
+
+/// A process that runs, as found by the task walk. The header is that process's; its session and
+/// state are 0 when it is not watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Task {
+    pub header: Header,
+    /// The executable (`mm->exe_file`).
+    pub file: FileKey,
+    /// Start of the parent, boot clock, nanoseconds.
+    pub parent_start_ns: u64,
+    /// `real_parent->tgid` now: another than the one that forked it if that has ended.
+    pub ppid: u32,
+    pub uid: u32,
+}
+
+/// A watched process set up an io_uring. The header says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Uring {
+    pub header: Header,
+    /// The new descriptor or a negative errno.
+    pub result: i32,
+    pub pad: u32,
 }
 
 /// A connect, or a datagram sent to a named peer. Tail: path of a unix socket.
@@ -427,17 +460,25 @@ pub struct Connect {
 const _: () = {
     assert!(size_of::<FileKey>() == 24);
     assert!(size_of::<Claim>() == 16);
-    assert!(size_of::<ProcessState>() == 40);
+    assert!(size_of::<ProcessState>() == 48);
+    assert!(size_of::<SessionState>() == 40);
+    assert!(size_of::<Control>() == 8);
+    assert!(size_of::<FoldKey>() == 56);
+    assert!(size_of::<FoldCount>() == 32);
+    assert!(size_of::<Walk>() == 24);
+    assert!(FILTER_SLOTS.is_power_of_two());
     assert!(size_of::<ClaimVerdict>() == 16);
-    assert!(size_of::<Header>() == 64);
+    assert!(size_of::<Header>() == 72);
     assert!(offset_of!(Header, claim) == 24);
-    assert!(offset_of!(Header, len) == 40);
-    assert!(offset_of!(Header, kind) == 60);
-    assert!(size_of::<Exec>() == 64 + 24 + 16 + 24 + 28 + 12);
-    assert!(offset_of!(Exec, exe_len) == 156);
-    assert!(size_of::<Fork>() == 80);
-    assert!(size_of::<Exit>() == 72);
-    assert!(size_of::<Open>() == 112);
-    assert!(size_of::<Connect>() == 96);
+    assert!(offset_of!(Header, len) == 48);
+    assert!(offset_of!(Header, kind) == 68);
+    assert!(size_of::<Exec>() == 72 + 24 + 16 + 24 + 28 + 12);
+    assert!(offset_of!(Exec, exe_len) == 164);
+    assert!(size_of::<Fork>() == 88);
+    assert!(size_of::<Exit>() == 80);
+    assert!(size_of::<Open>() == 128);
+    assert!(size_of::<Connect>() == 104);
+    assert!(size_of::<Task>() == 72 + 24 + 8 + 8);
+    assert!(size_of::<Uring>() == 80);
     assert!(size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES);
 };

@@ -16,9 +16,8 @@ use skep_abi::{
 };
 
 use crate::{
-    interest::watched,
+    interest::{unwatch, watch, watched},
     kernel::{Address, Read},
-    maps::PROCESSES,
     record,
 };
 
@@ -31,7 +30,7 @@ pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     if let Some(parent) = watched(pid_tgid) {
         let child = Address::of(ctx.arg::<*const u8>(1));
         if try_fork(pid_tgid, &parent, child).is_err() {
-            record::lost(Kind::Fork, Cause::Unreadable);
+            record::lost(Kind::Fork, Cause::Unreadable, parent.session);
         }
     }
     0
@@ -59,9 +58,9 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
         start_ns: child_start_ns,
         ..*parent
     };
-    if PROCESSES.insert(child_tgid, state, 0).is_err() {
+    if !watch(child_tgid, &state) {
         // What the child does is not seen.
-        record::lost(Kind::Fork, Cause::MapFull);
+        record::lost(Kind::Task, Cause::MapFull, parent.session);
     }
     let mut header = record::header(
         Kind::Fork,
@@ -74,6 +73,7 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
     header.len = size_of::<Fork>() as u32;
     record::send_fixed(
         Kind::Fork,
+        parent.session,
         &Fork {
             header,
             child_start_ns,
@@ -119,13 +119,14 @@ fn try_exit(pid_tgid: u64, state: &ProcessState, task: Address) {
     header.len = size_of::<Exit>() as u32;
     record::send_fixed(
         Kind::Exit,
+        state.session,
         &Exit {
             header,
             status,
             pad: 0,
         },
     );
-    let _ = PROCESSES.remove((pid_tgid >> 32) as u32);
+    unwatch((pid_tgid >> 32) as u32);
 }
 
 /// What `wait` will report (kernel/exit.c, `wait_task_zombie`).

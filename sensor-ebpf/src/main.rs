@@ -3,8 +3,10 @@
 //! - `maps`: every map, with who reads and who writes it;
 //! - `kernel`: reads of kernel structures through the offset table;
 //! - `interest`: who is watched, decided without a race;
+//! - `fold`: repeated opens, counted in place of records;
 //! - `path`: from a `struct path` to bytes;
-//! - `record`: building a record, sending it, counting what could not be sent.
+//! - `record`: building a record, counting what could not be sent;
+//! - `ring`: sending it, fairly.
 //!
 //! Each program is a thin macro-annotated function over a `try_*` body. The panic handler loops:
 //! the verifier refuses a program in which it can be reached.
@@ -15,13 +17,18 @@
 
 mod connect;
 mod exec;
+mod fold;
 mod interest;
 mod kernel;
 mod lifecycle;
 mod maps;
 mod open;
+mod open_syscall;
 mod path;
 mod record;
+mod ring;
+mod unix_send;
+mod walk;
 
 /// Refused by the verifier if reachable, which is the point.
 #[panic_handler]

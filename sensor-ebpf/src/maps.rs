@@ -1,10 +1,14 @@
 //! Every map of the kernel side. Sizes are defaults; the daemon sets its own before load.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use skep_abi::{COUNTERS, Claim, ClaimVerdict, FileKey, ProcessState, SCRATCH_SLOTS};
+use skep_abi::{
+    COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FileKey, FoldCount, FoldKey,
+    ProcessState, SCRATCH_SLOTS, SessionState, Walk,
+};
 
 use crate::record::Slot;
 
@@ -12,8 +16,13 @@ use crate::record::Slot;
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(4 * 1024 * 1024, 0);
 
-/// Watched processes by tgid. Written here at fork, exec and exit; no entry means not watched, so
-/// an unwatched process costs one look-up.
+/// How many watched processes have a tgid of this slot (`tgid % FILTER_SLOTS`). A look into an array
+/// is inlined by the verifier, so a process whose slot is 0 costs a load and a branch. Kept exact by
+/// whoever adds to `PROCESSES` or takes from it; the daemon does so through a mapping.
+#[map]
+pub static FILTER: Array<u64> = Array::with_max_entries(FILTER_SLOTS, BPF_F_MMAPABLE);
+
+/// Watched processes by tgid. Written here at fork, exec and exit; no entry means not watched.
 #[map]
 pub static PROCESSES: HashMap<u32, ProcessState> = HashMap::with_max_entries(32 * 1024, 0);
 
@@ -25,6 +34,22 @@ pub static CLAIMS: LruHashMap<Claim, ClaimVerdict> = LruHashMap::with_max_entrie
 /// Executables that never make an agent, written by the daemon. Evicting one costs a second look.
 #[map]
 pub static VERDICTS: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
+
+/// What of each session was not sent. Sessions are entered by the daemon.
+#[map]
+pub static SESSIONS: HashMap<u64, SessionState> = HashMap::with_max_entries(8 * 1024, 0);
+
+/// Opens counted instead of sent. The daemon takes out the entries of a past epoch.
+#[map]
+pub static FOLDS: HashMap<FoldKey, FoldCount> = HashMap::with_max_entries(16 * 1024, 0);
+
+/// What the daemon sets while the programs run.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// The walk over the task list.
+#[map]
+pub static WALK: Array<Walk> = Array::with_max_entries(1, 0);
 
 /// Arguments of a system call between its enter and its exit, by thread (fallback tier).
 #[map]

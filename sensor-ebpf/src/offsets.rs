@@ -32,6 +32,7 @@ offsets! {
     TaskRealParent = "task_struct"."real_parent";
     TaskStartBoottime = "task_struct"."start_boottime" | "real_start_time";
     TaskMm = "task_struct"."mm";
+    TaskTasks = "task_struct"."tasks";
     TaskFs = "task_struct"."fs";
     TaskFiles = "task_struct"."files";
     TaskSignal = "task_struct"."signal";
@@ -49,6 +50,7 @@ offsets! {
     CredGid = "cred"."gid";
     MmArgStart = "mm_struct"."arg_start";
     MmArgEnd = "mm_struct"."arg_end";
+    MmExeFile = "mm_struct"."exe_file";
     FsPwd = "fs_struct"."pwd";
     FilesFdt = "files_struct"."fdt";
     FdtableFd = "fdtable"."fd";
@@ -63,6 +65,8 @@ offsets! {
     PathDentry = "path"."dentry";
     DentryParent = "dentry"."d_parent";
     DentryName = "dentry"."d_name.name";
+    DentryNameHash = "dentry"."d_name.hash_len";
+    DentryInode = "dentry"."d_inode";
     VfsmountRoot = "vfsmount"."mnt_root";
     MountParent = "mount"."mnt_parent";
     MountMountpoint = "mount"."mnt_mountpoint";
@@ -71,10 +75,15 @@ offsets! {
     InodeSb = "inode"."i_sb";
     InodeMode = "inode"."i_mode";
     InodeSize = "inode"."i_size";
+    InodeLinks = "inode"."i_nlink";
     // i_ctime became __i_ctime in 6.6 and two integers in 6.11.
     InodeCtimeSec = "inode"."i_ctime_sec" | "__i_ctime.tv_sec" | "i_ctime.tv_sec";
     InodeCtimeNsec = "inode"."i_ctime_nsec" | "__i_ctime.tv_nsec" | "i_ctime.tv_nsec";
     SuperBlockDev = "super_block"."s_dev";
     SocketSk = "socket"."sk";
     SockProtocol = "sock"."sk_protocol";
+    UnixSockAddr = "unix_sock"."addr";
+    UnixSockPeer = "unix_sock"."peer";
+    UnixAddressLen = "unix_address"."len";
+    UnixAddressName = "unix_address"."name";
 }

@@ -13,14 +13,20 @@ use crate::{
     record::Draft,
 };
 
-/// Appends the names of `path` (address of a `struct path`), leaf first, and tells whether it got as
-/// far as the root. A file that is mounted nowhere (pipe, socket, memfd) has one name, followed by an
-/// empty one, so that it is not taken for a file of that name in `/`.
+/// Appends the names of a `struct path`.
 #[inline(always)]
 pub fn append<T>(draft: &mut Draft<T>, path: Address) -> Read<bool> {
+    let mount = path.follow(Offset::PathMnt)?;
+    walk(draft, mount, path.follow(Offset::PathDentry)?)
+}
+
+/// Appends the names from a dentry up through its mount, leaf first, and tells whether it got as far
+/// as the root. A file that is mounted nowhere (pipe, socket, memfd) has one name, followed by an
+/// empty one, so that it is not taken for a file of that name in `/`.
+#[inline(always)]
+pub fn walk<T>(draft: &mut Draft<T>, vfsmount: Address, dentry: Address) -> Read<bool> {
     let start = draft.len();
-    let mut vfsmount = path.follow(Offset::PathMnt)?;
-    let mut dentry = path.follow(Offset::PathDentry)?;
+    let (mut vfsmount, mut dentry) = (vfsmount, dentry);
     for _ in 0..COMPONENTS_MAX {
         if dentry == vfsmount.follow(Offset::VfsmountRoot)? {
             let mount = vfsmount.container(Offset::MountMnt)?;

@@ -1,7 +1,10 @@
 //! `Pod` for what the daemon puts into maps and reads from them, and for records.
 #![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
 
-use crate::{Claim, ClaimVerdict, Connect, Exec, Exit, FileKey, Fork, Header, Open, ProcessState};
+use crate::{
+    Claim, ClaimVerdict, Connect, Control, Exec, Exit, FileKey, FoldCount, FoldKey, Fork, Header,
+    Open, ProcessState, SessionState, Task, Uring, Walk,
+};
 
 // SAFETY: `#[repr(C)]`, integers only, no padding (asserted sizes), every bit pattern is valid.
 unsafe impl aya::Pod for Claim {}
@@ -23,3 +26,17 @@ unsafe impl aya::Pod for Exit {}
 unsafe impl aya::Pod for Open {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Connect {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Control {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FoldCount {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FoldKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for SessionState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Task {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Uring {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Walk {}

@@ -19,12 +19,14 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_user_str,
 };
 use skep_abi::{
-    Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS, lost_index, sent_index,
+    Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS, folded_index,
+    lost_index, sent_index,
 };
 
 use crate::{
     kernel::{Address, Read, Unreadable},
-    maps::{COUNTS, RING, SCRATCH},
+    maps::{COUNTS, SCRATCH},
+    ring::{self, Urgency},
 };
 
 /// Room for one record.
@@ -42,6 +44,7 @@ pub struct Slot {
 pub struct Draft<T> {
     slot: *mut Slot,
     kind: Kind,
+    session: u64,
     fixed: core::marker::PhantomData<T>,
 }
 
@@ -60,6 +63,7 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
         start_ns: state.start_ns,
         session: state.session,
         claim: state.claim,
+        image: state.image,
         len: 0,
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
@@ -71,10 +75,22 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
     }
 }
 
-/// Counts a record that will not arrive.
+/// Counts a record that will not arrive, for the session it belongs to as well.
 #[inline(always)]
-pub fn lost(kind: Kind, cause: Cause) {
+pub fn lost(kind: Kind, cause: Cause, session: u64) {
     add_one(lost_index(kind, cause));
+    ring::not_sent(session, cause);
+}
+
+/// Counts what was added to a fold in place of a record.
+#[inline(always)]
+pub fn folded(kind: Kind) {
+    add_one(folded_index(kind));
+}
+
+#[inline(always)]
+pub fn sent(kind: Kind) {
+    add_one(sent_index(kind));
 }
 
 #[inline(always)]
@@ -91,21 +107,18 @@ fn add_one(index: u32) {
 /// # Safety
 /// `at` must point to a valid, aligned map value.
 #[inline(always)]
-unsafe fn atomic_add(at: *mut u64, n: u64) {
+pub unsafe fn atomic_add(at: *mut u64, n: u64) {
     // SAFETY: the caller's promise; one instruction, no other effect.
     unsafe { asm!("lock *(u64 *)({at} + 0) += {n}", at = in(reg) at, n = in(reg) n) }
 }
 
 /// Sends a record without a tail straight from the stack.
 #[inline(always)]
-pub fn send_fixed<T>(kind: Kind, record: &T) {
+pub fn send_fixed<T>(kind: Kind, session: u64, record: &T) {
     let bytes: *const T = record;
     // SAFETY: `T` is a plain `#[repr(C)]` record without padding (asserted in the ABI).
     let bytes = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size_of::<T>()) };
-    match RING.output::<[u8]>(bytes, 0) {
-        Ok(()) => add_one(sent_index(kind)),
-        Err(_) => lost(kind, Cause::RingFull),
-    }
+    ring::send(kind, session, bytes, Urgency::Whenever);
 }
 
 /// A slot of this CPU that is this program's until it takes its one back.
@@ -133,12 +146,13 @@ impl<T> Draft<T> {
     #[inline(always)]
     pub fn begin(kind: Kind, header: &Header) -> Option<Self> {
         let Some(slot) = acquire() else {
-            lost(kind, Cause::ScratchBusy);
+            lost(kind, Cause::ScratchBusy, header.session);
             return None;
         };
         let mut draft = Self {
             slot,
             kind,
+            session: header.session,
             fixed: core::marker::PhantomData,
         };
         draft.set_len(size_of::<T>());
@@ -147,12 +161,13 @@ impl<T> Draft<T> {
         Some(draft)
     }
 
-    /// Sends the record and gives the slot back.
+    /// Sends the record and gives the slot back; false when it was lost, which is counted.
     #[inline(always)]
-    pub fn send(mut self) {
-        self.output();
+    pub fn send(mut self, urgency: Urgency) -> bool {
+        let sent = self.output(urgency);
         // SAFETY: a live slot that this program owns.
         unsafe { atomic_add(&raw mut (*self.slot).owners, u64::MAX) };
+        sent
     }
 
     /// The fixed part. Past the header it holds whatever the slot held before: the builder writes
@@ -277,19 +292,17 @@ impl<T> Draft<T> {
     }
 
     #[inline(always)]
-    fn output(&mut self) {
+    fn output(&mut self, urgency: Urgency) -> bool {
         let kind = self.kind;
         let len = self.len();
         if len > SCRATCH_BYTES {
-            return lost(kind, Cause::Unreadable);
+            lost(kind, Cause::Unreadable, self.session);
+            return false;
         }
         // SAFETY: every record starts with its header, and the slot is aligned for it.
         unsafe { (*self.base().cast::<Header>()).len = len as u32 };
         // SAFETY: the first `len` bytes of the slot were written by the builder.
         let bytes = unsafe { core::slice::from_raw_parts(self.base(), len) };
-        match RING.output::<[u8]>(bytes, 0) {
-            Ok(()) => add_one(sent_index(kind)),
-            Err(_) => lost(kind, Cause::RingFull),
-        }
+        ring::send(kind, self.session, bytes, urgency)
     }
 }

@@ -443,10 +443,11 @@ impl Serialize for Text {
 // === impl SessionId ===
 
 impl SessionId {
-    /// The form kernel maps carry: the first eight bytes, never 0.
+    /// The form kernel maps carry: the first eight bytes, never one of the ids that
+    /// are the sensor's own.
     pub fn kernel(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1)
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(skep_abi::SESSION_FIRST)
     }
 }
 

@@ -47,7 +47,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
     let probes = Probes::attach(ProbeConfig {
         ring_bytes: config.kernel.ring_bytes,
-        avoid: &[],
+        avoid: config.kernel.avoid.clone(),
     })?;
     give_back_memory();
     for hook in &probes.hooks {

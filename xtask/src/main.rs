@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -51,6 +52,9 @@ enum Task {
     TestUnits,
     /// Run the kernel tests on this machine
     TestKernel,
+    /// Measure what the sensor costs
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Try every way not to be seen, on every kernel, and write docs/evasion.md
     Evasion(evasion::Options),
     /// Check the licences of all dependencies
@@ -87,6 +91,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::TestUnits => test::workspace_tests(false),
         Task::TestKernel => test::kernel_tests(&[]),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Evasion(options) => evasion::run(&options),
         Task::Licences => licences::check(),
         Task::Fetch => agents::fetch_all(),

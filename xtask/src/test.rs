@@ -190,7 +190,7 @@ pub fn workspace_tests(require_agents: bool) -> Result<()> {
 /// What they leave under [`kernel_results`] is from this run.
 pub fn kernel_tests(filter: &[String]) -> Result<()> {
     setup::require_root("loading kernel programs")?;
-    let programs = build::programs(Profile::Dev)?;
+    let programs = build::demo_agent()?;
     let results = kernel_results()?;
     if results.exists() {
         std::fs::remove_dir_all(&results)

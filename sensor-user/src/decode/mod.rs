@@ -38,6 +38,8 @@ pub struct Common {
     /// Session as the kernel knows it; `None` while pending.
     pub session: Option<u64>,
     pub claim: Option<Claim>,
+    /// Identity of the executable as of the last exec the kernel side saw; `None` when unreadable.
+    pub image: Option<u64>,
     pub hook: Hook,
 }
 
@@ -55,6 +57,8 @@ pub enum Body {
     Exit(Exit),
     Open(Open),
     Connect(Connect),
+    Task(Task),
+    Uring,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +105,22 @@ pub struct Open {
     pub flags: u32,
     pub mode: Option<u32>,
     pub file: Option<FileKey>,
+    /// Number of hard links.
+    pub links: Option<u32>,
+    /// Folding epoch in which the kernel side counts repeats of it; `None`: it does not.
+    pub epoch: Option<u32>,
     pub result: Option<i32>,
+}
+
+/// A process that runs, found by the walk over the task list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub watched: bool,
+    /// Its executable.
+    pub file: FileKey,
+    pub ppid: u32,
+    pub parent_start_ns: u64,
+    pub uid: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +156,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
             .then_some(header.start_ns),
         session: (header.session != 0).then_some(header.session),
         claim: (header.claim != Claim::NONE).then_some(header.claim),
+        image: (header.image != 0).then_some(header.image),
         hook,
     };
     let body = match kind {
@@ -145,6 +165,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
         Kind::Exit => Body::Exit(exit(bytes)?),
         Kind::Open => Body::Open(open(bytes)?),
         Kind::Connect => Body::Connect(connect(bytes)?),
+        Kind::Task => Body::Task(task(bytes)?),
+        Kind::Uring => Body::Uring,
     };
     Ok(Record { common, body })
 }
@@ -261,7 +283,20 @@ fn open(bytes: &[u8]) -> Result<Open, Malformed> {
         flags: raw.flags,
         mode: have(MISSING_INODE).then_some(raw.mode),
         file: have(MISSING_INODE).then_some(raw.file),
+        links: have(MISSING_INODE).then_some(raw.links),
+        epoch: (raw.epoch != 0).then_some(raw.epoch),
         result: have(MISSING_RESULT).then_some(raw.result),
+    })
+}
+
+fn task(bytes: &[u8]) -> Result<Task, Malformed> {
+    let raw = fixed::<abi::Task>(bytes).ok_or(Malformed("task cut short"))?;
+    Ok(Task {
+        watched: raw.header.state != abi::PROCESS_UNWATCHED,
+        file: raw.file,
+        ppid: raw.ppid,
+        parent_start_ns: raw.parent_start_ns,
+        uid: raw.uid,
     })
 }
 

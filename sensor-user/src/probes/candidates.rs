@@ -76,19 +76,25 @@ const fn optional(name: &'static str, attach: Attach) -> Program {
 
 const LSM_SOCKET_CONNECT: Candidate = Candidate {
     name: "lsm/socket_connect",
-    programs: &[required(
-        "lsm_socket_connect",
-        Attach::Lsm("socket_connect"),
-    )],
+    programs: &[
+        required("lsm_socket_connect", Attach::Lsm("socket_connect")),
+        optional("lsm_unix_may_send", Attach::Lsm("unix_may_send")),
+    ],
     limits: "",
     reports: Hook::LsmSocketConnect,
 };
 const FENTRY_SOCKET_CONNECT: Candidate = Candidate {
     name: "fentry/security_socket_connect",
-    programs: &[required(
-        "fentry_socket_connect",
-        Attach::Fentry("security_socket_connect"),
-    )],
+    programs: &[
+        required(
+            "fentry_socket_connect",
+            Attach::Fentry("security_socket_connect"),
+        ),
+        optional(
+            "fentry_unix_may_send",
+            Attach::Fentry("security_unix_may_send"),
+        ),
+    ],
     limits: "",
     reports: Hook::FentrySocketConnect,
 };
@@ -98,7 +104,7 @@ const TP_CONNECT: Candidate = Candidate {
         required("exit_connect", Attach::Tracepoint("sys_exit_connect")),
         required("enter_connect", Attach::Tracepoint("sys_enter_connect")),
     ],
-    limits: "connects made through io_uring are not seen",
+    limits: "connects made through io_uring, and datagrams sent without a connect, are not seen",
     reports: Hook::TpConnect,
 };
 
@@ -136,9 +142,18 @@ pub const FACTS: [Fact; 6] = [
         name: "open",
         candidates: &[
             Candidate {
+                name: "fentry/vfs_open",
+                programs: &[
+                    required("fentry_vfs_open", Attach::Fentry("vfs_open")),
+                    optional("fentry_finish_open", Attach::Fentry("finish_open")),
+                ],
+                limits: "",
+                reports: Hook::FentryVfsOpen,
+            },
+            Candidate {
                 name: "lsm/file_open",
                 programs: &[required("lsm_file_open", Attach::Lsm("file_open"))],
-                limits: "",
+                limits: "descriptors opened with O_PATH are not seen",
                 reports: Hook::LsmFileOpen,
             },
             Candidate {
@@ -147,7 +162,7 @@ pub const FACTS: [Fact; 6] = [
                     "fentry_file_open",
                     Attach::Fentry("security_file_open"),
                 )],
-                limits: "",
+                limits: "descriptors opened with O_PATH are not seen",
                 reports: Hook::FentryFileOpen,
             },
             Candidate {
@@ -169,8 +184,12 @@ pub const FACTS: [Fact; 6] = [
                         "enter_open_by_handle_at",
                         Attach::Tracepoint("sys_enter_open_by_handle_at"),
                     ),
+                    optional(
+                        "exit_io_uring_setup",
+                        Attach::Tracepoint("sys_exit_io_uring_setup"),
+                    ),
                 ],
-                limits: "opens made through io_uring are not seen",
+                limits: "opens made through io_uring are not seen, only that one was set up",
                 reports: Hook::TpOpenat,
             },
         ],

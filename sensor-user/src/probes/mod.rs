@@ -5,22 +5,38 @@
 //! that claims support is not evidence, and an LSM program attaches happily on a kernel that never
 //! calls it. What was tried and refused is kept as the reason shown in `status`.
 
+mod batch;
 pub mod btf;
 mod candidates;
+mod folds;
 mod host;
+mod processes;
 mod trial;
+mod walk;
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
     programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
 };
-use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, lost_index, sent_index};
+use skep_abi::{
+    Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, PENDING_SESSION, SessionState, Walk,
+    folded_index, lost_index, sent_index,
+};
 
 use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
-pub use self::host::HostError;
+pub use self::{
+    folds::Folds,
+    host::HostError,
+    processes::Processes,
+    walk::{WalkError, WalkStep},
+};
 
 /// The kernel object, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
@@ -36,13 +52,23 @@ const ESSENTIAL: [Offset; 6] = [
 ];
 
 /// Sizes of what is shared with the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProbeConfig {
     /// Bytes of the ring; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Hooks not to be used, by the start of their names (`lsm/`, `fentry/`, …): the next best is
     /// taken, and the report says why.
-    pub avoid: &'static [&'static str],
+    pub avoid: Vec<String>,
+}
+
+/// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
+pub fn avoidable_hooks() -> Vec<&'static str> {
+    FACTS
+        .iter()
+        .filter(|fact| !fact.required)
+        .flat_map(|fact| fact.candidates)
+        .map(|candidate| candidate.name)
+        .collect()
 }
 
 /// State of the hook that serves a fact.
@@ -70,16 +96,23 @@ pub struct KernelCounts {
     pub kind: Kind,
     /// Records that reached the ring.
     pub sent: u64,
+    /// What was added to the count of a record in the ring instead of being sent.
+    pub folded: u64,
     pub lost: [(Cause, u64); Cause::ALL.len()],
 }
 
 /// The loaded kernel side. Dropping it detaches every program.
 pub struct Probes {
     /// Keeps programs and links alive.
-    _object: Ebpf,
+    object: Ebpf,
     pub ring: RingBuf<MapData>,
     pub claims: BpfHashMap<MapData, Claim, ClaimVerdict>,
     pub verdicts: BpfHashMap<MapData, FileKey, u32>,
+    pub processes: Processes,
+    /// What of each session was not sent, by its kernel id.
+    pub sessions: BpfHashMap<MapData, u64, SessionState>,
+    pub folds: Folds,
+    walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, u64>,
     pub hooks: Vec<HookReport>,
     /// Records of the trials, read here: so that `sent` and `read` agree from the start.
@@ -156,6 +189,7 @@ impl Probes {
             .map(|kind| KernelCounts {
                 kind,
                 sent: sum(sent_index(kind)),
+                folded: sum(folded_index(kind)),
                 lost: Cause::ALL.map(|cause| (cause, sum(lost_index(kind, cause)))),
             })
             .collect()
@@ -178,12 +212,14 @@ enum Attached {
 impl Loaded {
     fn attach(&self, cgroup_inet: bool) -> Result<Attached, HostError> {
         let flag = u8::from(cgroup_inet);
+        let ring_bytes = u64::from(self.config.ring_bytes);
         let mut loader = EbpfLoader::new();
         // rustc emits no CO-RE relocations: parsing the kernel's types for them would be for nothing.
         loader
             .btf(None)
             .override_global("OFFSETS", &self.offsets, true)
             .override_global("CGROUP_INET", &flag, true)
+            .override_global("RING_BYTES", &ring_bytes, true)
             .map_max_entries("RING", self.config.ring_bytes);
         let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
         let mut trial = trial::Bench::new(&mut object)?;
@@ -247,15 +283,24 @@ impl Loaded {
                 reason: refused,
             }));
         }
-        let (ring, read_by_trials) = trial.finish();
+        let (ring, processes, read_by_trials) = trial.finish();
+        let mut sessions: BpfHashMap<_, u64, SessionState> = take_map(&mut object, "SESSIONS")?;
+        let folds = Folds::new(map_fd(&object, "FOLDS")?, take_map(&mut object, "CONTROL")?);
+        let entered = sessions.insert(PENDING_SESSION, SessionState::default(), 0);
+        let map_error = |error| HostError::Load(format!("a map cannot be written: {error}"));
+        entered.map_err(map_error)?;
         Ok(Attached::Complete(Box::new(Probes {
             ring,
             claims: take_map(&mut object, "CLAIMS")?,
             verdicts: take_map(&mut object, "VERDICTS")?,
+            processes,
+            sessions,
+            folds,
+            walk: take_map(&mut object, "WALK")?,
             counts: take_map(&mut object, "COUNTS")?,
             hooks,
             read_by_trials,
-            _object: object,
+            object,
         })))
     }
 
@@ -272,7 +317,7 @@ impl Loaded {
             .config
             .avoid
             .iter()
-            .any(|prefix| candidate.name.starts_with(prefix))
+            .any(|prefix| candidate.name.starts_with(prefix.as_str()))
         {
             return Err("not to be used, by configuration".to_owned());
         }
@@ -377,6 +422,20 @@ where
         .take_map(name)
         .ok_or_else(|| HostError::Load(format!("map {name} is not in the kernel object")))?;
     T::try_from(map).map_err(|error| HostError::Load(format!("map {name}: {error}")))
+}
+
+/// A descriptor of a map, for what aya has no call for.
+fn map_fd(object: &Ebpf, name: &'static str) -> Result<OwnedFd, HostError> {
+    let data = match object.map(name) {
+        Some(aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data)) => data,
+        _ => {
+            return Err(HostError::Load(format!(
+                "map {name} is not in the kernel object"
+            )));
+        }
+    };
+    let fd = data.fd().as_fd().try_clone_to_owned();
+    fd.map_err(|error| HostError::Load(format!("map {name}: {error}")))
 }
 
 fn load_error(error: &aya::EbpfError) -> HostError {

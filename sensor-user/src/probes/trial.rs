@@ -4,20 +4,17 @@ use std::{net::UdpSocket, os::unix::net::UnixStream, process::Command};
 
 use aya::{
     Ebpf,
-    maps::{HashMap as BpfHashMap, MapData, RingBuf},
+    maps::{MapData, RingBuf},
 };
-use skep_abi::{Claim, Header, Hook, Kind, ProcessState, STATE_AGENT};
+use skep_abi::{CANARY_SESSION, Claim, Header, Hook, Kind, ProcessState, STATE_AGENT};
 
-use super::{HostError, candidates::Trial, take_map};
+use super::{HostError, candidates::Trial, map_fd, processes::Processes, take_map};
 use crate::decode;
-
-/// The session trials run under; no real session's id is 1 but by a chance of 2^-64.
-const TRIAL_SESSION: u64 = 1;
 
 /// Everything a trial needs.
 pub struct Bench {
     ring: RingBuf<MapData>,
-    processes: BpfHashMap<MapData, u32, ProcessState>,
+    processes: Processes,
     read: [u64; Kind::ALL.len()],
 }
 
@@ -25,7 +22,8 @@ impl Bench {
     pub fn new(object: &mut Ebpf) -> Result<Self, HostError> {
         Ok(Self {
             ring: take_map(object, "RING")?,
-            processes: take_map(object, "PROCESSES")?,
+            processes: Processes::new(take_map(object, "PROCESSES")?, &map_fd(object, "FILTER")?)
+                .map_err(|error| HostError::Load(format!("map FILTER: {error}")))?,
             read: [0; Kind::ALL.len()],
         })
     }
@@ -38,20 +36,19 @@ impl Bench {
         let me = std::process::id();
         let watched = ProcessState {
             start_ns: 0,
-            session: TRIAL_SESSION,
+            session: CANARY_SESSION,
+            image: 0,
             claim: Claim::NONE,
             state: STATE_AGENT,
             pad: 0,
         };
         self.drain(hook);
         self.processes
-            .insert(me, watched, 0)
+            .watch(me, watched)
             .map_err(|error| format!("cannot watch the trial: {error}"))?;
         act(trial);
-        let removed = self.processes.remove(&me);
-        let seen = self.drain(hook);
-        removed.map_err(|error| format!("cannot end the trial: {error}"))?;
-        if seen {
+        self.processes.unwatch(me);
+        if self.drain(hook) {
             Ok(())
         } else {
             Err("attached, but the kernel does not call it (a trial was not reported)".to_owned())
@@ -68,14 +65,14 @@ impl Bench {
             if let Some(kind) = Kind::from_u16(header.kind) {
                 self.read[kind as usize - 1] += 1;
             }
-            seen |= header.hook == hook as u8 && header.session == TRIAL_SESSION;
+            seen |= header.hook == hook as u8 && header.session == CANARY_SESSION;
         }
         seen
     }
 
-    /// The ring, and how many records the trials took from it, by kind.
-    pub fn finish(self) -> (RingBuf<MapData>, [u64; Kind::ALL.len()]) {
-        (self.ring, self.read)
+    /// The ring, the table of watched processes, and how many records the trials took, by kind.
+    pub fn finish(self) -> (RingBuf<MapData>, Processes, [u64; Kind::ALL.len()]) {
+        (self.ring, self.processes, self.read)
     }
 }
 

@@ -19,7 +19,7 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
-use skep_abi::{Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
+use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
 
 use self::{
     process::{Inserted, Member, Processes},
@@ -29,7 +29,7 @@ use crate::{
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
-    event::{self, Agent, Detail, Event, Phase, Process, SessionId},
+    event::{self, Agent, CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId},
     identify::{Candidate, Identifier, Judgement},
 };
 
@@ -80,6 +80,8 @@ pub struct Tracker<J> {
     claims: HashMap<Claim, SessionId>,
     ignored: u64,
     refused: u64,
+    walked: Vec<(Common, decode::Task)>,
+    canaries: Vec<Common>,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -94,7 +96,19 @@ impl<J: Judge> Tracker<J> {
             claims: HashMap::new(),
             ignored: 0,
             refused: 0,
+            walked: Vec::new(),
+            canaries: Vec::new(),
         }
+    }
+
+    /// The processes a walk over the task list has found, since the last time.
+    pub fn take_walked(&mut self) -> Vec<(Common, decode::Task)> {
+        std::mem::take(&mut self.walked)
+    }
+
+    /// The records of the sensor's own canaries, since the last time.
+    pub fn take_canaries(&mut self) -> Vec<Common> {
+        std::mem::take(&mut self.canaries)
     }
 
     pub fn counts(&self) -> TrackCounts {
@@ -109,12 +123,18 @@ impl<J: Judge> Tracker<J> {
     /// Handles one record; what it makes known goes to `out`, in order.
     pub fn handle(&mut self, record: Record, verdicts: &mut impl Verdicts, out: &mut Vec<Event>) {
         let Record { common, body } = record;
+        if common.session == Some(CANARY_SESSION) {
+            self.canaries.push(common);
+            return;
+        }
         match body {
             Body::Exec(exec) => self.exec(&common, *exec, verdicts, out),
             Body::Fork(fork) => self.fork(&common, fork, out),
             Body::Exit(exit) => self.exit(&common, exit, out),
             Body::Open(open) => self.open(&common, open, verdicts, out),
             Body::Connect(connect) => self.connect(&common, connect, verdicts, out),
+            Body::Uring => self.io_uring(&common, verdicts, out),
+            Body::Task(task) => self.walked.push((common, task)),
         }
     }
 
@@ -331,6 +351,8 @@ impl<J: Judge> Tracker<J> {
             flags,
             mode,
             file,
+            links,
+            epoch: _,
             result,
         } = open;
         let file = event::File {
@@ -342,7 +364,7 @@ impl<J: Judge> Tracker<J> {
             last: None,
             inode: file.map(|file| file.ino),
             device: file.map(|file| event::Device::from_kernel(file.dev)),
-            links: None,
+            links,
         };
         self.emit(common, id, Some(process), result, Detail::Open(file), out);
     }
@@ -375,6 +397,26 @@ impl<J: Judge> Tracker<J> {
             last: None,
         };
         self.emit(common, id, Some(process), result, Detail::Connect(net), out);
+    }
+
+    /// The open hook does not see what is asked through an io_uring: the session says so.
+    fn io_uring(&mut self, common: &Common, verdicts: &mut impl Verdicts, out: &mut Vec<Event>) {
+        let Some((id, process)) = self.owner(common, verdicts, out) else {
+            return;
+        };
+        let now = self.clock.unix(common.time_ns);
+        let coverage = event::Coverage {
+            what: CoverageKind::IoUring,
+            phase: CoveragePhase::Point,
+            hook: Some(common.hook.name()),
+            first: now,
+            last: now,
+            count: 0,
+            reason: "an io_uring was set up; what is opened through it is not seen by this host's open hook"
+                .to_owned(),
+        };
+        let detail = Detail::Coverage(coverage);
+        self.emit(common, id, Some(process), None, detail, out);
     }
 
     /// Session and process of a record; `None` when it belongs to no agent.

@@ -102,6 +102,7 @@ impl World {
             start_ns: Some(u64::from(pid) * 10),
             session: None,
             claim,
+            image: None,
             hook,
         };
         let mut out = Vec::new();
@@ -162,6 +163,8 @@ impl World {
                 ctime_nsec: 2,
                 dev: 259 << 20 | 4_097,
             }),
+            links: Some(1),
+            epoch: None,
             result: Some(0),
         };
         self.record(pid, claim, Hook::TpOpenat, Body::Open(open))
@@ -350,6 +353,7 @@ fn a_reused_pid_is_another_process() {
         start_ns: Some(999_999),
         session: None,
         claim: Some(claim(5, 5)),
+        image: None,
         hook: Hook::TpOpenat,
     };
     let open = decode::Open {
@@ -358,6 +362,8 @@ fn a_reused_pid_is_another_process() {
         flags: 0,
         mode: None,
         file: None,
+        links: None,
+        epoch: None,
         result: None,
     };
     let mut out = Vec::new();

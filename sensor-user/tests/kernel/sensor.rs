@@ -38,11 +38,8 @@ pub fn sensor() -> &'static Sensor {
 
 impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`.
-    pub fn start(avoid: &'static [&'static str]) -> Self {
-        let pipeline = attach(ProbeConfig {
-            ring_bytes: 4 << 20,
-            avoid,
-        });
+    pub fn start(avoid: &[&str]) -> Self {
+        let pipeline = attach(4 << 20, avoid);
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -184,11 +181,14 @@ impl Sensor {
     }
 }
 
-/// A sensor that nobody reads yet.
-pub fn attach(config: ProbeConfig) -> Pipeline<Identifier> {
+/// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
+pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
     let clock = BootClock::measure();
-    let probes = Probes::attach(config)
-        .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+    let probes = Probes::attach(ProbeConfig {
+        ring_bytes,
+        avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
+    })
+    .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
     let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
     Pipeline::new(probes, tracker, clock)

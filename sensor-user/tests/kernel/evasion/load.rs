@@ -8,7 +8,6 @@ use skep_sensor::{
     fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
-    probes::ProbeConfig,
 };
 
 use crate::sensor::{attach, shown};
@@ -81,12 +80,7 @@ fn storm(stage: &Stage) -> Verdict {
 /// was to see, and the one with the small ring must account for all of it.
 fn overflow(stage: &Stage) -> Verdict {
     let folder = files(stage);
-    let sensor = |ring_bytes| {
-        attach(ProbeConfig {
-            ring_bytes,
-            avoid: stage.avoid,
-        })
-    };
+    let sensor = |ring_bytes| attach(ring_bytes, stage.avoid);
     let (mut large, mut small) = (sensor(LARGE_RING), sensor(SMALL_RING));
     for _ in 0..TRIES {
         // What was started before is settled on both sides.

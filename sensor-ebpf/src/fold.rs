@@ -1,0 +1,74 @@
+//! Repeated opens are counted here, so that they cost a counter and no record.
+//!
+//! Within one epoch (the daemon turns it over, about twice a second) the first open of its kind sends
+//! a record and enters its key; those like it add to the count. *Like it* is: same session, same
+//! executable, same file under the same name through the same mount, same flags. Invariants:
+//! - an open is sent, or folded, or lost: never two of them, never none;
+//! - an entry stands for a record that is in the ring: it is made after the record was sent;
+//! - a full table, or an epoch of 0, means that nothing is folded, not that something is lost;
+//! - what a pending process opens is not folded: its record is needed to judge by.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use skep_abi::{FoldCount, FoldKey, Offset, ProcessState, STATE_AGENT};
+
+use crate::{
+    kernel::Inode,
+    maps::{CONTROL, FOLDS},
+    open::Target,
+    record::atomic_add,
+};
+
+/// The key of an open, if it may be folded.
+#[inline(always)]
+pub fn key(state: &ProcessState, inode: &Inode, target: &Target, flags: u32) -> Option<FoldKey> {
+    if state.state != STATE_AGENT {
+        return None;
+    }
+    let control = CONTROL.get_ptr(0)?;
+    // SAFETY: a live map value, aligned; volatile because the daemon writes it.
+    let epoch = unsafe { (&raw const (*control).epoch).read_volatile() };
+    if epoch == 0 {
+        return None;
+    }
+    let name: u64 = target.dentry.read(Offset::DentryNameHash).ok()?;
+    let parent: u64 = target.dentry.read(Offset::DentryParent).ok()?;
+    Some(FoldKey {
+        session: state.session,
+        image: state.image,
+        ino: inode.key.ino,
+        name: name ^ parent.rotate_left(17),
+        mount: target.mount.0,
+        dev: inode.key.dev,
+        flags,
+        epoch,
+        pad: 0,
+    })
+}
+
+/// Adds to the count of this key; false when there is none yet.
+#[inline(always)]
+pub fn repeated(key: &FoldKey, time_ns: u64) -> bool {
+    let Some(entry) = FOLDS.get_ptr_mut(key) else {
+        return false;
+    };
+    // SAFETY: a live map value, aligned.
+    unsafe {
+        atomic_add(&raw mut (*entry).count, 1);
+        (&raw mut (*entry).last_ns).write_volatile(time_ns);
+    }
+    true
+}
+
+/// Enters a key whose record was sent. Where another CPU was first, or there is no room, the record
+/// stands for itself.
+#[inline(always)]
+pub fn begin(key: &FoldKey, time_ns: u64, tid: u32) {
+    let entry = FoldCount {
+        count: 0,
+        last_ns: time_ns,
+        first_ns: time_ns,
+        first_tid: tid,
+        pad: 0,
+    };
+    let _ = FOLDS.insert(key, &entry, BPF_NOEXIST as u64);
+}

@@ -1,0 +1,114 @@
+//! Into the ring: who may, and when the daemon is woken.
+//!
+//! *Fairness.* While the ring is filling up, a session that has put its share into it already is held
+//! back, so that one session's storm does not take the room of the others. The share is counted in
+//! bytes since the reader last got on by a quarter of the ring, not in time: with a reader that
+//! stands still, a session can fill the ring to [`pressure`] and then has its share once. Opens and
+//! connects are held back first; what tells who is who (exec, fork, exit) has a share and a reserve
+//! of its own. What is held back is counted, per kind and per session.
+//!
+//! *Waking.* A wake-up of the daemon for each record would cost more than the record, on both sides.
+//! It is woken for a record somebody waits for (an exec without a verdict), and when the unread bytes
+//! cross an eighth of the ring; for the rest it looks by itself, several times a second.
+
+use aya_ebpf::bindings::{
+    BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+};
+use skep_abi::{Cause, Kind, SessionState};
+
+use crate::{
+    maps::{RING, SESSIONS},
+    record::{atomic_add, boot_ns, lost, sent},
+};
+
+/// Bytes of the ring; set by the daemon before load.
+#[unsafe(no_mangle)]
+static RING_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Whether the daemon must look at a record at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    Whenever,
+    Now,
+}
+
+/// Sends a record, or counts it as lost; true when it was sent.
+#[inline(always)]
+pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
+    // SAFETY: a plain global; volatile because the daemon changes it before load.
+    let ring = unsafe { core::ptr::read_volatile(&raw const RING_BYTES) };
+    let unread = RING.query(BPF_RB_AVAIL_DATA as u64);
+    let len = bytes.len() as u64;
+    let threshold = ring / 8;
+    if unread >= threshold && !admitted(kind, session, len, unread, ring) {
+        lost(kind, Cause::Throttled, session);
+        return false;
+    }
+    let crosses = unread < threshold && unread + len >= threshold;
+    let flags = if urgency == Urgency::Now || crosses {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    match RING.output::<[u8]>(bytes, flags as u64) {
+        Ok(()) => {
+            sent(kind);
+            true
+        }
+        Err(_) => {
+            lost(kind, Cause::RingFull, session);
+            false
+        }
+    }
+}
+
+/// Whether a session may put `len` more bytes into a ring that is filling up.
+#[inline(always)]
+fn admitted(kind: Kind, session: u64, len: u64, unread: u64, ring: u64) -> bool {
+    let Some(state) = SESSIONS.get_ptr_mut(session) else {
+        return true; // the sensor's own
+    };
+    let read = RING.query(BPF_RB_CONS_POS as u64);
+    // SAFETY: a live map value, aligned; two CPUs at once make the share a little wrong, no more.
+    unsafe {
+        if read.wrapping_sub((*state).mark) >= ring / 4 {
+            (&raw mut (*state).mark).write_volatile(read);
+            (&raw mut (*state).share).write_volatile(0);
+        }
+        let (unread_max, share_max) = pressure(kind, ring);
+        if unread > unread_max && (*state).share + len > share_max {
+            return false;
+        }
+        atomic_add(&raw mut (*state).share, len);
+    }
+    true
+}
+
+/// From how many unread bytes on, and beyond which share, records of a kind are held back.
+#[inline(always)]
+fn pressure(kind: Kind, ring: u64) -> (u64, u64) {
+    match kind {
+        Kind::Open | Kind::Connect | Kind::Uring => (ring / 2, ring / 8),
+        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Task => (ring / 4 * 3, ring / 4),
+    }
+}
+
+/// Notes for a session that a record of it was not sent.
+#[inline(always)]
+pub fn not_sent(session: u64, cause: Cause) {
+    let Some(state) = SESSIONS.get_ptr_mut(session) else {
+        return;
+    };
+    let state: *mut SessionState = state;
+    // SAFETY: a live map value, aligned.
+    unsafe {
+        let count = match cause {
+            Cause::Throttled => &raw mut (*state).throttled,
+            Cause::RingFull | Cause::ScratchBusy | Cause::MapFull | Cause::Unreadable => {
+                &raw mut (*state).lost
+            }
+        };
+        atomic_add(count, 1);
+        (&raw mut (*state).last_ns).write_volatile(boot_ns());
+    }
+}

@@ -96,7 +96,7 @@ fn overflow(stage: &Stage) -> Verdict {
                 attempts(&after[sensor], kind),
                 attempts(&before[sensor], kind),
             );
-            (after.sent - before.sent, after.lost - before.lost)
+            (after.made - before.made, after.lost - before.lost)
         };
         let (all, unsent) = made(0, Kind::Open);
         assert_eq!(unsent, 0, "the large ring holds everything");
@@ -140,7 +140,8 @@ fn opens(events: &[Event]) -> u64 {
 }
 
 struct Attempts {
-    sent: u64,
+    /// In the ring, or added to the count of a record that is.
+    made: u64,
     lost: u64,
 }
 
@@ -148,7 +149,7 @@ fn attempts(counts: &PipelineCounts, kind: Kind) -> Attempts {
     let counts = counts.kernel.iter().find(|counts| counts.kind == kind);
     let counts = counts.expect("every kind is counted");
     Attempts {
-        sent: counts.sent,
+        made: counts.sent + counts.folded,
         lost: counts.lost.iter().map(|(_, lost)| lost).sum(),
     }
 }

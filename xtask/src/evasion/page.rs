@@ -20,17 +20,18 @@ const OPENING: &str = "\
 Written by `cargo xtask evasion` from `docs/evasion.json`, the verdicts of the tests; do not edit.
 `cargo xtask test` fails when what it sees is not what is written here.
 
-Ways for a program not to be seen, each one done for real by a small static program (`xtask/demo-agent`)
-under a running sensor, and what the sensor made of it. A verdict is computed from the events of the one
-session that the agent's own exec started, with the same code on every kernel
+Ways for a program not to be seen, each one done for real by a small program (`xtask/demo-agent`) under
+a running sensor, and what the sensor made of it. A verdict is computed from the events of the one
+session that the agent's own exec started, by the same code on every kernel
 (`sensor-user/tests/kernel/evasion/`): an event that belongs to another session, or to none, counts for
-nothing, and so does a program that ran without what it did.
+nothing, and an exec without what the program then did is not enough.
 
 - **`hook`**: seen, as what it was, by the hook named.
 - **gap**: seen by the hook named, with something missing that the event itself says is missing. The
   number leads to the note that says what.
 - **NOT SEEN**: nothing in the session tells of it. The note says why.
 - **not possible**: this kernel does not let anybody do it.
+- **no verdict**: the test that tries it left none on this kernel.
 ";
 
 const UNTRIED: &str = "\
@@ -38,8 +39,12 @@ const UNTRIED: &str = "\
 
 - **Root against the sensor.** A program with `CAP_BPF` or `CAP_SYS_ADMIN` can detach programs, write
   maps or load a module. That is a question of noticing it, not of hooks.
-- **Somebody else's hands.** What cron, at, systemd, sshd or a container engine do when an agent asks them to
-  belongs to their own lineage. The asking is seen, where it goes over a socket named in this table.
+- **An agent without a file that ends within milliseconds.** What a program is, is read from its file. One
+  that runs from a memfd, or from a file that was unlinked, can only be read through its process; if that
+  has ended when the sensor looks, it is not recognised. The two agents without a file above live for a
+  second.
+- **Somebody else's hands.** What cron, at, systemd, sshd or a container engine do when an agent asks them
+  to belongs to their own lineage. The asking is seen: a connection to a socket, or a file that is opened.
 - **Descriptors from elsewhere.** A file that another process opened and passed on (`SCM_RIGHTS`,
   `pidfd_getfd`) is not opened by the agent, so there is no open to see.
 - **Memory instead of files.** Reading another process with `process_vm_readv` or `ptrace`.
@@ -58,7 +63,7 @@ pub fn write(book: &Book) -> String {
         }
         tables.push_str(&row(technique, &mut notes));
     }
-    let mut page = format!("{OPENING}\n{}", summary(book));
+    let mut page = format!("{OPENING}{}", summary(book));
     page.push_str(&hooks(book));
     page.push_str(&tables);
     page.push_str("\n## Notes\n\n");
@@ -149,11 +154,40 @@ fn summary(book: &Book) -> String {
     );
     for (word, name) in words {
         let counts: Vec<_> = (0..book.columns.len()).map(|at| count(at, word)).collect();
+        // That nothing went unseen is worth a line; that nothing was impossible is not.
         if counts.iter().all(|count| *count == 0) && word > Word::NotSeen {
             continue;
         }
         let cells: String = counts.iter().map(|count| format!(" {count} |")).collect();
         let _ = writeln!(text, "| {name} |{cells}");
+    }
+    text.push('\n');
+    text.push_str(&unseen(book));
+    text
+}
+
+/// What is not seen, and where: a line a technique.
+fn unseen(book: &Book) -> String {
+    let mut text = String::new();
+    for technique in &book.techniques {
+        let columns: Vec<_> = book
+            .columns
+            .iter()
+            .zip(&technique.verdicts)
+            .filter(|(_, verdict)| verdict.verdict == Word::NotSeen)
+            .map(|(column, _)| title(column))
+            .collect();
+        if !columns.is_empty() {
+            let _ = writeln!(
+                text,
+                "- {}: not seen on {}",
+                technique.title,
+                columns.join("; ")
+            );
+        }
+    }
+    if text.is_empty() {
+        text.push_str("Nothing goes unseen on any of them.\n");
     }
     text
 }
@@ -162,7 +196,8 @@ fn summary(book: &Book) -> String {
 fn hooks(book: &Book) -> String {
     let mut text = format!(
         "\n## Kernels and hooks\n\nThe virtual machines run kernels of Debian, once with the best hook for \
-         each fact and once with none but\ntracepoints, which is what a locked-down kernel leaves.{}\n\n{}",
+         each fact and once with nothing\nbut tracepoints, which is what a locked-down kernel leaves at the \
+         least.{}\n\n{}",
         machine(book),
         heading("", book)
     );
@@ -190,8 +225,8 @@ fn machine(book: &Book) -> String {
         .find(|column| column.place == Place::Machine);
     machine.map_or_else(String::new, |column| {
         format!(
-            " The last column is the machine\nthese tests were written down on, {}, with whatever its own \
-             kernel allows.",
+            " The last column is the machine\nthis was written down on, {}, with whatever its own kernel \
+             allows.",
             column.kernel
         )
     })

@@ -139,7 +139,7 @@ impl Attempt {
             Some((event, file)) if file.resolved => Verdict::seen(event.hook),
             Some((event, _)) => Verdict::gap(
                 event.hook,
-                "the path is the one the program gave, not the kernel's: `file.resolved` is false",
+                "the path is the one the program gave and not the kernel's; `file.resolved` is false",
             ),
             None => self.nothing(&format!("the open by {whose}")),
         }
@@ -186,12 +186,15 @@ impl Attempt {
             _ if !is_same => Verdict::not_seen("an open of another name, and not of which file"),
             Some(links) if links > 1 => Verdict::gap(
                 event.hook,
-                "the path is the name that was used; `file.links` says that there are others, and \
-                 `file.inode` and `file.device` are the secret's",
+                "the path is the name that was used, not the secret's. `file.links` above 1 says that \
+                 the file has other names, and `file.inode` with `file.device` are the secret's: a \
+                 rule on the path alone is got round, one on the file is not",
             ),
             _ => Verdict::gap(
                 event.hook,
-                "the path is the name that was used; `file.inode` and `file.device` are the secret's",
+                "the path is the name that was used, not the secret's. `file.inode` with \
+                 `file.device` are the secret's: a rule on the path alone is got round, one on the \
+                 file is not. The mount or rename that made the name is not reported",
             ),
         }
     }
@@ -204,10 +207,17 @@ impl Attempt {
             rest.is_some_and(|rest| rest.contains('/') && path.ends_with(rest))
         };
         match self.opens().find(|(_, file)| ends_it(file)) {
-            Some((event, file)) if !file.resolved => Verdict::gap(
-                event.hook,
-                "the head of the path is missing: it begins with `…` and `file.resolved` is false",
-            ),
+            Some((event, file)) if !file.resolved => {
+                if file.inode.is_none() || file.device.is_none() {
+                    return Verdict::not_seen("half a path, and not of which file");
+                }
+                Verdict::gap(
+                    event.hook,
+                    "the head of the path is missing, and said to be: it begins with `…`, and \
+                     `file.resolved` is false. The rest is right, and `file.inode` with `file.device` \
+                     name the file",
+                )
+            }
             Some(_) => Verdict::not_seen("the path is cut and said to be whole"),
             None => self.opened(path),
         }
@@ -242,8 +252,9 @@ impl Attempt {
             Detail::Coverage(coverage) if coverage.what == CoverageKind::IoUring => {
                 Some(Verdict::gap(
                     coverage.hook.or(event.hook),
-                    "what goes through the ring is not seen; that the session set one up is said \
-                     by a `coverage` event, `io_uring`",
+                    "an operation of io_uring makes no system call that a tracepoint could see. That \
+                     the session set up a ring is reported, as a `coverage` event (`io_uring`) of that \
+                     session; what went through it is not known",
                 ))
             }
             _ => None,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use skep_sensor::probes::HookReport;
 
-const NO_CONNECT: &str =
-    "the tracepoint is that of connect, and a datagram's peer is given to another system call";
+const NO_CONNECT: &str = "the tracepoint is that of connect. A datagram's peer is given to `sendto` or \
+                          `sendmsg`, which nothing watches where the better hooks are refused";
 
 /// Ids of the techniques these hooks do not see, each with the reason.
 pub fn unseen(hooks: &[HookReport]) -> BTreeMap<&'static str, &'static str> {

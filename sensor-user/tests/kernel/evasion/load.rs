@@ -123,8 +123,9 @@ fn overflow(stage: &Stage) -> Verdict {
         assert!(arrived > 0 && lost > 0, "the ring was to overflow");
         return Verdict::gap(
             stage.sensor.hook("open").hook,
-            "what does not fit is lost, and every record of it is counted: opens reported + opens in \
-             `lost` events = opens made",
+            "what does not fit is lost, and counted to the last record: opens reported and opens in \
+             `lost` events are together the opens made, as a second sensor with room for all of them \
+             saw them",
         );
     }
     panic!("other programs were started all the time: the overflow cannot be reconciled here");

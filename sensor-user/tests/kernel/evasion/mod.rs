@@ -19,7 +19,7 @@ mod sockets;
 mod stage;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use skep_sensor::probes::HookStatus;
 
@@ -66,8 +66,10 @@ fn every_technique(sensor: &Sensor, tier: &str, avoid: &'static [&'static str]) 
     for group in ALL {
         for technique in group.techniques {
             let stage = Stage::new(sensor, tier, technique.id, avoid);
+            let begun = Instant::now();
             let mut verdict = (technique.attempt)(&stage);
-            println!("{:24} {verdict:?}", technique.id);
+            let elapsed = begun.elapsed().as_millis();
+            println!("{:24} {elapsed:5} ms {verdict:?}", technique.id);
             if let Verdict::NotSeen { why } = &mut verdict {
                 unseen.insert(technique.id);
                 if let Some(reason) = known.get(technique.id) {

@@ -12,6 +12,7 @@
 //! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
 //! process known and gives no event of its own. Malformed records are counted by the caller.
 
+mod gaps;
 mod process;
 mod session;
 #[cfg(test)]
@@ -55,6 +56,10 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
+    /// From now on losses are accounted to this session (its kernel id).
+    fn begin_session(&mut self, kernel: u64);
+    /// This session is forgotten.
+    fn end_session(&mut self, kernel: u64);
 }
 
 /// Figures for `status`.
@@ -182,7 +187,7 @@ impl<J: Judge> Tracker<J> {
             }
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
-                match self.begin(common, &exec, &image, agent, parent, out) {
+                match self.begin(common, &exec, &image, agent, parent, verdicts, out) {
                     Some(session) => (session, true),
                     None => return,
                 }
@@ -265,6 +270,7 @@ impl<J: Judge> Tracker<J> {
         image: &Arc<Process>,
         agent: Arc<Agent>,
         parent: Option<SessionId>,
+        verdicts: &mut impl Verdicts,
         out: &mut Vec<Event>,
     ) -> Option<SessionId> {
         // A start that could not be read is replaced by the exec, which names the process as well.
@@ -273,10 +279,15 @@ impl<J: Judge> Tracker<J> {
         let facts = self.enrich.session(common.tgid, exec);
         let session = Session::new(agent, parent, facts);
         let info = session.info(Phase::Start);
-        if !self.sessions.begin(id, session, &mut self.claims) {
+        let begun = self.sessions.begin(id, session, &mut self.claims);
+        for kernel in self.sessions.take_forgotten() {
+            verdicts.end_session(kernel);
+        }
+        if !begun {
             self.refused += 1;
             return None;
         }
+        verdicts.begin_session(id.kernel());
         self.emit(
             common,
             id,

@@ -187,8 +187,11 @@ impl<J: Judge> Tracker<J> {
             }
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
-                match self.begin(common, &exec, &image, agent, parent, verdicts, out) {
-                    Some(session) => (session, true),
+                match self.begin(common, &exec, &image, agent, parent, out) {
+                    Some(session) => {
+                        self.account(session, verdicts);
+                        (session, true)
+                    }
                     None => return,
                 }
             }
@@ -270,7 +273,6 @@ impl<J: Judge> Tracker<J> {
         image: &Arc<Process>,
         agent: Arc<Agent>,
         parent: Option<SessionId>,
-        verdicts: &mut impl Verdicts,
         out: &mut Vec<Event>,
     ) -> Option<SessionId> {
         // A start that could not be read is replaced by the exec, which names the process as well.
@@ -279,15 +281,10 @@ impl<J: Judge> Tracker<J> {
         let facts = self.enrich.session(common.tgid, exec);
         let session = Session::new(agent, parent, facts);
         let info = session.info(Phase::Start);
-        let begun = self.sessions.begin(id, session, &mut self.claims);
-        for kernel in self.sessions.take_forgotten() {
-            verdicts.end_session(kernel);
-        }
-        if !begun {
+        if !self.sessions.begin(id, session, &mut self.claims) {
             self.refused += 1;
             return None;
         }
-        verdicts.begin_session(id.kernel());
         self.emit(
             common,
             id,
@@ -297,6 +294,14 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         Some(id)
+    }
+
+    /// From now on the kernel accounts losses to this session, and to those forgotten for it no more.
+    fn account(&mut self, session: SessionId, verdicts: &mut impl Verdicts) {
+        for kernel in self.sessions.take_forgotten() {
+            verdicts.end_session(kernel);
+        }
+        verdicts.begin_session(session.kernel());
     }
 
     // === fork and exit ===

@@ -1,12 +1,14 @@
-//! The hot path: ring → decode → track → redact, and the accounts of what was read and lost.
+//! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
 //!
-//! One thread, no locks. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
+//! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
+//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
 //! keep the caller from its other duties. For every kind of record
 //! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
 //! step could not decode becomes a `lost` event with its time range.
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,10 +16,12 @@ use aya::maps::{HashMap as BpfHashMap, MapData};
 use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Header, Kind};
 
 use crate::{
+    act::{Act, Sink},
     clock::BootClock,
-    decode,
+    decode::{self, Body},
+    epochs::{Epochs, FoldCounts},
     event::{Detail, Event, Lost, UnixNanos},
-    fold::Fold,
+    fold::{Fold, FoldSink},
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
@@ -32,12 +36,14 @@ const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 pub struct Pipeline<J> {
     probes: Probes,
     tracker: Tracker<J>,
-    redactor: Redactor,
+    redactor: Arc<Redactor>,
     clock: BootClock,
     read: [u64; Kind::ALL.len()],
     malformed: u64,
+    epochs: Epochs,
     reported: Reported,
-    scratch: Vec<Event>,
+    /// Where the decoder puts paths together.
+    room: Vec<u8>,
 }
 
 /// What has been told of losses so far.
@@ -47,6 +53,7 @@ struct Reported {
     kernel: [[u64; Cause::ALL.len()]; Kind::ALL.len()],
     malformed: u64,
     refused: u64,
+    folded: u64,
 }
 
 /// Figures for `status`.
@@ -55,7 +62,22 @@ pub struct PipelineCounts {
     pub kernel: Vec<KernelCounts>,
     pub read: Vec<(Kind, u64)>,
     pub malformed: u64,
+    /// What the kernel side folded, as far as it was handed out.
+    pub folded: FoldCounts,
     pub track: TrackCounts,
+}
+
+/// Every act as an event of its own.
+struct Each<F>(F);
+
+impl<F: FnMut(Event)> Sink for Each<F> {
+    fn event(&mut self, event: Event) {
+        (self.0)(event);
+    }
+
+    fn act(&mut self, act: &Act<'_>) {
+        (self.0)(act.to_event());
+    }
 }
 
 /// Verdicts into the kernel's maps.
@@ -86,7 +108,7 @@ impl<J: Judge> Pipeline<J> {
         Self {
             probes,
             tracker,
-            redactor: Redactor::new(),
+            redactor: Arc::new(Redactor::new()),
             clock,
             read,
             malformed: 0,
@@ -96,8 +118,10 @@ impl<J: Judge> Pipeline<J> {
                 kernel: [[0; Cause::ALL.len()]; Kind::ALL.len()],
                 malformed: 0,
                 refused: 0,
+                folded: 0,
             },
-            scratch: Vec::new(),
+            epochs: Epochs::new(clock),
+            room: Vec::new(),
         }
     }
 
@@ -111,31 +135,51 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// One round of the loop that `watch` and `run` share: what waits in the ring, what was lost, and
-    /// what the fold lets go of. True when more waits. With `last`, once nothing waits any more,
-    /// every loss up to now is told and the fold is emptied.
+    /// what the fold lets go of. True when more waits. With `last`, once what was sent until then is
+    /// read, every loss up to now is told and the fold is emptied.
     pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
         let now = Instant::now();
-        let more = self.drain(|event| fold.push(event, now, &mut sink));
-        let ends = last && !more;
+        if last && !self.epochs.is_stopped() {
+            self.epochs.stop(&mut self.probes);
+        }
+        let redactor = self.redactor.clone();
+        let mut sink = |event| sink(redactor.event(event));
+        let more = self.read(&mut FoldSink {
+            fold,
+            now,
+            sink: &mut sink,
+        });
+        let read = self.read[Kind::Open as usize - 1];
+        let ends = last && self.epochs.finish(&mut self.probes, fold, read);
+        if !last {
+            self.epochs.run(&mut self.probes, fold, read, now);
+        }
         if ends || self.reported.at.elapsed() >= ACCOUNTS_EVERY {
-            self.losses(|event| fold.push(event, now, &mut sink));
+            self.losses(|event| fold.push(event, &mut sink));
         }
         fold.tick(now, &mut sink);
         if ends {
             fold.flush(&mut sink);
         }
-        more
+        if last { !ends } else { more }
+    }
+
+    /// Handles what waits in the ring, one round at most, and folds nothing; true when there may be
+    /// more.
+    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+        let redactor = self.redactor.clone();
+        self.read(&mut Each(|event| sink(redactor.event(event))))
     }
 
     /// Handles what waits in the ring, one round at most; true when there may be more.
-    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+    fn read(&mut self, sink: &mut impl Sink) -> bool {
         let Self {
             probes,
             tracker,
-            redactor,
             read,
             malformed,
-            scratch,
+            epochs,
+            room,
             ..
         } = self;
         let Probes {
@@ -145,6 +189,7 @@ impl<J: Judge> Pipeline<J> {
             ..
         } = probes;
         let mut maps = Maps { claims, verdicts };
+        let now = Instant::now();
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {
                 return false;
@@ -154,18 +199,21 @@ impl<J: Judge> Pipeline<J> {
             {
                 read[kind as usize - 1] += 1;
             }
-            match decode::decode(&bytes) {
-                Ok(record) => tracker.handle(record, &mut maps, scratch),
+            match decode::decode(&bytes, room) {
+                Ok(record) => {
+                    if let Body::Open(open) = &record.body
+                        && let Some(epoch) = open.epoch
+                    {
+                        epochs.saw(epoch, now);
+                    }
+                    tracker.handle(record, &mut maps, sink);
+                }
                 Err(decode::Malformed(reason)) => {
                     if *malformed == 0 {
                         tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
                     }
                     *malformed += 1;
                 }
-            }
-            drop(bytes);
-            for event in scratch.drain(..) {
-                sink(redactor.event(event));
             }
         }
         true
@@ -224,6 +272,9 @@ impl<J: Judge> Pipeline<J> {
             refused - self.reported.refused,
         );
         self.reported.refused = refused;
+        let folded = self.epochs.counts().lost;
+        lost("fold", "open", "no_event", folded - self.reported.folded);
+        self.reported.folded = folded;
         self.reported.at = Instant::now();
         self.reported.time = now;
     }
@@ -233,6 +284,7 @@ impl<J: Judge> Pipeline<J> {
             kernel: self.probes.counts(),
             read: Kind::ALL.into_iter().zip(self.read).collect(),
             malformed: self.malformed,
+            folded: self.epochs.counts(),
             track: self.tracker.counts(),
         }
     }

@@ -13,6 +13,7 @@ use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
     event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
+    fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
@@ -37,8 +38,17 @@ pub fn sensor() -> &'static Sensor {
 }
 
 impl Sensor {
-    /// Attaches without the hooks whose names start with one of `avoid`.
+    /// Attaches without the hooks whose names start with one of `avoid`; every record is an event.
     pub fn start(avoid: &'static [&'static str]) -> Self {
+        Self::start_with(avoid, false)
+    }
+
+    /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
+    pub fn start_folding(avoid: &'static [&'static str]) -> Self {
+        Self::start_with(avoid, true)
+    }
+
+    fn start_with(avoid: &'static [&'static str], folding: bool) -> Self {
         let clock = BootClock::measure();
         let probes = Probes::attach(ProbeConfig {
             ring_bytes: 4 << 20,
@@ -56,8 +66,14 @@ impl Sensor {
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
+            let mut fold = Fold::default();
             while let Some(pipeline) = weak.upgrade() {
-                lock(&pipeline).drain(|event| lock(&sink).push(event));
+                let sink = |event| lock(&sink).push(event);
+                if folding {
+                    lock(&pipeline).round(&mut fold, false, sink);
+                } else {
+                    lock(&pipeline).drain(sink);
+                }
                 drop(pipeline);
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -179,6 +195,9 @@ impl Sensor {
                     lost.push(format!("{} {}: {count}", kernel.kind.name(), cause.name()));
                 }
             }
+        }
+        if counts.folded.lost > 0 {
+            lost.push(format!("folded: {}", counts.folded.lost));
         }
         if counts.malformed > 0 {
             lost.push(format!("malformed: {}", counts.malformed));

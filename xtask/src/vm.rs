@@ -24,7 +24,7 @@ use console::Outcome;
 use guest::{Guest, GuestFile};
 
 /// Seconds a machine has.
-const TIMEOUT: u64 = 300;
+const TIMEOUT: u64 = 900;
 
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]

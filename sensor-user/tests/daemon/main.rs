@@ -7,3 +7,4 @@ mod collector;
 mod mistakes;
 mod running;
 mod secrets;
+mod storms;

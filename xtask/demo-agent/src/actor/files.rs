@@ -120,12 +120,6 @@ pub fn deep_create(folder: &OsStr, depth: u64) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-/// Opens the files `0`, `1`, … of a folder as fast as it can.
-pub fn storm(folder: &OsStr, count: u64) -> io::Result<()> {
-    let folder = Path::new(folder);
-    (0..count).try_for_each(|number| syscall::open(folder.join(number.to_string()).as_os_str()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -146,6 +146,11 @@ impl Machine<'_> {
         std::fs::write(&image, self.guest.file_system()?)
             .with_context(|| format!("cannot write {}", image.display()))?;
         let files = scratch.join(self.name);
+        if files.exists() {
+            // What another run left is not this one's.
+            std::fs::remove_dir_all(&files)
+                .with_context(|| format!("cannot remove {}", files.display()))?;
+        }
         let outcome = console::follow(&mut self.command(&image), self.limit, &files, self.label)?;
         std::fs::remove_file(&image)
             .with_context(|| format!("cannot remove {}", image.display()))?;

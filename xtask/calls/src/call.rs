@@ -15,11 +15,17 @@ const DISCARD: u16 = 9;
 /// A call that is ready to be made many times.
 pub enum Call {
     Open(CString),
-    OpenEach { folder: String, next: u64 },
+    OpenEach {
+        folder: String,
+        next: u64,
+    },
     Exec(CString),
     Connect(TcpListener),
     /// From a port that stays the same: to look for a free one takes now longer, now shorter.
-    ConnectUdp { from: SocketAddr, to: SocketAddr },
+    ConnectUdp {
+        from: SocketAddr,
+        to: SocketAddr,
+    },
     Getppid,
     Loop,
 }
@@ -230,7 +236,7 @@ fn own_time() -> io::Result<u64> {
 }
 
 /// CPU time of the children that were waited for, nanoseconds; the kernel tells microseconds.
-fn children_time() -> io::Result<u64> {
+pub fn children_time() -> io::Result<u64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the result is a live structure.
     if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } < 0 {

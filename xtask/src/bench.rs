@@ -44,6 +44,9 @@ pub struct Options {
     /// Runs of the virtual machines, to show how well they repeat
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Rounds of real work; an odd number has a middle
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// In the virtual machines, only these; all unless given
     #[arg(long, num_args = 1..)]
     subjects: Vec<Subject>,
@@ -65,10 +68,16 @@ pub fn run(bench: &Bench) -> Result<()> {
         }
         let (arguments, figures) = match part {
             Part::Vm => in_machines(options)?,
-            Part::Machine => (String::new(), work::measure()?),
+            Part::Machine => (
+                format!(" --rounds {}", options.rounds),
+                work::measure(options.rounds)?,
+            ),
             Part::Sensor => (String::new(), idle::measure()?),
         };
-        let text = format!("{}\n{figures}", page::origin(part, &arguments)?);
+        let text = format!(
+            "{}\n{figures}",
+            page::origin(part, &arguments, options.write)?
+        );
         println!("\n{text}");
         if options.write {
             page::write(part, &text)?;

@@ -37,7 +37,7 @@ fn page() -> PathBuf {
 }
 
 /// The line that says where figures come from: command, day, processor, kernel, revision.
-pub fn origin(part: Part, arguments: &str) -> Result<String> {
+pub fn origin(part: Part, arguments: &str, write: bool) -> Result<String> {
     let cpu_info = std::fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = cpu_info
         .lines()
@@ -57,9 +57,9 @@ pub fn origin(part: Part, arguments: &str) -> Result<String> {
         .quiet_output()
         .unwrap_or_else(|_| "no git revision".to_owned());
     Ok(format!(
-        "`cargo xtask bench kernel --only {}{arguments} --write`, {}, {} × {model}, kernel {}, \
-         source {}.\n",
+        "`cargo xtask bench kernel --only {}{arguments}{}`, {}, {} × {model}, kernel {}, source {}.\n",
         part.name(),
+        if write { " --write" } else { "" },
         day.trim(),
         processors,
         kernel.trim(),

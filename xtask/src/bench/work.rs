@@ -23,7 +23,6 @@ use super::page::verdict;
 
 use jobs::Job;
 
-const ROUNDS: usize = 9;
 const GOAL_WATCHED: f64 = 1.01;
 /// Milliseconds an agent waits before its command, until it is known as one, and after it, until
 /// the sensor has read everything.
@@ -55,7 +54,7 @@ struct Programs {
 }
 
 /// Measures, and returns the tables as Markdown.
-pub fn measure() -> Result<String> {
+pub fn measure(rounds: u32) -> Result<String> {
     setup::require_root("measuring with the sensor")?;
     let found = boots::programs()?;
     let program = |name| boots::program(&found, name).map(Path::to_path_buf);
@@ -73,7 +72,7 @@ pub fn measure() -> Result<String> {
     for job in &jobs {
         // What is read from the disk is in memory from then on.
         run(job, &[programs.calls.as_path()], &[])?;
-        let rounds = (0..ROUNDS)
+        let rounds = (0..rounds)
             .map(|number| round(job, &programs, number))
             .collect::<Result<Vec<_>>>()?;
         row(&mut text, job, &rounds);
@@ -83,7 +82,7 @@ pub fn measure() -> Result<String> {
     Ok(text)
 }
 
-fn round(job: &Job, programs: &Programs, number: usize) -> Result<Round> {
+fn round(job: &Job, programs: &Programs, number: u32) -> Result<Round> {
     let plain = || run(job, &[&programs.calls], &[]);
     let forwards = number.is_multiple_of(2);
     let mut bare = None;

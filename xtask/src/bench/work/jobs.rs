@@ -12,11 +12,11 @@ use crate::workspace;
 pub const SEARCH: &str = "grep";
 
 /// C files of the compile: each is a process of the driver, the compiler and the assembler.
-const SOURCES: usize = 60;
+const SOURCES: usize = 20;
 /// Functions in each.
 const FUNCTIONS: usize = 60;
 /// Clones in one run, so that it takes seconds.
-const CLONES: usize = 8;
+const CLONES: usize = 4;
 /// The tree that is searched: folders, and files in each.
 const FOLDERS: usize = 500;
 const FILES: usize = 100;

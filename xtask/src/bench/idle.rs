@@ -1,11 +1,15 @@
-//! The sensor itself: what it takes while no agent runs.
+//! The sensor itself: what it takes while no agent runs, and how many records it can take in.
 
 use std::fmt::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
+use crate::command::Run;
 use crate::setup;
+use crate::vm::test_program;
 
 use super::boots;
 use super::daemon::{Daemon, Records};
@@ -18,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const GOAL_RESIDENT: f64 = 20.0;
 /// Less than this is 0.0 % to one digit.
 const GOAL_CPU: f64 = 0.05;
+const GOAL_RATE: f64 = 500_000.0;
+/// Feeds the sensor's steps with records made beforehand, and counts.
+const EXAMPLE: &str = "records_per_second";
 const STRING: &str = "writing to a string does not fail";
 
 /// Measures, and returns the tables as Markdown.
@@ -59,5 +66,46 @@ pub fn measure() -> Result<String> {
         records.sent
     )
     .expect(STRING);
+    throughput(&mut text)?;
     Ok(text)
+}
+
+/// The line of the example `records_per_second`; what else it says is not shown.
+#[derive(Deserialize)]
+struct Throughput {
+    records_per_second: f64,
+    records_per_second_slowest_run: f64,
+    records_per_second_with_redaction: f64,
+    allocations_per_record: f64,
+    records: u64,
+}
+
+/// Records decoded, identified and folded on one processor.
+fn throughput(text: &mut String) -> Result<()> {
+    let example = test_program::example_of("skep-sensor", EXAMPLE)?;
+    println!("$ {}", example.display());
+    let line = Command::new(example).quiet_output()?;
+    let took: Throughput = serde_json::from_str(&line)
+        .with_context(|| format!("not what {EXAMPLE} used to say: {line}"))?;
+    let rate = took.records_per_second;
+    let verdict = if rate >= GOAL_RATE {
+        "met".to_owned()
+    } else {
+        format!("**missed by {:.1} %**", (1.0 - rate / GOAL_RATE) * 100.0)
+    };
+    writeln!(
+        text,
+        "| one processor | at least | measured | |\n|---|--:|--:|---|\n\
+         | records a second, decoded, identified and folded | {GOAL_RATE:.0} | {rate:.0} | {verdict} |\n\
+         | the slowest run | | {:.0} | |\n\
+         | with redaction of what leaves | | {:.0} | |\n\
+         | allocations a record | | {:.4} | |\n\n\
+         `cargo run --release -p skep-sensor --example {EXAMPLE}`, {} records.\n",
+        took.records_per_second_slowest_run,
+        took.records_per_second_with_redaction,
+        took.allocations_per_record,
+        took.records
+    )
+    .expect(STRING);
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! Without root nothing can be tested: the tests then say so and fail.
 
 mod agents;
+mod evasion;
 mod opens;
 mod races;
 mod sensor;

@@ -39,19 +39,12 @@ pub fn sensor() -> &'static Sensor {
 impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`.
     pub fn start(avoid: &[&str]) -> Self {
-        let clock = BootClock::measure();
-        let probes = Probes::attach(ProbeConfig {
-            ring_bytes: 4 << 20,
-            avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
-        })
-        .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
-        let hooks = probes.hooks.clone();
+        let pipeline = attach(4 << 20, avoid);
+        let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
         }
-        let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
-        let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
-        let pipeline = Arc::new(Mutex::new(Pipeline::new(probes, tracker, clock)));
+        let pipeline = Arc::new(Mutex::new(pipeline));
         let events = Arc::new(Mutex::new(Vec::new()));
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
@@ -92,7 +85,8 @@ impl Sensor {
             .expect("a report for every fact")
     }
 
-    fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+    /// Every event like this so far.
+    pub fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         lock(&self.events)
             .iter()
             .filter(|event| wanted(event))
@@ -185,6 +179,19 @@ impl Sensor {
         }
         lost
     }
+}
+
+/// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
+pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+    let clock = BootClock::measure();
+    let probes = Probes::attach(ProbeConfig {
+        ring_bytes,
+        avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
+    })
+    .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+    let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
+    let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
+    Pipeline::new(probes, tracker, clock)
 }
 
 /// What one agent did.

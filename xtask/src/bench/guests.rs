@@ -42,8 +42,8 @@ pub const CALLS: [Measured; 6] = [
         fresh: true,
         ..measured("open-each", "open+close, each time another file", "", 500)
     },
-    measured("exec", "fork+exec+wait", "/bin/skep-nothing", 60),
-    measured("connect", "TCP connect+accept+reset", "", 800),
+    measured("exec", "fork+exec+wait", "/bin/skep-nothing", 40),
+    measured("connect", "TCP connect+accept+reset", "", 500),
     measured("connect-udp", "UDP bind+connect+close", "", 2000),
     measured("getppid", "getppid", "", 20_000),
 ];

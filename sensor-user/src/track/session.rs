@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
@@ -33,9 +34,11 @@ pub struct Session {
 /// Live sessions, and the last [`ENDED_KEPT`] that ended.
 #[derive(Default)]
 pub struct Sessions {
-    by_id: HashMap<SessionId, Session>,
-    by_kernel: HashMap<u64, SessionId>,
+    by_id: HashMap<SessionId, Session, RandomState>,
+    by_kernel: HashMap<u64, SessionId, RandomState>,
     ended: VecDeque<SessionId>,
+    /// Kernel ids of sessions forgotten since the last time they were asked for.
+    forgotten: Vec<u64>,
 }
 
 // === impl Session ===
@@ -132,10 +135,15 @@ impl Sessions {
         }
         if let Some(session) = self.by_id.remove(&id) {
             self.by_kernel.remove(&id.kernel());
+            self.forgotten.push(id.kernel());
             for claim in session.claims {
                 claims.remove(&claim);
             }
         }
+    }
+
+    pub fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
     }
 
     pub fn add_claim(&mut self, id: SessionId, claim: Claim) {

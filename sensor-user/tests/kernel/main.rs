@@ -7,6 +7,8 @@
 
 mod agents;
 mod evasion;
+mod folding;
+mod losses;
 mod opens;
 mod races;
 mod sensor;

@@ -13,6 +13,7 @@ use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
     event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
+    fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
@@ -37,9 +38,22 @@ pub fn sensor() -> &'static Sensor {
 }
 
 impl Sensor {
-    /// Attaches without the hooks whose names start with one of `avoid`.
+    /// Attaches without the hooks whose names start with one of `avoid`; every record is an event.
     pub fn start(avoid: &[&str]) -> Self {
-        let pipeline = attach(4 << 20, avoid);
+        Self::start_with(4 << 20, avoid)
+    }
+
+    /// The same with a ring of another size.
+    pub fn start_with(ring_bytes: u32, avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(ring_bytes, avoid), false)
+    }
+
+    /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
+    pub fn start_folding(avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(4 << 20, avoid), true)
+    }
+
+    fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -49,8 +63,21 @@ impl Sensor {
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
+            let mut fold = Fold::default();
+            let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
-                lock(&pipeline).drain(|event| lock(&sink).push(event));
+                let sink = |event| lock(&sink).push(event);
+                let mut reading = lock(&pipeline);
+                if folding {
+                    reading.round(&mut fold, false, sink);
+                } else {
+                    reading.drain(sink);
+                    if accounted.elapsed() >= Duration::from_millis(200) {
+                        accounted = Instant::now();
+                        reading.account(sink);
+                    }
+                }
+                drop(reading);
                 drop(pipeline);
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -60,6 +87,11 @@ impl Sensor {
             pipeline,
             hooks,
         }
+    }
+
+    /// Stops the reader for as long as the guard lives.
+    pub fn stall(&self) -> MutexGuard<'_, Pipeline<Identifier>> {
+        lock(&self.pipeline)
     }
 
     /// Counters once everything sent has been read.
@@ -174,6 +206,9 @@ impl Sensor {
                 }
             }
         }
+        if counts.folded.lost > 0 {
+            lost.push(format!("folded: {}", counts.folded.lost));
+        }
         if counts.malformed > 0 {
             lost.push(format!("malformed: {}", counts.malformed));
         }
@@ -191,7 +226,7 @@ pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
     .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
     let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
-    Pipeline::new(probes, tracker, clock)
+    Pipeline::new(probes, tracker, clock).expect("the kernel's accounts can be read")
 }
 
 /// What one agent did.

@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// In the virtual machines, only these; all unless given
-    #[arg(long, num_args = 1..)]
+    #[arg(long, num_args = 1.., conflicts_with_all = ["write", "quick"])]
     subjects: Vec<Subject>,
     /// In the virtual machines, only the sensor in its best tier
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! The sensor itself: what it takes while no agent runs, and how many records it can take in.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ const STRING: &str = "writing to a string does not fail";
 /// Measures, and returns the tables as Markdown.
 pub fn measure() -> Result<String> {
     setup::require_root("measuring the sensor")?;
+    // Everything is built before the machine is left alone.
+    let example = test_program::example_of("skep-sensor", EXAMPLE)?;
     let programs = boots::programs()?;
     let sensor = boots::program(&programs, "skep-sensor")?;
     let daemon = Daemon::start(sensor)?;
@@ -66,7 +69,8 @@ pub fn measure() -> Result<String> {
         records.sent
     )
     .expect(STRING);
-    throughput(&mut text)?;
+    drop(daemon);
+    throughput(&mut text, &example)?;
     Ok(text)
 }
 
@@ -81,8 +85,7 @@ struct Throughput {
 }
 
 /// Records decoded, identified and folded on one processor.
-fn throughput(text: &mut String) -> Result<()> {
-    let example = test_program::example_of("skep-sensor", EXAMPLE)?;
+fn throughput(text: &mut String, example: &Path) -> Result<()> {
     println!("$ {}", example.display());
     let line = Command::new(example).quiet_output()?;
     let took: Throughput = serde_json::from_str(&line)

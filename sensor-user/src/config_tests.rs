@@ -91,6 +91,20 @@ fn what_is_wrong_is_said_with_its_place() {
             "FILE:2:14: -1 is not a power of two",
         ),
         (
+            "[kernel]\navoid = ['lsm/', 'kprobe/']",
+            "FILE:2:18: `kprobe/` is the start of no hook that the sensor can do without, \
+             expected `cgroup/`, `fentry/`, `lsm/`, `tp/` or more",
+        ),
+        (
+            "[kernel]\navoid = ['raw_tp/']",
+            "FILE:2:10: `raw_tp/` is the start of no hook that",
+        ),
+        ("[kernel]\navoid = ['']", "FILE:2:10: `` is the start"),
+        (
+            "[kernel]\navoid = 'lsm/'",
+            "FILE:2:9: invalid type: string \"lsm/\", expected a sequence",
+        ),
+        (
             "[spool]\nmax_bytes = 10",
             "FILE:2:13: 10 is out of range, expected 1048576 to",
         ),

@@ -156,6 +156,7 @@ impl Machine<'_> {
             .with_context(|| format!("cannot write {}", image.display()))?;
         let files = scratch.join(self.name);
         if files.exists() {
+            // What another run left is not this one's.
             std::fs::remove_dir_all(&files)
                 .with_context(|| format!("cannot remove {}", files.display()))?;
         }

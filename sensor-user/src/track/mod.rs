@@ -12,6 +12,7 @@
 //! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
 //! process known and gives no event of its own. Malformed records are counted by the caller.
 
+mod gaps;
 mod process;
 mod session;
 #[cfg(test)]
@@ -55,6 +56,10 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
+    /// From now on losses are accounted to this session (its kernel id).
+    fn begin_session(&mut self, kernel: u64);
+    /// This session is forgotten.
+    fn end_session(&mut self, kernel: u64);
 }
 
 /// Figures for `status`.
@@ -183,7 +188,10 @@ impl<J: Judge> Tracker<J> {
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
                 match self.begin(common, &exec, &image, agent, parent, out) {
-                    Some(session) => (session, true),
+                    Some(session) => {
+                        self.account(session, verdicts);
+                        (session, true)
+                    }
                     None => return,
                 }
             }
@@ -286,6 +294,14 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         Some(id)
+    }
+
+    /// From now on the kernel accounts losses to this session, and to those forgotten for it no more.
+    fn account(&mut self, session: SessionId, verdicts: &mut impl Verdicts) {
+        for kernel in self.sessions.take_forgotten() {
+            verdicts.end_session(kernel);
+        }
+        verdicts.begin_session(session.kernel());
     }
 
     // === fork and exit ===

@@ -39,7 +39,12 @@ pub fn sensor() -> &'static Sensor {
 impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`.
     pub fn start(avoid: &[&str]) -> Self {
-        let pipeline = attach(4 << 20, avoid);
+        Self::start_with(4 << 20, avoid)
+    }
+
+    /// The same with a ring of another size.
+    pub fn start_with(ring_bytes: u32, avoid: &[&str]) -> Self {
+        let pipeline = attach(ring_bytes, avoid);
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -49,8 +54,15 @@ impl Sensor {
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
+            let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
-                lock(&pipeline).drain(|event| lock(&sink).push(event));
+                let mut reading = lock(&pipeline);
+                reading.drain(|event| lock(&sink).push(event));
+                if accounted.elapsed() >= Duration::from_millis(200) {
+                    accounted = Instant::now();
+                    reading.account(|event| lock(&sink).push(event));
+                }
+                drop(reading);
                 drop(pipeline);
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -60,6 +72,11 @@ impl Sensor {
             pipeline,
             hooks,
         }
+    }
+
+    /// Stops the reader for as long as the guard lives.
+    pub fn stall(&self) -> MutexGuard<'_, Pipeline<Identifier>> {
+        lock(&self.pipeline)
     }
 
     /// Counters once everything sent has been read.
@@ -191,7 +208,7 @@ pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
     .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
     let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
-    Pipeline::new(probes, tracker, clock)
+    Pipeline::new(probes, tracker, clock).expect("the kernel's accounts can be read")
 }
 
 /// What one agent did.

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long it waits for a record before it looks at its other duties.
-const IDLE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(100);
 /// How often the figures of `status` are renewed.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// How long the uplink may go on sending after a signal.
@@ -80,7 +80,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
-    let mut fold = Fold::new();
+    let mut fold = Fold::default();
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;
@@ -119,6 +119,7 @@ fn fill(
         kernel,
         read,
         malformed: _,
+        folded: _,
         track,
     } = counts;
     status.kernel = kernel

@@ -1,6 +1,7 @@
-//! The hot path: ring → decode → track → redact, and the accounts of what was read and lost.
+//! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
 //!
-//! One thread, no locks. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
+//! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
+//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
 //! keep the caller from its other duties. For every kind of record
 //! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
 //! step could not decode becomes a `lost` event with its time range.
@@ -8,6 +9,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,10 +18,12 @@ use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 
 use crate::{
     accounts::{Accounts, OwnLosses},
+    act::{Act, Sink},
     clock::BootClock,
-    decode,
+    decode::{self, Body},
+    epochs::{Epochs, FoldCounts},
     event::Event,
-    fold::Fold,
+    fold::{Fold, FoldSink},
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
@@ -34,12 +38,14 @@ const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 pub struct Pipeline<J> {
     probes: Probes,
     tracker: Tracker<J>,
-    redactor: Redactor,
+    redactor: Arc<Redactor>,
     read: [u64; Kind::ALL.len()],
     malformed: u64,
+    epochs: Epochs,
     accounts: Accounts,
     looked_at: Instant,
-    scratch: Vec<Event>,
+    /// Where the decoder puts paths together.
+    room: Vec<u8>,
 }
 
 /// Figures for `status`.
@@ -48,7 +54,22 @@ pub struct PipelineCounts {
     pub kernel: Vec<KernelCounts>,
     pub read: Vec<(Kind, u64)>,
     pub malformed: u64,
+    /// What the kernel side folded, as far as it was handed out.
+    pub folded: FoldCounts,
     pub track: TrackCounts,
+}
+
+/// Every act as an event of its own.
+struct Each<F>(F);
+
+impl<F: FnMut(Event)> Sink for Each<F> {
+    fn event(&mut self, event: Event) {
+        (self.0)(event);
+    }
+
+    fn act(&mut self, act: &Act<'_>) {
+        (self.0)(act.to_event());
+    }
 }
 
 /// Verdicts into the kernel's maps.
@@ -98,12 +119,13 @@ impl<J: Judge> Pipeline<J> {
         Ok(Self {
             probes,
             tracker,
-            redactor: Redactor::new(),
+            redactor: Arc::new(Redactor::new()),
             read,
             malformed: 0,
+            epochs: Epochs::new(clock),
             accounts,
             looked_at: Instant::now(),
-            scratch: Vec::new(),
+            room: Vec::new(),
         })
     }
 
@@ -117,31 +139,51 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// One round of the loop that `watch` and `run` share: what waits in the ring, what was lost, and
-    /// what the fold lets go of. True when more waits. With `last`, once nothing waits any more,
-    /// every loss up to now is told and the fold is emptied.
+    /// what the fold lets go of. True when more waits. With `last`, once what was sent until then is
+    /// read, every loss up to now is told and the fold is emptied.
     pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
         let now = Instant::now();
-        let more = self.drain(|event| fold.push(event, now, &mut sink));
-        let ends = last && !more;
+        if last && !self.epochs.is_stopped() {
+            self.epochs.stop(&mut self.probes);
+        }
+        let redactor = self.redactor.clone();
+        let mut sink = |event| sink(redactor.event(event));
+        let more = self.read(&mut FoldSink {
+            fold,
+            now,
+            sink: &mut sink,
+        });
+        let read = self.read[Kind::Open as usize - 1];
+        let ends = last && self.epochs.finish(&mut self.probes, fold, read);
+        if !last {
+            self.epochs.run(&mut self.probes, fold, read, now);
+        }
         if ends || self.looked_at.elapsed() >= ACCOUNTS_EVERY {
-            self.account(|event| fold.push(event, now, &mut sink));
+            self.account(|event| fold.push(event, &mut sink));
         }
         fold.tick(now, &mut sink);
         if ends {
             fold.flush(&mut sink);
         }
-        more
+        if last { !ends } else { more }
+    }
+
+    /// Handles what waits in the ring, one round at most, and folds nothing; true when there may be
+    /// more.
+    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+        let redactor = self.redactor.clone();
+        self.read(&mut Each(|event| sink(redactor.event(event))))
     }
 
     /// Handles what waits in the ring, one round at most; true when there may be more.
-    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+    fn read(&mut self, sink: &mut impl Sink) -> bool {
         let Self {
             probes,
             tracker,
-            redactor,
             read,
             malformed,
-            scratch,
+            epochs,
+            room,
             ..
         } = self;
         let Probes {
@@ -156,6 +198,7 @@ impl<J: Judge> Pipeline<J> {
             verdicts,
             sessions,
         };
+        let now = Instant::now();
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {
                 return false;
@@ -165,18 +208,21 @@ impl<J: Judge> Pipeline<J> {
             {
                 read[kind as usize - 1] += 1;
             }
-            match decode::decode(&bytes) {
-                Ok(record) => tracker.handle(record, &mut maps, scratch),
+            match decode::decode(&bytes, room) {
+                Ok(record) => {
+                    if let Body::Open(open) = &record.body
+                        && let Some(epoch) = open.epoch
+                    {
+                        epochs.saw(epoch, now);
+                    }
+                    tracker.handle(record, &mut maps, sink);
+                }
                 Err(decode::Malformed(reason)) => {
                     if *malformed == 0 {
                         tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
                     }
                     *malformed += 1;
                 }
-            }
-            drop(bytes);
-            for event in scratch.drain(..) {
-                sink(redactor.event(event));
             }
         }
         true
@@ -187,7 +233,7 @@ impl<J: Judge> Pipeline<J> {
         let own = OwnLosses {
             malformed: self.malformed,
             table_full: self.tracker.counts().refused,
-            fold: 0,
+            fold: self.epochs.counts().lost,
         };
         let Self {
             accounts,
@@ -206,6 +252,7 @@ impl<J: Judge> Pipeline<J> {
             kernel: self.probes.counts(),
             read: Kind::ALL.into_iter().zip(self.read).collect(),
             malformed: self.malformed,
+            folded: self.epochs.counts(),
             track: self.tracker.counts(),
         }
     }

@@ -15,8 +15,8 @@ use crate::{
     stop::Stop,
 };
 
-/// How long it waits for a record before it looks at the loss counters.
-const IDLE: Duration = Duration::from_millis(250);
+/// How long it waits for a record before it looks by itself: the kernel side wakes nobody for most.
+const IDLE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -36,7 +36,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
     eprintln!("ready");
-    let mut fold = Fold::new();
+    let mut fold = Fold::default();
     let mut stopping = false;
     loop {
         let mut written = Ok(());

@@ -184,14 +184,17 @@ impl Probes {
         self.sessions_fd.try_clone()
     }
 
+    /// One counter of the kernel side ([`skep_abi::COUNTERS`]), summed over CPUs.
+    pub fn count(&self, index: u32) -> u64 {
+        self.counts
+            .get(&index, 0)
+            .map(|values| values.iter().sum::<u64>())
+            .unwrap_or(0)
+    }
+
     /// Counters of the kernel side, summed over CPUs.
     pub fn counts(&self) -> Vec<KernelCounts> {
-        let sum = |index: u32| {
-            self.counts
-                .get(&index, 0)
-                .map(|values| values.iter().sum::<u64>())
-                .unwrap_or(0)
-        };
+        let sum = |index: u32| self.count(index);
         Kind::ALL
             .into_iter()
             .map(|kind| KernelCounts {

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
@@ -33,8 +34,8 @@ pub struct Session {
 /// Live sessions, and the last [`ENDED_KEPT`] that ended.
 #[derive(Default)]
 pub struct Sessions {
-    by_id: HashMap<SessionId, Session>,
-    by_kernel: HashMap<u64, SessionId>,
+    by_id: HashMap<SessionId, Session, RandomState>,
+    by_kernel: HashMap<u64, SessionId, RandomState>,
     ended: VecDeque<SessionId>,
     /// Kernel ids of sessions forgotten since the last time they were asked for.
     forgotten: Vec<u64>,

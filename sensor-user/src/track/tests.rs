@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    fn record(&mut self, pid: u32, claim: Option<Claim>, hook: Hook, body: Body) -> Vec<Event> {
+    fn record(&mut self, pid: u32, claim: Option<Claim>, hook: Hook, body: Body<'_>) -> Vec<Event> {
         self.now += 1;
         let common = Common {
             time_ns: self.now,
@@ -163,7 +163,7 @@ impl World {
 
     fn open(&mut self, pid: u32, claim: Option<Claim>) -> Vec<Event> {
         let open = decode::Open {
-            path: Some(Text::from("/etc/hosts")),
+            path: Some(b"/etc/hosts"),
             resolved: true,
             flags: 0,
             mode: None,

@@ -7,6 +7,7 @@
 
 mod agents;
 mod evasion;
+mod folding;
 mod losses;
 mod opens;
 mod races;

@@ -13,6 +13,7 @@ use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
     event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
+    fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
@@ -37,14 +38,22 @@ pub fn sensor() -> &'static Sensor {
 }
 
 impl Sensor {
-    /// Attaches without the hooks whose names start with one of `avoid`.
+    /// Attaches without the hooks whose names start with one of `avoid`; every record is an event.
     pub fn start(avoid: &[&str]) -> Self {
         Self::start_with(4 << 20, avoid)
     }
 
     /// The same with a ring of another size.
     pub fn start_with(ring_bytes: u32, avoid: &[&str]) -> Self {
-        let pipeline = attach(ring_bytes, avoid);
+        Self::run_pipeline(attach(ring_bytes, avoid), false)
+    }
+
+    /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
+    pub fn start_folding(avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(4 << 20, avoid), true)
+    }
+
+    fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -54,13 +63,19 @@ impl Sensor {
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
+            let mut fold = Fold::default();
             let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
+                let sink = |event| lock(&sink).push(event);
                 let mut reading = lock(&pipeline);
-                reading.drain(|event| lock(&sink).push(event));
-                if accounted.elapsed() >= Duration::from_millis(200) {
-                    accounted = Instant::now();
-                    reading.account(|event| lock(&sink).push(event));
+                if folding {
+                    reading.round(&mut fold, false, sink);
+                } else {
+                    reading.drain(sink);
+                    if accounted.elapsed() >= Duration::from_millis(200) {
+                        accounted = Instant::now();
+                        reading.account(sink);
+                    }
                 }
                 drop(reading);
                 drop(pipeline);
@@ -190,6 +205,9 @@ impl Sensor {
                     lost.push(format!("{} {}: {count}", kernel.kind.name(), cause.name()));
                 }
             }
+        }
+        if counts.folded.lost > 0 {
+            lost.push(format!("folded: {}", counts.folded.lost));
         }
         if counts.malformed > 0 {
             lost.push(format!("malformed: {}", counts.malformed));

@@ -23,8 +23,8 @@ use crate::{setup, workspace};
 use console::Outcome;
 use guest::{Guest, GuestFile};
 
-/// Seconds a machine has.
-const TIMEOUT: u64 = 300;
+/// Seconds a machine has: ample, because a busy host slows an emulated one several times.
+const TIMEOUT: u64 = 600;
 
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]

@@ -23,7 +23,7 @@ use crate::{setup, workspace};
 use console::Outcome;
 use guest::{Guest, GuestFile};
 
-/// Seconds a machine has.
+/// Seconds a machine has: ample, because a busy host slows an emulated one several times.
 const TIMEOUT: u64 = 900;
 
 /// Arguments of `cargo xtask vm`.

@@ -123,6 +123,8 @@ pub const ALL: &[(&str, How)] = &[
     ("chroot", AroundIn(place::chroot)),
     // A binary tree of processes, `NUMBER` generations of them; each creates a file of its own.
     ("fork-tree", PathAndNumber(process::fork_tree)),
+    // Until a file of that name is there; it is not opened.
+    ("wait-for", Path(files::wait_for)),
     // Milliseconds.
     ("sleep", Number(sleep)),
 ];

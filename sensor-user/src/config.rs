@@ -5,6 +5,7 @@
 //! `skep-sensor check-config`.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs, io,
     net::IpAddr,
     ops::Range,
@@ -13,6 +14,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
+
+use crate::probes;
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;
@@ -61,6 +64,8 @@ pub struct Status {
 pub struct Kernel {
     /// Size of the ring buffer between kernel and daemon.
     pub ring_bytes: u32,
+    /// Hooks that are not to be used, by the start of their names; the next best is taken.
+    pub avoid: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -132,6 +137,7 @@ struct RawStatus {
 #[serde(deny_unknown_fields, expecting = "a table [kernel]")]
 struct RawKernel {
     ring_bytes: Option<Spanned<i64>>,
+    avoid: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -164,6 +170,7 @@ impl Default for Config {
             },
             kernel: Kernel {
                 ring_bytes: 4 << 20,
+                avoid: Vec::new(),
             },
             catalogue: Catalogue {
                 directory: "/etc/skep/catalogue".into(),
@@ -218,7 +225,7 @@ impl Config {
             max_bytes,
         } = spool;
         let RawStatus { socket } = status;
-        let RawKernel { ring_bytes } = kernel;
+        let RawKernel { ring_bytes, avoid } = kernel;
         let RawCatalogue {
             directory: catalogue_directory,
         } = catalogue;
@@ -242,6 +249,9 @@ impl Config {
         }
         if let Some(value) = ring_bytes {
             config.kernel.ring_bytes = checked(value, ring_size)?;
+        }
+        for value in avoid.unwrap_or_default() {
+            config.kernel.avoid.push(checked(value, avoidable)?);
         }
         if let Some(value) = catalogue_directory {
             config.catalogue.directory = checked(value, existing_directory)?;
@@ -319,6 +329,24 @@ fn ring_size(value: i64) -> Result<u32, String> {
         .ok()
         .filter(|value| RING_BYTES.contains(value) && value.is_power_of_two())
         .ok_or_else(|| format!("{value} is not a power of two from {low} to {high} (bytes)"))
+}
+
+/// The start of the name of a hook that has another beside it.
+fn avoidable(prefix: String) -> Result<String, String> {
+    let names = probes::avoidable_hooks();
+    if !prefix.is_empty() && names.iter().any(|name| name.starts_with(&prefix)) {
+        return Ok(prefix);
+    }
+    let kinds: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| name.split_inclusive('/').next())
+        .collect();
+    let kinds: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+    Err(format!(
+        "`{prefix}` is the start of no hook that the sensor can do without, expected {} or more \
+         of a name that `skep-sensor status` shows",
+        kinds.join(", ")
+    ))
 }
 
 /// `http://HOST:PORT` with a host on the loopback interface.

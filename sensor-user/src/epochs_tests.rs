@@ -85,7 +85,7 @@ impl World {
 
     /// An open, of which the kernel side counts so many repeats.
     fn open(&mut self, time_ns: u64, repeats: u64) {
-        let record = act::RecordId { time_ns, tid: 7 };
+        let record = RecordId { time_ns, tid: 7 };
         let epoch = self.kernel.epoch;
         self.kernel.sent += 1;
         self.kernel.folded += repeats;

@@ -1,6 +1,7 @@
 //! The Skep sensor. Data flows one way through one module per step:
 //! `probes` → `decode` → `track` → `identify` → `enrich` → `fold` → `redact` → `spool` → `uplink`.
 
+pub mod accounts;
 pub mod act;
 pub mod clock;
 pub mod config;

@@ -7,20 +7,22 @@
 //! step could not decode becomes a `lost` event with its time range.
 
 use std::{
+    io,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use aya::maps::{HashMap as BpfHashMap, MapData};
-use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Header, Kind};
+use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 
 use crate::{
+    accounts::{Accounts, OwnLosses},
     act::{Act, Sink},
     clock::BootClock,
     decode::{self, Body},
     epochs::{Epochs, FoldCounts},
-    event::{Detail, Event, Lost, UnixNanos},
+    event::Event,
     fold::{Fold, FoldSink},
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
@@ -37,23 +39,13 @@ pub struct Pipeline<J> {
     probes: Probes,
     tracker: Tracker<J>,
     redactor: Arc<Redactor>,
-    clock: BootClock,
     read: [u64; Kind::ALL.len()],
     malformed: u64,
     epochs: Epochs,
-    reported: Reported,
+    accounts: Accounts,
+    looked_at: Instant,
     /// Where the decoder puts paths together.
     room: Vec<u8>,
-}
-
-/// What has been told of losses so far.
-struct Reported {
-    at: Instant,
-    time: UnixNanos,
-    kernel: [[u64; Cause::ALL.len()]; Kind::ALL.len()],
-    malformed: u64,
-    refused: u64,
-    folded: u64,
 }
 
 /// Figures for `status`.
@@ -84,7 +76,11 @@ impl<F: FnMut(Event)> Sink for Each<F> {
 struct Maps<'a> {
     claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
     verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
+    sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
 }
+
+/// Create an entry only if there is none (linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
 
 impl Verdicts for Maps<'_> {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
@@ -92,6 +88,20 @@ impl Verdicts for Maps<'_> {
         // pending, which costs records that are dropped here, and loses nothing.
         if let Err(error) = self.claims.insert(claim, verdict, 0) {
             tracing::debug!(%error, "the kernel took no verdict on a claim");
+        }
+    }
+
+    fn begin_session(&mut self, kernel: u64) {
+        // One that is there is left as it is: its counts go on.
+        let fresh = SessionState::default();
+        if let Err(error) = self.sessions.insert(kernel, fresh, BPF_NOEXIST) {
+            tracing::debug!(%error, kernel, "no account of its own for a session");
+        }
+    }
+
+    fn end_session(&mut self, kernel: u64) {
+        if let Err(error) = self.sessions.remove(&kernel) {
+            tracing::debug!(%error, kernel, "the kernel had no account of a session");
         }
     }
 
@@ -103,26 +113,20 @@ impl Verdicts for Maps<'_> {
 }
 
 impl<J: Judge> Pipeline<J> {
-    pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> Self {
+    pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> io::Result<Self> {
         let read = probes.read_by_trials;
-        Self {
+        let accounts = Accounts::new(probes.sessions_fd()?, clock);
+        Ok(Self {
             probes,
             tracker,
             redactor: Arc::new(Redactor::new()),
-            clock,
             read,
             malformed: 0,
-            reported: Reported {
-                at: Instant::now(),
-                time: clock.now(),
-                kernel: [[0; Cause::ALL.len()]; Kind::ALL.len()],
-                malformed: 0,
-                refused: 0,
-                folded: 0,
-            },
             epochs: Epochs::new(clock),
+            accounts,
+            looked_at: Instant::now(),
             room: Vec::new(),
-        }
+        })
     }
 
     pub fn hooks(&self) -> &[HookReport] {
@@ -154,8 +158,8 @@ impl<J: Judge> Pipeline<J> {
         if !last {
             self.epochs.run(&mut self.probes, fold, read, now);
         }
-        if ends || self.reported.at.elapsed() >= ACCOUNTS_EVERY {
-            self.losses(|event| fold.push(event, &mut sink));
+        if ends || self.looked_at.elapsed() >= ACCOUNTS_EVERY {
+            self.account(|event| fold.push(event, &mut sink));
         }
         fold.tick(now, &mut sink);
         if ends {
@@ -186,9 +190,14 @@ impl<J: Judge> Pipeline<J> {
             ring,
             claims,
             verdicts,
+            sessions,
             ..
         } = probes;
-        let mut maps = Maps { claims, verdicts };
+        let mut maps = Maps {
+            claims,
+            verdicts,
+            sessions,
+        };
         let now = Instant::now();
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {
@@ -220,63 +229,22 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// Tells what was lost since the last time.
-    fn losses(&mut self, mut sink: impl FnMut(Event)) {
-        let now = self.clock.now();
-        let first = self.reported.time;
-        let mut lost = |hop, record, cause, count: u64| {
-            if count > 0 {
-                tracing::warn!(hop, record, cause, count, "records lost");
-                let detail = Detail::Lost(Lost {
-                    hop,
-                    record,
-                    cause,
-                    count,
-                    first,
-                    last: now,
-                });
-                sink(Event {
-                    time: now,
-                    session: None,
-                    agent: None,
-                    process: None,
-                    result: None,
-                    hook: None,
-                    detail,
-                });
-            }
+    pub fn account(&mut self, sink: impl FnMut(Event)) {
+        let own = OwnLosses {
+            malformed: self.malformed,
+            table_full: self.tracker.counts().refused,
+            fold: self.epochs.counts().lost,
         };
-        for (index, counts) in self.probes.counts().into_iter().enumerate() {
-            for (slot, (cause, total)) in counts.lost.into_iter().enumerate() {
-                let told = &mut self.reported.kernel[index][slot];
-                lost(
-                    "kernel",
-                    counts.kind.name(),
-                    cause.name(),
-                    total.saturating_sub(*told),
-                );
-                *told = total;
-            }
+        let Self {
+            accounts,
+            probes,
+            tracker,
+            ..
+        } = self;
+        if let Err(error) = accounts.look(|| probes.counts(), own, tracker, sink) {
+            tracing::error!(%error, "the kernel's accounts cannot be read");
         }
-        lost(
-            "decode",
-            "any",
-            "malformed",
-            self.malformed - self.reported.malformed,
-        );
-        self.reported.malformed = self.malformed;
-        let refused = self.tracker.counts().refused;
-        lost(
-            "track",
-            "any",
-            "table_full",
-            refused - self.reported.refused,
-        );
-        self.reported.refused = refused;
-        let folded = self.epochs.counts().lost;
-        lost("fold", "open", "no_event", folded - self.reported.folded);
-        self.reported.folded = folded;
-        self.reported.at = Instant::now();
-        self.reported.time = now;
+        self.looked_at = Instant::now();
     }
 
     pub fn counts(&self) -> PipelineCounts {

@@ -6,22 +6,22 @@
 //! Works without hardware virtualisation; a machine needs 1 GiB of memory and a few seconds.
 
 mod archive;
-mod console;
-mod guest;
-mod kernel;
-mod test_program;
+pub mod console;
+pub mod guest;
+pub mod kernel;
+pub mod test_program;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::command::quote;
 use crate::{setup, workspace};
 
 use console::Outcome;
-use guest::Guest;
-use kernel::Kernel;
+use guest::{Guest, GuestFile};
 
 /// Seconds a machine has.
 const TIMEOUT: u64 = 300;
@@ -44,13 +44,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// All kernel tests on these kernels.
-    pub fn tests_on(kernels: &[String]) -> Self {
+    /// The kernel tests on these kernels: all, or those whose names hold one of the words.
+    pub fn tests_on(kernels: &[String], filter: &[String]) -> Self {
         Self {
             kernels: kernels.to_vec(),
             timeout: TIMEOUT,
             program: None,
-            arguments: Vec::new(),
+            arguments: filter.to_vec(),
         }
     }
 }
@@ -65,30 +65,32 @@ pub fn run(options: &Options) -> Result<()> {
         .map(|version| kernel::fetch(version))
         .collect::<Result<Vec<_>>>()?;
     let programs = test_program::build(options.program.as_deref())?;
-    let scratch = workspace::target()?.join("vm");
-    std::fs::create_dir_all(&scratch)
-        .with_context(|| format!("cannot create {}", scratch.display()))?;
+    let files = [
+        GuestFile::program("skep-demo-agent", &programs.demo_agent),
+        GuestFile::program("kernel-test", &programs.test),
+    ];
+    let mut command = vec!["/bin/kernel-test".to_owned()];
+    if programs.is_libtest {
+        command.push("--test-threads=1".to_owned());
+    }
+    command.extend(options.arguments.iter().map(|word| quote(word)));
 
     let mut verdicts = Vec::new();
     for kernel in &kernels {
-        let guest = Guest {
-            programs: &programs,
-            arguments: &options.arguments,
-            kernel,
-        };
-        let image = scratch.join(format!("initramfs-{}.cpio", kernel.release));
-        std::fs::write(&image, guest.file_system()?)
-            .with_context(|| format!("cannot write {}", image.display()))?;
-        println!("--- {}", kernel.release);
         let begun = Instant::now();
-        let outcome = console::follow(
-            &mut machine(kernel, &image),
-            Duration::from_secs(options.timeout),
-            &scratch.join(&kernel.release),
-        )?;
-        std::fs::remove_file(&image)
-            .with_context(|| format!("cannot remove {}", image.display()))?;
-        verdicts.push((kernel.release.as_str(), outcome, begun.elapsed()));
+        println!("--- {}", kernel.release);
+        let run = Machine {
+            name: &kernel.release,
+            guest: Guest {
+                files: &files,
+                kernel,
+                script: &command.join(" "),
+            },
+            clock: Clock::Time,
+            limit: Duration::from_secs(options.timeout),
+            label: "",
+        };
+        verdicts.push((kernel.release.as_str(), run.run()?.0, begun.elapsed()));
     }
     for (release, outcome, elapsed) in &verdicts {
         println!(
@@ -111,29 +113,86 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn machine(kernel: &Kernel, image: &std::path::Path) -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    // Emulation everywhere: hardware virtualisation is often absent or broken where tests run, and
-    // a machine is up in seconds without it.
-    qemu.args([
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-m",
-        "1024",
-        "-smp",
-        "2",
-    ])
-    .args(["-nographic", "-no-reboot", "-nic", "none"])
-    .arg("-kernel")
-    .arg(&kernel.image)
-    .arg("-initrd")
-    .arg(image)
-    .args([
-        "-append",
-        "console=ttyS0 quiet loglevel=1 panic=-1 rdinit=/init",
-    ])
-    .stdin(Stdio::null());
-    qemu
+/// Where the last run of the kernel tests on a kernel left the files of the guest.
+pub fn files_of(version: &str) -> Result<PathBuf> {
+    Ok(scratch()?.join(kernel::fetch(version)?.release))
+}
+
+fn scratch() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("vm"))
+}
+
+/// What a machine's clock counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's time.
+    Time,
+    /// The instructions of its one processor, a nanosecond each; a processor that has nothing to do
+    /// skips to the next timer. Everything that happens in the guest then costs the same every
+    /// time, whatever the host does meanwhile.
+    Instructions,
+}
+
+/// One machine from start to end.
+pub struct Machine<'a> {
+    /// Names its files on the host; no two that run at the same time have the same.
+    pub name: &'a str,
+    pub guest: Guest<'a>,
+    pub clock: Clock,
+    /// After which it is stopped.
+    pub limit: Duration,
+    /// Stands before each line of its console.
+    pub label: &'a str,
+}
+
+impl Machine<'_> {
+    /// Runs it. Returns how it ended, and the folder with the files it left, and no others.
+    pub fn run(&self) -> Result<(Outcome, PathBuf)> {
+        let scratch = scratch()?;
+        std::fs::create_dir_all(&scratch)
+            .with_context(|| format!("cannot create {}", scratch.display()))?;
+        let image = scratch.join(format!("initramfs-{}.cpio", self.name));
+        std::fs::write(&image, self.guest.file_system()?)
+            .with_context(|| format!("cannot write {}", image.display()))?;
+        let files = scratch.join(self.name);
+        if files.exists() {
+            std::fs::remove_dir_all(&files)
+                .with_context(|| format!("cannot remove {}", files.display()))?;
+        }
+        let outcome = console::follow(&mut self.command(&image), self.limit, &files, self.label)?;
+        std::fs::remove_file(&image)
+            .with_context(|| format!("cannot remove {}", image.display()))?;
+        Ok((outcome, files))
+    }
+
+    fn command(&self, image: &Path) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        // Emulation everywhere: hardware virtualisation is often absent or broken where tests run,
+        // and a machine is up in seconds without it.
+        match self.clock {
+            Clock::Time => qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+            Clock::Instructions => qemu.args([
+                "-accel",
+                "tcg,thread=single",
+                "-smp",
+                "1",
+                "-icount",
+                "shift=0,sleep=off",
+            ]),
+        };
+        let mut append = "console=ttyS0 quiet loglevel=1 panic=-1 rdinit=/init".to_owned();
+        if self.clock == Clock::Instructions {
+            // The same addresses every time.
+            append.push_str(" nokaslr norandmaps");
+        }
+        qemu.args(["-cpu", "max", "-m", "1024"])
+            .args(["-nographic", "-no-reboot", "-nic", "none"])
+            .arg("-kernel")
+            .arg(&self.guest.kernel.image)
+            .arg("-initrd")
+            .arg(image)
+            .args(["-append", &append])
+            .stdin(Stdio::null());
+        qemu
+    }
 }

@@ -32,6 +32,7 @@ use skep_abi::{
 
 use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
 pub use self::{
+    batch::Batch,
     folds::Folds,
     host::HostError,
     processes::Processes,
@@ -52,13 +53,23 @@ const ESSENTIAL: [Offset; 6] = [
 ];
 
 /// Sizes of what is shared with the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProbeConfig {
     /// Bytes of the ring; a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Hooks not to be used, by the start of their names (`lsm/`, `fentry/`, …): the next best is
     /// taken, and the report says why.
-    pub avoid: &'static [&'static str],
+    pub avoid: Vec<String>,
+}
+
+/// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
+pub fn avoidable_hooks() -> Vec<&'static str> {
+    FACTS
+        .iter()
+        .filter(|fact| !fact.required)
+        .flat_map(|fact| fact.candidates)
+        .map(|candidate| candidate.name)
+        .collect()
 }
 
 /// State of the hook that serves a fact.
@@ -101,6 +112,8 @@ pub struct Probes {
     pub processes: Processes,
     /// What of each session was not sent, by its kernel id.
     pub sessions: BpfHashMap<MapData, u64, SessionState>,
+    /// A descriptor of the same map.
+    sessions_fd: OwnedFd,
     pub folds: Folds,
     walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, u64>,
@@ -164,6 +177,11 @@ impl Probes {
                 report.status = HookStatus::Fallback;
             }
         }
+    }
+
+    /// Another descriptor of the map of sessions, for whoever reads it as a whole.
+    pub fn sessions_fd(&self) -> std::io::Result<OwnedFd> {
+        self.sessions_fd.try_clone()
     }
 
     /// One counter of the kernel side ([`skep_abi::COUNTERS`]), summed over CPUs.
@@ -277,6 +295,7 @@ impl Loaded {
             }));
         }
         let (ring, processes, read_by_trials) = trial.finish();
+        let sessions_fd = map_fd(&object, "SESSIONS")?;
         let mut sessions: BpfHashMap<_, u64, SessionState> = take_map(&mut object, "SESSIONS")?;
         let folds = Folds::new(map_fd(&object, "FOLDS")?, take_map(&mut object, "CONTROL")?);
         let entered = sessions.insert(PENDING_SESSION, SessionState::default(), 0);
@@ -288,6 +307,7 @@ impl Loaded {
             verdicts: take_map(&mut object, "VERDICTS")?,
             processes,
             sessions,
+            sessions_fd,
             folds,
             walk: take_map(&mut object, "WALK")?,
             counts: take_map(&mut object, "COUNTS")?,
@@ -310,7 +330,7 @@ impl Loaded {
             .config
             .avoid
             .iter()
-            .any(|prefix| candidate.name.starts_with(prefix))
+            .any(|prefix| candidate.name.starts_with(prefix.as_str()))
         {
             return Err("not to be used, by configuration".to_owned());
         }

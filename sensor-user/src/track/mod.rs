@@ -12,6 +12,7 @@
 //! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
 //! process known and gives no event of its own. Malformed records are counted by the caller.
 
+mod gaps;
 mod process;
 mod session;
 #[cfg(test)]
@@ -56,6 +57,10 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
+    /// From now on losses are accounted to this session (its kernel id).
+    fn begin_session(&mut self, kernel: u64);
+    /// This session is forgotten.
+    fn end_session(&mut self, kernel: u64);
 }
 
 /// Figures for `status`.
@@ -189,7 +194,10 @@ impl<J: Judge> Tracker<J> {
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
                 match self.begin(common, &exec, &image, agent, parent, out) {
-                    Some(session) => (session, true),
+                    Some(session) => {
+                        self.account(session, verdicts);
+                        (session, true)
+                    }
                     None => return,
                 }
             }
@@ -211,7 +219,7 @@ impl<J: Judge> Tracker<J> {
             session,
             core,
             ppid: image.ppid,
-            runs: exec.file.map(|file| file.key.image()),
+            executable: exec.file.map_or(0, |file| file.key.image()),
             image: image.clone(),
             own: Some(image.clone()),
         };
@@ -293,6 +301,14 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         Some(id)
+    }
+
+    /// From now on the kernel accounts losses to this session, and to those forgotten for it no more.
+    fn account(&mut self, session: SessionId, verdicts: &mut impl Verdicts) {
+        for kernel in self.sessions.take_forgotten() {
+            verdicts.end_session(kernel);
+        }
+        verdicts.begin_session(session.kernel());
     }
 
     // === fork and exit ===
@@ -515,7 +531,7 @@ impl<J: Judge> Tracker<J> {
             session,
             core: false,
             ppid: None,
-            runs: common.image,
+            executable: common.image.unwrap_or(0),
             image: self.unknown(common, None),
             own: None,
         };
@@ -532,7 +548,7 @@ impl<J: Judge> Tracker<J> {
         let image = self.unknown(common, Some(&member));
         let member = Member {
             core: false,
-            runs: common.image,
+            executable: common.image.unwrap_or(0),
             own: Some(image.clone()),
             image,
             ..member

@@ -15,8 +15,9 @@ pub struct Member {
     pub core: bool,
     /// `real_parent` at its fork, where that was seen.
     pub ppid: Option<u32>,
-    /// Which executable that is, as the kernel side names it ([`skep_abi::FileKey::image`]).
-    pub runs: Option<u64>,
+    /// Which executable that is, as the kernel side names it ([`skep_abi::FileKey::image`]); 0: not
+    /// known.
+    pub executable: u64,
     /// As of the last exec, its own or an ancestor's.
     pub image: Arc<Process>,
     /// `image` under its own pid, made when first needed.
@@ -38,7 +39,7 @@ pub enum Inserted {
 impl Member {
     /// Whether the kernel side saw it run something else than what its last exec was of.
     pub fn runs_another(&self, image: Option<u64>) -> bool {
-        matches!((self.runs, image), (Some(known), Some(seen)) if known != seen)
+        self.executable != 0 && image.is_some_and(|seen| seen != self.executable)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Sessions {
     by_id: HashMap<SessionId, Session, RandomState>,
     by_kernel: HashMap<u64, SessionId, RandomState>,
     ended: VecDeque<SessionId>,
+    /// Kernel ids of sessions forgotten since the last time they were asked for.
+    forgotten: Vec<u64>,
 }
 
 // === impl Session ===
@@ -133,10 +135,15 @@ impl Sessions {
         }
         if let Some(session) = self.by_id.remove(&id) {
             self.by_kernel.remove(&id.kernel());
+            self.forgotten.push(id.kernel());
             for claim in session.claims {
                 claims.remove(&claim);
             }
         }
+    }
+
+    pub fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
     }
 
     pub fn add_claim(&mut self, id: SessionId, claim: Claim) {

@@ -55,6 +55,8 @@ impl Judge for ByName {
 struct Maps {
     settled: Vec<(Claim, u32)>,
     never: Vec<FileKey>,
+    /// Kernel ids of sessions losses are accounted to.
+    accounted: Vec<u64>,
 }
 
 impl Verdicts for Maps {
@@ -64,6 +66,14 @@ impl Verdicts for Maps {
 
     fn never(&mut self, file: FileKey) {
         self.never.push(file);
+    }
+
+    fn begin_session(&mut self, kernel: u64) {
+        self.accounted.push(kernel);
+    }
+
+    fn end_session(&mut self, kernel: u64) {
+        self.accounted.retain(|known| *known != kernel);
     }
 }
 

@@ -56,10 +56,15 @@ impl Outcome {
     }
 }
 
-/// Starts a machine, prints its console and returns how it ended. Files it hands out are written
-/// to `files`.
-pub fn follow(machine: &mut Command, limit: Duration, files: &Path) -> Result<Outcome> {
-    println!("$ {}", machine.line());
+/// Starts a machine, prints its console, each line behind the label, and returns how it ended.
+/// Files it hands out are written to `files`.
+pub fn follow(
+    machine: &mut Command,
+    limit: Duration,
+    files: &Path,
+    label: &str,
+) -> Result<Outcome> {
+    println!("{label}$ {}", machine.line());
     let deadline = Instant::now() + limit;
     let mut child = machine
         .stdout(Stdio::piped())
@@ -70,7 +75,7 @@ pub fn follow(machine: &mut Command, limit: Duration, files: &Path) -> Result<Ou
         .take()
         .expect("the output was asked to be piped");
     let lines = lines_of(stdout);
-    let outcome = read_lines(&lines, deadline, files);
+    let outcome = read_lines(&lines, deadline, files, label);
     // Off already in all but one case; then this is an error that says nothing new.
     let _ = child.kill();
     child.wait().context("cannot wait for the machine")?;
@@ -97,7 +102,12 @@ fn lines_of(stdout: ChildStdout) -> Receiver<String> {
     receiver
 }
 
-fn read_lines(lines: &Receiver<String>, deadline: Instant, files: &Path) -> Result<Outcome> {
+fn read_lines(
+    lines: &Receiver<String>,
+    deadline: Instant,
+    files: &Path,
+    label: &str,
+) -> Result<Outcome> {
     let mut outcome = Outcome::NoResult;
     let mut file: Option<File> = None;
     let mut before: Option<Vec<String>> = Some(Vec::new());
@@ -109,7 +119,7 @@ fn read_lines(lines: &Receiver<String>, deadline: Instant, files: &Path) -> Resu
                 before
                     .unwrap_or_default()
                     .iter()
-                    .for_each(|line| println!("{line}"));
+                    .for_each(|line| println!("{label}{line}"));
                 return Ok(match reason {
                     RecvTimeoutError::Disconnected => outcome,
                     RecvTimeoutError::Timeout => Outcome::TimedOut,
@@ -128,7 +138,7 @@ fn read_lines(lines: &Receiver<String>, deadline: Instant, files: &Path) -> Resu
         } else if let Some(name) = line.strip_prefix(FILE_BEGINS).and_then(safe_name) {
             std::fs::create_dir_all(files)?;
             let path = files.join(name);
-            println!("the guest left {}", path.display());
+            println!("{label}the guest left {}", path.display());
             file = Some(File::create(path)?);
         } else if let Some(code) = line.strip_prefix(EXIT) {
             outcome = match code.trim().parse() {
@@ -137,7 +147,7 @@ fn read_lines(lines: &Receiver<String>, deadline: Instant, files: &Path) -> Resu
                 Err(_) => Outcome::NoResult,
             };
         } else {
-            println!("{line}");
+            println!("{label}{line}");
         }
     }
 }
@@ -158,7 +168,8 @@ mod tests {
             sender.send(line.to_owned()).unwrap();
         }
         drop(sender);
-        read_lines(&receiver, Instant::now() + Duration::from_secs(60), files).unwrap()
+        let deadline = Instant::now() + Duration::from_secs(60);
+        read_lines(&receiver, deadline, files, "").unwrap()
     }
 
     #[test]

@@ -1,38 +1,84 @@
 //! What is in a machine: its files and its first process.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::archive::Archive;
 use super::console;
 use super::kernel::Kernel;
-use super::test_program::Programs;
 use crate::command::quote;
 
 /// A static busybox: shell and commands of the guest.
 const BUSYBOX: &str = "/bin/busybox";
 /// Folder of the guest whose files are copied out through the console.
-const OUTPUT: &str = "/tmp/out";
+pub const OUTPUT: &str = "/tmp/out";
 
 /// One guest.
 pub struct Guest<'a> {
-    /// Programs to run.
-    pub programs: &'a Programs,
-    /// Arguments of the test program.
-    pub arguments: &'a [String],
+    /// What it has beside a userland.
+    pub files: &'a [GuestFile],
     /// The kernel it will run.
     pub kernel: &'a Kernel,
+    /// What it is there for, in the shell's language. How its last command ends is how the guest
+    /// ends.
+    pub script: &'a str,
+}
+
+/// A file of a guest.
+#[derive(Clone, Debug)]
+pub struct GuestFile {
+    /// Where it is in the guest, without the slash at the front.
+    pub path: String,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// What is in a file of a guest.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// The program in this file of the host.
+    Program(PathBuf),
+    /// A text.
+    Text(String),
+}
+
+impl GuestFile {
+    /// A program of the host's, in the guest's `/bin`.
+    pub fn program(name: &str, file: &Path) -> Self {
+        Self {
+            path: format!("bin/{name}"),
+            content: Content::Program(file.to_owned()),
+        }
+    }
+
+    /// A text.
+    pub fn text(path: &str, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            content: Content::Text(text.to_owned()),
+        }
+    }
 }
 
 impl Guest<'_> {
     /// The initial file system.
     pub fn file_system(&self) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
-        for folder in [
-            "bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin",
-            "var",
-        ] {
+        let mut folders = BTreeSet::from(
+            [
+                "bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin",
+                "var",
+            ]
+            .map(str::to_owned),
+        );
+        for file in self.files {
+            let above = Path::new(&file.path).ancestors().skip(1);
+            folders.extend(above.map(|folder| folder.to_string_lossy().into_owned()));
+        }
+        // In order, a folder comes before what is in it. The root itself is there.
+        for folder in folders.iter().filter(|folder| !folder.is_empty()) {
             archive.folder(folder);
         }
         archive.console("dev/console");
@@ -42,20 +88,19 @@ impl Guest<'_> {
         archive.file("etc/hostname", b"skep-vm\n");
         archive.link("usr/bin/env", "/bin/busybox");
         archive.program("bin/busybox", &read(Path::new(BUSYBOX))?);
-        archive.program("bin/skep-demo-agent", &read(&self.programs.demo_agent)?);
-        archive.program("bin/kernel-test", &read(&self.programs.test)?);
+        for file in self.files {
+            match &file.content {
+                Content::Program(from) => archive.program(&file.path, &read(from)?),
+                Content::Text(text) => archive.file(&file.path, text.as_bytes()),
+            }
+        }
         archive.program("init", self.init().as_bytes());
         Ok(archive.finish())
     }
 
-    /// The first process: mounts what a system mounts, runs the tests, says how they ended, copies
-    /// out what they left, powers off.
+    /// The first process: mounts what a system mounts, runs the script, says how it ended, copies
+    /// out what it left, powers off.
     fn init(&self) -> String {
-        let arguments: Vec<_> = self.arguments.iter().map(|word| quote(word)).collect();
-        let mut flags = String::new();
-        if self.programs.is_libtest {
-            flags.push_str("--test-threads=1 ");
-        }
         format!(
             "#!/bin/busybox sh\n\
              /bin/busybox --install -s /bin\n\
@@ -78,7 +123,7 @@ impl Guest<'_> {
              SKEP_VM_OUTPUT={OUTPUT} SKEP_EXPECT_BEST=1\n\
              cd /tmp\n\
              echo \"{begins}\"\n\
-             /bin/kernel-test {flags}{arguments} 2>&1\n\
+             (\n{script}\n) 2>&1\n\
              code=$?\n\
              for file in {OUTPUT}/*; do\n\
              [ -f \"$file\" ] || continue\n\
@@ -89,7 +134,7 @@ impl Guest<'_> {
              echo \"{exit} $code\"\n\
              poweroff -f\n",
             release = quote(&self.kernel.release),
-            arguments = arguments.join(" "),
+            script = self.script,
             begins = console::BEGINS,
             exit = console::EXIT,
             file_begins = console::FILE_BEGINS,

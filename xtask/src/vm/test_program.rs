@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::build::Profile;
 use crate::command::Run;
 use crate::workspace;
 
@@ -21,11 +22,7 @@ pub struct Programs {
 
 /// Builds the kernel tests, or takes the program given, and builds the demo agent.
 pub fn build(program: Option<&Path>) -> Result<Programs> {
-    let demo_agent = executable(
-        &["build", "--package", "skep-demo-agent"],
-        "skep-demo-agent",
-        "bin",
-    )?;
+    let demo_agent = program_of("skep-demo-agent", "skep-demo-agent", Profile::Dev)?;
     let (test, is_libtest) = match program {
         Some(program) => (program.to_path_buf(), false),
         None => {
@@ -45,6 +42,15 @@ pub fn build(program: Option<&Path>) -> Result<Programs> {
         is_libtest,
         demo_agent,
     })
+}
+
+/// Builds a package's program statically.
+pub fn program_of(package: &str, program: &str, profile: Profile) -> Result<PathBuf> {
+    let mut arguments = vec!["build", "--package", package, "--bin", program];
+    if profile == Profile::Release {
+        arguments.push("--release");
+    }
+    executable(&arguments, program, "bin")
 }
 
 /// Runs a static build in a target folder of its own and returns the executable of the target.

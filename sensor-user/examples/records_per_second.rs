@@ -48,6 +48,8 @@ const RUNS: usize = 15;
 /// Records between two looks at what the fold lets go of, as in the sensor.
 const ROUND: usize = 4096;
 const AGENTS: u32 = 8;
+/// Acts of the agents themselves, in thousandths.
+const BY_AGENTS: u64 = 750;
 /// Files that are opened again and again.
 const FILES: u64 = 64;
 /// Records of one epoch: at 500,000 a second the shortest one, a tenth of a second.
@@ -186,11 +188,10 @@ impl World {
     }
 
     fn actor(&mut self) -> Actor {
-        let index = self
-            .draw
-            .below(self.agents.len() as u64 + self.children.len() as u64);
-        let all = self.agents.iter().chain(&self.children);
-        *all.skip(index as usize).next().expect("within both")
+        // What an agent starts lives for some dozen acts.
+        let agent = self.children.is_empty() || self.draw.below(1000) < BY_AGENTS;
+        let from = if agent { &self.agents } else { &self.children };
+        from[self.draw.below(from.len() as u64) as usize]
     }
 
     fn draw_records(&mut self) {

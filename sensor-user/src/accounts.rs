@@ -160,7 +160,7 @@ impl Accounts {
         };
         tell("decode", "any", "malformed", malformed, told.malformed);
         tell("track", "any", "table_full", table_full, told.table_full);
-        tell("fold", "open", "unaccounted", fold, told.fold);
+        tell("fold", "open", "no_event", fold, told.fold);
     }
 }
 

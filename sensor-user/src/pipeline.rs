@@ -44,6 +44,8 @@ pub struct Pipeline<J> {
     epochs: Epochs,
     accounts: Accounts,
     looked_at: Instant,
+    /// So many records had been sent when the last rounds began.
+    until: u64,
     clock: BootClock,
     /// What has been told of tables at their bound, and when.
     evicted: (UnixNanos, Evicted),
@@ -128,6 +130,7 @@ impl<J: Judge> Pipeline<J> {
             epochs: Epochs::new(clock),
             accounts,
             looked_at: Instant::now(),
+            until: 0,
             clock,
             evicted: (clock.now(), Evicted::default()),
             room: Vec::new(),
@@ -150,6 +153,7 @@ impl<J: Judge> Pipeline<J> {
         let now = Instant::now();
         if last && !self.epochs.is_stopped() {
             self.epochs.stop(&mut self.probes);
+            self.until = self.probes.counts().iter().map(|counts| counts.sent).sum();
         }
         let redactor = self.redactor.clone();
         let mut sink = |event| sink(redactor.event(event));
@@ -159,7 +163,9 @@ impl<J: Judge> Pipeline<J> {
             sink: &mut sink,
         });
         let read = self.read[Kind::Open as usize - 1];
-        let ends = last && self.epochs.finish(&mut self.probes, fold, read);
+        let ends = last
+            && self.read.iter().sum::<u64>() >= self.until
+            && self.epochs.finish(&mut self.probes, fold, read);
         if !last {
             self.epochs.run(&mut self.probes, fold, read, now);
         }

@@ -45,15 +45,15 @@ impl Sensor {
 
     /// The same with a ring of another size.
     pub fn start_with(ring_bytes: u32, avoid: &[&str]) -> Self {
-        Self::of_pipeline(attach(ring_bytes, avoid), false)
+        Self::run_pipeline(attach(ring_bytes, avoid), false)
     }
 
     /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
     pub fn start_folding(avoid: &[&str]) -> Self {
-        Self::of_pipeline(attach(4 << 20, avoid), true)
+        Self::run_pipeline(attach(4 << 20, avoid), true)
     }
 
-    fn of_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
+    fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -66,12 +66,12 @@ impl Sensor {
             let mut fold = Fold::default();
             let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
+                let sink = |event| lock(&sink).push(event);
                 let mut reading = lock(&pipeline);
-                let mut sink = |event| lock(&sink).push(event);
                 if folding {
                     reading.round(&mut fold, false, sink);
                 } else {
-                    reading.drain(&mut sink);
+                    reading.drain(sink);
                     if accounted.elapsed() >= Duration::from_millis(200) {
                         accounted = Instant::now();
                         reading.account(sink);

@@ -157,7 +157,7 @@ fn attempts(counts: &PipelineCounts, kind: Kind) -> Attempts {
 
 /// Reads everything, losses included.
 fn read(pipeline: &mut Pipeline<Identifier>) -> Vec<Event> {
-    let mut fold = Fold::new();
+    let mut fold = Fold::default();
     let mut events = Vec::new();
     let begun = Instant::now();
     while pipeline.round(&mut fold, true, |event| events.push(event)) {

@@ -34,7 +34,7 @@ use skep_sensor::{
 };
 
 use self::{
-    counting::{Counting, allocations},
+    counting::{Counting, allocations, begin, peak},
     records::{Actor, BEGIN_NS, Tape},
 };
 
@@ -254,6 +254,7 @@ impl World {
 }
 
 fn main() -> io::Result<()> {
+    let before_anything = begin();
     let mut world = World::new()?;
     let judge = Named {
         identifier: Identifier::new(Arc::new(Catalogue::embedded())),
@@ -337,6 +338,8 @@ fn main() -> io::Result<()> {
             "records_per_second_with_redaction":
                 (1.0 / (best.as_secs_f64() / RECORDS as f64 + redaction)).round(),
             "allocations_per_record": asked as f64 / measured,
+            // With the records themselves.
+            "heap_peak_bytes": peak() - before_anything,
             "records": fed,
             "events": events,
             "mix": {

@@ -5,12 +5,19 @@
 //! whoever runs programs chooses how many of those there are: beyond the bound the largest lose their
 //! arguments first, then executable and working directory. Events they have already been in keep them.
 
-use std::{collections::HashMap, mem::size_of, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    mem::size_of,
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
 
 use crate::event::{Process, Text};
 
+/// Images smaller than this are not worth cutting.
+const CUT_MIN: usize = 256;
 /// What an allocation costs besides its bytes.
 const OVERHEAD: usize = 16;
 
@@ -19,10 +26,13 @@ const OVERHEAD: usize = 16;
 pub struct Images {
     users: HashMap<usize, Use, RandomState>,
     bytes: usize,
+    serial: u64,
 }
 
 #[derive(Debug)]
 struct Use {
+    /// Order of arrival.
+    serial: u64,
     users: usize,
     bytes: usize,
 }
@@ -47,7 +57,12 @@ impl Images {
         let entry = self.users.entry(address(image)).or_insert_with(|| {
             let bytes = bytes(image);
             self.bytes += bytes;
-            Use { users: 0, bytes }
+            self.serial += 1;
+            Use {
+                serial: self.serial,
+                users: 0,
+                bytes,
+            }
         });
         entry.users += 1;
     }
@@ -62,6 +77,26 @@ impl Images {
                 self.users.remove(&address);
             }
         }
+    }
+}
+
+impl Images {
+    /// The largest, and of equals the oldest, by address: so many that without them the rest takes no more than `enough`.
+    pub fn largest(&self, enough: usize) -> HashSet<usize, RandomState> {
+        let mut sizes: Vec<(usize, u64, usize)> = self
+            .users
+            .iter()
+            .map(|(address, image)| (image.bytes, image.serial, *address))
+            .filter(|(bytes, ..)| *bytes > CUT_MIN)
+            .collect();
+        sizes.sort_unstable_by_key(|(bytes, serial, _)| (Reverse(*bytes), *serial));
+        let mut left = self.bytes;
+        let largest = sizes.into_iter().take_while(|(bytes, ..)| {
+            let more = left > enough;
+            left -= bytes - CUT_MIN;
+            more
+        });
+        largest.map(|(.., address)| address).collect()
     }
 }
 
@@ -86,7 +121,7 @@ impl Cut {
     }
 }
 
-fn address(image: &Arc<Process>) -> usize {
+pub fn address(image: &Arc<Process>) -> usize {
     Arc::as_ptr(image).addr()
 }
 

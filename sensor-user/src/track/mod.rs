@@ -201,7 +201,7 @@ impl<J: Judge> Tracker<J> {
     fn exec(
         &mut self,
         common: &Common,
-        exec: decode::Exec,
+        mut exec: decode::Exec,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
@@ -218,7 +218,7 @@ impl<J: Judge> Tracker<J> {
             // Measured at the fork where that was seen, else now, in the kernel.
             ppid: member.as_ref().and_then(|member| member.ppid).or(exec.ppid),
             exe: exec.exe.clone(),
-            argv: exec.argv.clone(),
+            argv: std::mem::take(&mut exec.argv),
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,

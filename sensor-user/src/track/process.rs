@@ -11,11 +11,6 @@ use super::{
 };
 use crate::event::{Process, SessionId};
 
-/// Images smaller than this are not worth cutting.
-const CUT_MIN: usize = 256;
-/// Images larger than this are cut first.
-const CUT_MAX: usize = 64 << 10;
-
 /// A process of a session.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -181,15 +176,14 @@ impl Processes {
         }
         let enough = self.image_bytes_max / 4 * 3;
         for what in [Cut::Arguments, Cut::Paths] {
-            let mut larger_than = CUT_MAX;
-            while larger_than >= CUT_MIN && self.images.bytes() > enough {
-                self.cut_images(what, larger_than);
-                larger_than /= 2;
+            if self.images.bytes() > enough {
+                self.cut_largest(what, enough);
             }
         }
     }
 
-    fn cut_images(&mut self, what: Cut, larger_than: usize) {
+    fn cut_largest(&mut self, what: Cut, enough: usize) {
+        let largest = self.images.largest(enough);
         let Self {
             by_tgid,
             images,
@@ -199,7 +193,7 @@ impl Processes {
         // Those that shared an image share what is left of it.
         let mut done: HashMap<*const Process, Arc<Process>, RandomState> = HashMap::default();
         let mut smaller = |image: &mut Arc<Process>| {
-            if images::bytes(image) <= larger_than {
+            if !largest.contains(&images::address(image)) {
                 return;
             }
             let whole = image.clone();

@@ -338,7 +338,7 @@ fn main() -> io::Result<()> {
             "records_per_second_with_redaction":
                 (1.0 / (best.as_secs_f64() / RECORDS as f64 + redaction)).round(),
             "allocations_per_record": asked as f64 / measured,
-            // With the records themselves.
+            // With the records of one measurement, and every event it gave.
             "heap_peak_bytes": peak() - before_anything,
             "records": fed,
             "events": events,

@@ -23,6 +23,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// Bounds of the kernel's ring buffer, bytes; a power of two, at least a page.
 pub const RING_BYTES: std::ops::RangeInclusive<u32> = 4096..=64 << 20;
 
+/// Bounds of the memory the sensor may take, bytes. It needs about 20 MiB with nothing to do.
+pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
+
 /// Bounds of the spool, bytes.
 pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
 
@@ -38,6 +41,7 @@ pub struct Config {
     pub spool: Spool,
     pub status: Status,
     pub kernel: Kernel,
+    pub limits: Limits,
     pub catalogue: Catalogue,
 }
 
@@ -66,6 +70,12 @@ pub struct Kernel {
     pub ring_bytes: u32,
     /// Hooks that are not to be used, by the start of their names; the next best is taken.
     pub avoid: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// The tables of the sensor are bounded so that it takes no more memory than this.
+    pub memory_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,6 +121,8 @@ struct RawConfig {
     #[serde(default)]
     kernel: RawKernel,
     #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
     catalogue: RawCatalogue,
 }
 
@@ -138,6 +150,12 @@ struct RawStatus {
 struct RawKernel {
     ring_bytes: Option<Spanned<i64>>,
     avoid: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [limits]")]
+struct RawLimits {
+    memory_bytes: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -172,10 +190,20 @@ impl Default for Config {
                 ring_bytes: 4 << 20,
                 avoid: Vec::new(),
             },
+            limits: Limits {
+                memory_bytes: 64 << 20,
+            },
             catalogue: Catalogue {
                 directory: "/etc/skep/catalogue".into(),
             },
         }
+    }
+}
+
+impl Limits {
+    /// As a size in this process.
+    pub fn memory(&self) -> usize {
+        usize::try_from(self.memory_bytes).unwrap_or(usize::MAX)
     }
 }
 
@@ -217,6 +245,7 @@ impl Config {
             spool,
             status,
             kernel,
+            limits,
             catalogue,
         } = raw;
         let RawCollector { address } = collector;
@@ -226,6 +255,7 @@ impl Config {
         } = spool;
         let RawStatus { socket } = status;
         let RawKernel { ring_bytes, avoid } = kernel;
+        let RawLimits { memory_bytes } = limits;
         let RawCatalogue {
             directory: catalogue_directory,
         } = catalogue;
@@ -252,6 +282,9 @@ impl Config {
         }
         for value in avoid.unwrap_or_default() {
             config.kernel.avoid.push(checked(value, avoidable)?);
+        }
+        if let Some(value) = memory_bytes {
+            config.limits.memory_bytes = checked(value, memory_size)?;
         }
         if let Some(value) = catalogue_directory {
             config.catalogue.directory = checked(value, existing_directory)?;
@@ -320,6 +353,14 @@ fn spool_bytes(value: i64) -> Result<u64, String> {
     u64::try_from(value)
         .ok()
         .filter(|value| SPOOL_BYTES.contains(value))
+        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
+}
+
+fn memory_size(value: i64) -> Result<u64, String> {
+    let (low, high) = (MEMORY_BYTES.start(), MEMORY_BYTES.end());
+    u64::try_from(value)
+        .ok()
+        .filter(|value| MEMORY_BYTES.contains(value))
         .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
 }
 

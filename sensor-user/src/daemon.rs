@@ -16,7 +16,7 @@ use crate::{
     clock::BootClock,
     config::Config,
     event::Event,
-    fold::Fold,
+    fold::{Fold, Limits},
     install_id::{InstallId, InstallIdError},
     pipeline::PipelineCounts,
     probes::{HookReport, HookStatus},
@@ -80,7 +80,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
-    let mut fold = Fold::default();
+    let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;

@@ -1,6 +1,7 @@
 //! `skep-sensor run`: the pipeline into the spool, the uplink beside it, status on a socket.
 //!
-//! Order at start: signals, probes (while there is one thread), then everything that has threads.
+//! Order at start: signals, probes (while there is one thread), the status socket, which keeps a second
+//! daemon away, the journal and the processes that run already, then the rest that has threads.
 //! Order at stop: drain the ring, flush the fold, let the uplink send for a while, detach. The
 //! collector's absence stops nothing: the spool fills, then drops its oldest, and says so.
 
@@ -18,6 +19,7 @@ use crate::{
     event::Event,
     fold::Fold,
     install_id::{InstallId, InstallIdError},
+    journal::Journal,
     pipeline::PipelineCounts,
     probes::{HookReport, HookStatus},
     spool::Spool,
@@ -64,6 +66,13 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     });
     // Held until the end: it answers, and keeps a second daemon away.
     let _server = Server::start(&config.status.socket, board.clone())?;
+    // Not before a second daemon is kept away.
+    let mut fold = Fold::new();
+    let mut found_running = Vec::new();
+    let now_ns = BootClock::boot_now();
+    let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
+    pipeline.keep_in(journal);
+    pipeline.adopt(found.kept, |event| found_running.push(event));
     let spool = Spool::open(&config.spool.directory, config.spool.max_bytes);
     let uplink = Uplink::start(
         Settings {
@@ -80,7 +89,6 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
-    let mut fold = Fold::new();
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;
@@ -89,6 +97,9 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
         };
+        for event in found_running.drain(..) {
+            fold.push(event, Instant::now(), &mut spooled);
+        }
         let more = pipeline.round(&mut fold, stopping, &mut spooled);
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(Instant::now());

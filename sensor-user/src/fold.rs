@@ -111,6 +111,12 @@ impl Fold {
         self.by_key.len()
     }
 
+    /// Time of the event that is held longest.
+    pub fn oldest(&self) -> Option<UnixNanos> {
+        let front = self.held.front()?.as_ref()?;
+        Some(front.event.time)
+    }
+
     /// Takes one event. What must leave before it, leaves first.
     pub fn push(&mut self, event: Event, now: Instant, mut sink: impl FnMut(Event)) {
         let Some(key) = Key::of(&event) else {

@@ -5,19 +5,23 @@
 //! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
 //! step could not decode becomes a `lost` event with its time range.
 
+mod adopt;
+mod keep;
+
 use std::{
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use aya::maps::{HashMap as BpfHashMap, MapData};
-use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Header, Kind};
+use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
+use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 
 use crate::{
     clock::BootClock,
     decode,
     event::{Detail, Event, Lost, UnixNanos},
     fold::Fold,
+    journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
@@ -27,6 +31,9 @@ use crate::{
 const ROUND: usize = 4096;
 /// How often the kernel's loss counters are looked at.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
+
+/// `BPF_NOEXIST` (linux/bpf.h).
+const NOEXIST: u64 = 1;
 
 /// Everything from the ring to redacted events.
 pub struct Pipeline<J> {
@@ -38,6 +45,8 @@ pub struct Pipeline<J> {
     malformed: u64,
     reported: Reported,
     scratch: Vec<Event>,
+    /// For the next life of the sensor.
+    journal: Option<Journal>,
 }
 
 /// What has been told of losses so far.
@@ -62,6 +71,29 @@ pub struct PipelineCounts {
 struct Maps<'a> {
     claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
     verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
+    sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
+}
+
+impl<'a> Maps<'a> {
+    fn beside_ring(probes: &'a mut Probes) -> (&'a mut RingBuf<MapData>, Self) {
+        let Probes {
+            ring,
+            claims,
+            verdicts,
+            sessions,
+            ..
+        } = probes;
+        let maps = Self {
+            claims,
+            verdicts,
+            sessions,
+        };
+        (ring, maps)
+    }
+
+    fn of(probes: &'a mut Probes) -> Self {
+        Self::beside_ring(probes).1
+    }
 }
 
 impl Verdicts for Maps<'_> {
@@ -77,6 +109,16 @@ impl Verdicts for Maps<'_> {
         if let Err(error) = self.verdicts.insert(file, skep_abi::VERDICT_NOT_AGENT, 0) {
             tracing::debug!(%error, "the kernel took no verdict on a file");
         }
+    }
+
+    fn begin_session(&mut self, session: u64) {
+        // There already: its account goes on.
+        let _ = self.sessions.insert(session, SessionState::default(), NOEXIST);
+    }
+
+    fn end_session(&mut self, session: u64) {
+        // Not there: it could not be entered either.
+        let _ = self.sessions.remove(&session);
     }
 }
 
@@ -98,6 +140,7 @@ impl<J: Judge> Pipeline<J> {
                 refused: 0,
             },
             scratch: Vec::new(),
+            journal: None,
         }
     }
 
@@ -115,6 +158,7 @@ impl<J: Judge> Pipeline<J> {
     /// every loss up to now is told and the fold is emptied.
     pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
         let now = Instant::now();
+        let began_ns = BootClock::boot_now();
         let more = self.drain(|event| fold.push(event, now, &mut sink));
         let ends = last && !more;
         if ends || self.reported.at.elapsed() >= ACCOUNTS_EVERY {
@@ -124,6 +168,7 @@ impl<J: Judge> Pipeline<J> {
         if ends {
             fold.flush(&mut sink);
         }
+        self.keep(began_ns, more, ends, fold);
         more
     }
 
@@ -138,13 +183,7 @@ impl<J: Judge> Pipeline<J> {
             scratch,
             ..
         } = self;
-        let Probes {
-            ring,
-            claims,
-            verdicts,
-            ..
-        } = probes;
-        let mut maps = Maps { claims, verdicts };
+        let (ring, mut maps) = Maps::beside_ring(probes);
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {
                 return false;

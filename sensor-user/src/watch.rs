@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -35,8 +35,10 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let stdout = io::stdout();
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
-    eprintln!("ready");
     let mut fold = Fold::new();
+    let mut found_running = Vec::new();
+    pipeline.adopt(None, |event| found_running.push(event));
+    eprintln!("ready");
     let mut stopping = false;
     loop {
         let mut written = Ok(());
@@ -48,6 +50,9 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
                 };
             }
         };
+        for event in found_running.drain(..) {
+            fold.push(event, Instant::now(), &mut print);
+        }
         let more = pipeline.round(&mut fold, stopping, &mut print);
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}

@@ -12,6 +12,8 @@
 //! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
 //! process known and gives no event of its own. Malformed records are counted by the caller.
 
+pub mod adopt;
+pub mod changes;
 mod process;
 mod session;
 #[cfg(test)]
@@ -22,6 +24,8 @@ use std::{collections::HashMap, sync::Arc};
 use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
 
 use self::{
+    adopt::Expected,
+    changes::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
 };
@@ -55,6 +59,10 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
+    /// What of this session (its kernel id) is not sent shall be counted.
+    fn begin_session(&mut self, session: u64);
+    /// Nothing of this session can come any more.
+    fn end_session(&mut self, session: u64);
 }
 
 /// Figures for `status`.
@@ -82,6 +90,14 @@ pub struct Tracker<J> {
     refused: u64,
     walked: Vec<(Common, decode::Task)>,
     canaries: Vec<Common>,
+    /// For a journal, if there is one.
+    changes: Option<Vec<Change>>,
+    /// Processes whose image or existence comes from elsewhere than a hook, during an adoption.
+    expected: HashMap<u32, Expected>,
+    /// Sessions of an earlier life of the sensor that are still to be told of.
+    resumed: Vec<SessionId>,
+    /// Sessions whose last process turned out to be gone.
+    emptied: Vec<SessionId>,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -98,6 +114,10 @@ impl<J: Judge> Tracker<J> {
             refused: 0,
             walked: Vec::new(),
             canaries: Vec::new(),
+            changes: None,
+            expected: HashMap::new(),
+            resumed: Vec::new(),
+            emptied: Vec::new(),
         }
     }
 
@@ -182,7 +202,7 @@ impl<J: Judge> Tracker<J> {
             }
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
-                match self.begin(common, &exec, &image, agent, parent, out) {
+                match self.begin(common, &exec, &image, agent, parent, verdicts, out) {
                     Some(session) => (session, true),
                     None => return,
                 }
@@ -205,9 +225,11 @@ impl<J: Judge> Tracker<J> {
             session,
             core,
             ppid: image.ppid,
+            executable: common.image.unwrap_or(0),
             image: image.clone(),
             own: None,
         };
+        self.changed_process(common.tgid, common.start_ns, &member);
         self.put(common, common.tgid, common.start_ns, member, out);
         let filename = exec.filename;
         self.emit(
@@ -246,6 +268,10 @@ impl<J: Judge> Tracker<J> {
             > (session.agent.version.is_some(), session.agent.confidence);
         if better {
             session.agent = agent;
+            self.changed(|| Some(Change::Session(id)));
+            let Some(session) = self.sessions.get(id) else {
+                return;
+            };
             let info = session.info(Phase::Update);
             self.emit(
                 common,
@@ -265,6 +291,7 @@ impl<J: Judge> Tracker<J> {
         image: &Arc<Process>,
         agent: Arc<Agent>,
         parent: Option<SessionId>,
+        verdicts: &mut impl Verdicts,
         out: &mut Vec<Event>,
     ) -> Option<SessionId> {
         // A start that could not be read is replaced by the exec, which names the process as well.
@@ -273,10 +300,11 @@ impl<J: Judge> Tracker<J> {
         let facts = self.enrich.session(common.tgid, exec);
         let session = Session::new(agent, parent, facts);
         let info = session.info(Phase::Start);
-        if !self.sessions.begin(id, session, &mut self.claims) {
+        if !self.enter_session(id, session, verdicts) {
             self.refused += 1;
             return None;
         }
+        self.changed(|| Some(Change::Session(id)));
         self.emit(
             common,
             id,
@@ -286,6 +314,23 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         Some(id)
+    }
+
+    /// False when there is no room.
+    fn enter_session(
+        &mut self,
+        id: SessionId,
+        session: Session,
+        verdicts: &mut impl Verdicts,
+    ) -> bool {
+        let entered = self.sessions.begin(id, session, &mut self.claims);
+        for forgotten in self.sessions.take_forgotten() {
+            verdicts.end_session(forgotten);
+        }
+        if entered {
+            verdicts.begin_session(id.kernel());
+        }
+        entered
     }
 
     // === fork and exit ===
@@ -300,6 +345,19 @@ impl<J: Judge> Tracker<J> {
             own: None,
             ..parent
         };
+        let decode::Fork {
+            child: tgid,
+            child_start_ns: start_ns,
+            child_ppid: ppid,
+        } = fork;
+        self.changed(|| {
+            Some(Change::Child {
+                tgid,
+                start_ns: start_ns?,
+                ppid,
+                parent: common.tgid,
+            })
+        });
         self.put(common, fork.child, fork.child_start_ns, child, out);
     }
 
@@ -320,6 +378,7 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         let last = self.processes.remove(common.tgid, &mut self.sessions);
+        self.changed(|| Some(Change::Gone { tgid: common.tgid }));
         if last {
             self.end(common, id, out);
         }
@@ -330,6 +389,7 @@ impl<J: Judge> Tracker<J> {
             let info = session.info(Phase::End);
             self.emit(common, id, None, None, Detail::Session(info), out);
             self.sessions.end(id);
+            self.changed(|| Some(Change::Ended(id)));
         }
     }
 
@@ -473,9 +533,11 @@ impl<J: Judge> Tracker<J> {
             session,
             core: false,
             ppid: None,
+            executable: common.image.unwrap_or(0),
             image,
             own: None,
         };
+        self.changed_process(common.tgid, common.start_ns, &member);
         self.put(common, common.tgid, common.start_ns, member.clone(), out);
         Some(member)
     }

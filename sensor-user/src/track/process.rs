@@ -13,6 +13,8 @@ pub struct Member {
     pub core: bool,
     /// `real_parent` at its fork, where that was seen.
     pub ppid: Option<u32>,
+    /// [`skep_abi::FileKey::image`] of what it runs; 0 when that is not known.
+    pub executable: u64,
     /// As of the last exec, its own or an ancestor's.
     pub image: Arc<Process>,
     /// `image` under its own pid, made when first needed.
@@ -74,6 +76,12 @@ impl Processes {
             }
             _ => Inserted::Done,
         }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Option<u64>, &Member)> {
+        self.by_tgid
+            .iter()
+            .map(|(tgid, entry)| (*tgid, entry.start_ns, &entry.member))
     }
 
     pub fn set_own(&mut self, tgid: u32, own: Arc<Process>) {

@@ -36,6 +36,8 @@ pub struct Sessions {
     by_id: HashMap<SessionId, Session>,
     by_kernel: HashMap<u64, SessionId>,
     ended: VecDeque<SessionId>,
+    /// Kernel ids of those forgotten, until somebody asks.
+    forgotten: Vec<u64>,
 }
 
 // === impl Session ===
@@ -51,6 +53,11 @@ impl Session {
             processes: 0,
             claims: Vec::new(),
         }
+    }
+
+    /// Whether a process of it lives.
+    pub fn is_live(&self) -> bool {
+        self.processes > 0
     }
 
     pub fn info(&self, phase: Phase) -> SessionInfo {
@@ -83,7 +90,7 @@ impl Sessions {
     pub fn live(&self) -> usize {
         self.by_id
             .values()
-            .filter(|session| session.processes > 0)
+            .filter(|session| session.is_live())
             .count()
     }
 
@@ -93,6 +100,25 @@ impl Sessions {
 
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.by_id.get_mut(&id)
+    }
+
+    pub fn live_ids(&self) -> impl Iterator<Item = SessionId> {
+        self.by_id
+            .iter()
+            .filter(|(_, session)| session.is_live())
+            .map(|(id, _)| *id)
+    }
+
+    pub fn live_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
+        self.by_id
+            .iter_mut()
+            .filter(|(_, session)| session.is_live())
+            .map(|(id, session)| (*id, session))
+    }
+
+    /// Kernel ids of the sessions that were forgotten since this was last asked.
+    pub fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
     }
 
     pub fn by_kernel(&self, kernel: u64) -> Option<SessionId> {
@@ -117,6 +143,11 @@ impl Sessions {
         true
     }
 
+    /// Whether its end was told.
+    pub fn has_ended(&self, id: SessionId) -> bool {
+        self.ended.contains(&id)
+    }
+
     pub fn end(&mut self, id: SessionId) {
         self.ended.push_back(id);
     }
@@ -132,6 +163,7 @@ impl Sessions {
         }
         if let Some(session) = self.by_id.remove(&id) {
             self.by_kernel.remove(&id.kernel());
+            self.forgotten.push(id.kernel());
             for claim in session.claims {
                 claims.remove(&claim);
             }

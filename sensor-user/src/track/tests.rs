@@ -54,10 +54,20 @@ impl Judge for ByName {
 #[derive(Default)]
 struct Maps {
     settled: Vec<(Claim, u32)>,
+    begun: Vec<u64>,
+    ended: Vec<u64>,
     never: Vec<FileKey>,
 }
 
 impl Verdicts for Maps {
+    fn begin_session(&mut self, session: u64) {
+        self.begun.push(session);
+    }
+
+    fn end_session(&mut self, session: u64) {
+        self.ended.push(session);
+    }
+
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
         self.settled.push((claim, verdict.state));
     }

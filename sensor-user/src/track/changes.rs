@@ -1,0 +1,58 @@
+//! What the tracker comes to know and forgets, told to whoever keeps it on disk.
+
+use std::sync::Arc;
+
+use crate::event::{Agent, Process, SessionId, SessionInfo};
+
+/// One change, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A session began, or more is known about it: [`super::Tracker::kept_session`] tells what.
+    Session(SessionId),
+    /// Its last process ended.
+    Ended(SessionId),
+    /// A process has this image from now on.
+    Process(Box<KeptProcess>),
+    /// A process was forked: it is as its parent is now.
+    Child {
+        tgid: u32,
+        start_ns: u64,
+        ppid: Option<u32>,
+        parent: u32,
+    },
+    /// The process ended.
+    Gone { tgid: u32 },
+}
+
+/// What must be known of a process to find it again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptProcess {
+    pub tgid: u32,
+    /// Exact start, boot clock, nanoseconds.
+    pub start_ns: u64,
+    pub session: SessionId,
+    /// It runs the agent itself, not a tool of it.
+    pub core: bool,
+    pub ppid: Option<u32>,
+    /// [`skep_abi::FileKey::image`] of what it runs; 0 when that is not known.
+    pub executable: u64,
+    pub image: Arc<Process>,
+}
+
+/// What must be known of a session to go on with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptSession {
+    pub id: SessionId,
+    pub agent: Arc<Agent>,
+    /// Its phase means nothing.
+    pub info: SessionInfo,
+}
+
+/// What an earlier life of the sensor knew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    pub sessions: Vec<KeptSession>,
+    pub processes: Vec<KeptProcess>,
+    /// Boot clock: up to here it had seen everything, nanoseconds.
+    pub until_ns: u64,
+}

@@ -113,7 +113,9 @@ impl Verdicts for Maps<'_> {
 
     fn begin_session(&mut self, session: u64) {
         // There already: its account goes on.
-        let _ = self.sessions.insert(session, SessionState::default(), NOEXIST);
+        let _ = self
+            .sessions
+            .insert(session, SessionState::default(), NOEXIST);
     }
 
     fn end_session(&mut self, session: u64) {

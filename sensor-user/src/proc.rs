@@ -79,9 +79,7 @@ impl Running for Proc {
     }
 
     fn alive(&mut self, tgid: u32, start_ns: u64) -> bool {
-        stat(tgid).is_some_and(|stat| {
-            stat.is_running() && stat.start_ticks == start_ns / TICK_NS
-        })
+        stat(tgid).is_some_and(|stat| stat.is_running() && stat.start_ticks == start_ns / TICK_NS)
     }
 }
 
@@ -218,7 +216,9 @@ mod tests {
             exec.exe.unwrap().as_bytes(),
             exe.as_os_str().as_encoded_bytes()
         );
-        let argv: Vec<_> = std::env::args().map(|arg| Text::from(arg.as_str())).collect();
+        let argv: Vec<_> = std::env::args()
+            .map(|arg| Text::from(arg.as_str()))
+            .collect();
         assert_eq!(exec.argv, argv);
         assert!(exec.cwd.is_some());
         assert!(Proc.alive(common.tgid, common.start_ns.unwrap()));

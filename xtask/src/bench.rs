@@ -17,11 +17,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::build::Profile;
+use crate::setup;
 use crate::vm::console::Outcome;
 use crate::vm::guest::{Guest, GuestFile};
 use crate::vm::kernel::Kernel;
 use crate::vm::{Clock, Machine, kernel, test_program};
-use crate::setup;
 
 use calls::Round;
 use guests::Subject;
@@ -92,7 +92,11 @@ fn in_machines(kernels: &[Kernel], subjects: &[Subject], repeat: u32) -> Result<
     let mut waiting = Vec::new();
     for run in (0..repeat).rev() {
         for kernel in kernels.iter().rev() {
-            waiting.extend(subjects.iter().rev().map(|&subject| Boot { kernel, subject, run }));
+            waiting.extend(subjects.iter().rev().map(|&subject| Boot {
+                kernel,
+                subject,
+                run,
+            }));
         }
     }
     let waiting = Mutex::new(waiting);
@@ -106,12 +110,17 @@ fn in_machines(kernels: &[Kernel], subjects: &[Subject], repeat: u32) -> Result<
                     let key = (boot.kernel.release.as_str(), boot.subject, boot.run);
                     let outcome = measure(&boot, &programs, &peers)
                         .with_context(|| format!("{} on {}", boot.subject.name(), key.0));
-                    measured.lock().expect("no holder panics").insert(key, outcome);
+                    measured
+                        .lock()
+                        .expect("no holder panics")
+                        .insert(key, outcome);
                 }
             });
         }
     });
-    let measured = measured.into_inner().map_err(|_| anyhow!("a measurement panicked"))?;
+    let measured = measured
+        .into_inner()
+        .map_err(|_| anyhow!("a measurement panicked"))?;
     measured.into_values().collect()
 }
 
@@ -132,7 +141,11 @@ fn programs() -> Result<Vec<GuestFile>> {
 }
 
 fn measure(boot: &Boot<'_>, programs: &[GuestFile], peers: &Peers) -> Result<Round> {
-    let Boot { kernel, subject, run } = boot;
+    let Boot {
+        kernel,
+        subject,
+        run,
+    } = boot;
     let mut files = programs.to_vec();
     files.extend(subject.files());
     if matches!(subject, Subject::Snoop | Subject::Audit) {

@@ -245,7 +245,9 @@ impl Replay {
         };
         match kind {
             Kind::Session(entry) => self.session(*entry).is_some(),
-            Kind::Ended(id) => session_id(&id).map(|id| self.sessions.remove(&id)).is_some(),
+            Kind::Ended(id) => session_id(&id)
+                .map(|id| self.sessions.remove(&id))
+                .is_some(),
             Kind::Process(entry) => self.process(*entry).is_some(),
             Kind::Child(entry) => {
                 self.child(&entry);

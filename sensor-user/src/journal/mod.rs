@@ -159,6 +159,9 @@ impl Journal {
 
     /// The last words of this life, whenever the heartbeat was written last.
     pub fn close(&mut self, seen_ns: u64) {
+        if self.file.is_none() {
+            return;
+        }
         self.heartbeat_ns = self.heartbeat_ns.max(seen_ns);
         self.heartbeat_written = None;
         let written = self.beat();
@@ -423,7 +426,8 @@ fn load(bytes: &[u8], boot: &[u8; 16]) -> Found {
             break;
         }
         let payload = bytes.get(at + FRAME..(at + FRAME).saturating_add(length));
-        let good = payload.filter(|payload| frame(payload).get(..FRAME) == bytes.get(at..at + FRAME));
+        let good =
+            payload.filter(|payload| frame(payload).get(..FRAME) == bytes.get(at..at + FRAME));
         let taken = good.is_some_and(|payload| replay.take(payload));
         if !taken {
             damage = Some(format!("the record at byte {at} is not one"));

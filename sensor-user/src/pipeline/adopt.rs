@@ -120,7 +120,8 @@ impl<J: Judge> Pipeline<J> {
 
     /// Until now: only now the processes that ran already are watched.
     fn blind(&self, since_ns: u64) -> Event {
-        let reason = "the sensor was not running: what agents did meanwhile is not known".to_owned();
+        let reason =
+            "the sensor was not running: what agents did meanwhile is not known".to_owned();
         let since = self.clock.unix(since_ns);
         self.coverage(CoveragePhase::Point, since, self.clock.now(), reason)
     }

@@ -78,12 +78,7 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
-    pub(super) fn changed_process(
-        &mut self,
-        tgid: u32,
-        start_ns: Option<u64>,
-        member: &Member,
-    ) {
+    pub(super) fn changed_process(&mut self, tgid: u32, start_ns: Option<u64>, member: &Member) {
         self.changed(|| {
             Some(Change::Process(Box::new(KeptProcess {
                 tgid,
@@ -355,14 +350,17 @@ impl<J: Judge> Tracker<J> {
 
     /// Every process that is followed must be found by the next walks, or is gone.
     pub fn expect_all(&mut self) {
-        let expected = self.processes.iter().filter_map(|(tgid, start_ns, member)| {
-            let expected = Expected {
-                start_ns: start_ns?,
-                image: member.image.clone(),
-                seen: false,
-            };
-            Some((tgid, expected))
-        });
+        let expected = self
+            .processes
+            .iter()
+            .filter_map(|(tgid, start_ns, member)| {
+                let expected = Expected {
+                    start_ns: start_ns?,
+                    image: member.image.clone(),
+                    seen: false,
+                };
+                Some((tgid, expected))
+            });
         self.expected = expected.collect();
     }
 
@@ -458,9 +456,7 @@ impl<J: Judge> Tracker<J> {
     pub fn kept(&self) -> Kept {
         let sessions = self.sessions.live_ids();
         Kept {
-            sessions: sessions
-                .filter_map(|id| self.kept_session(id))
-                .collect(),
+            sessions: sessions.filter_map(|id| self.kept_session(id)).collect(),
             processes: self
                 .processes
                 .iter()
@@ -499,3 +495,7 @@ fn unknown(task: &decode::Task) -> decode::Exec {
         terminal: None,
     }
 }
+
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod tests;

@@ -5,5 +5,6 @@
 
 mod collector;
 mod mistakes;
+mod restart;
 mod running;
 mod secrets;

@@ -15,11 +15,17 @@ const DISCARD: u16 = 9;
 /// A call that is ready to be made many times.
 pub enum Call {
     Open(CString),
-    OpenEach { folder: String, next: u64 },
+    OpenEach {
+        folder: String,
+        next: u64,
+    },
     Exec(CString),
     Connect(TcpListener),
     /// From a port that stays the same: to look for a free one takes now longer, now shorter.
-    ConnectUdp { from: SocketAddr, to: SocketAddr },
+    ConnectUdp {
+        from: SocketAddr,
+        to: SocketAddr,
+    },
     Getppid,
     Loop,
 }

@@ -119,8 +119,12 @@ pub fn table(rounds: &[Round]) -> Result<String> {
             for case in round.subject.cases() {
                 let cost = round.median(case, call.name)?;
                 let ratio = round.ratio(case, call.name)?;
-                write!(text, " {:>28}", format!("{cost:.0} {:+.0} {ratio:.4}", cost - bare))
-                    .expect(STRING);
+                write!(
+                    text,
+                    " {:>28}",
+                    format!("{cost:.0} {:+.0} {ratio:.4}", cost - bare)
+                )
+                .expect(STRING);
             }
             text.push('\n');
         }

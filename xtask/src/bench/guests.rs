@@ -104,7 +104,9 @@ impl Subject {
 
     /// What the guest does.
     pub fn script(self) -> String {
-        let mut script = COMMANDS.replace("OUTPUT", OUTPUT).replace("FIGURES", FIGURES);
+        let mut script = COMMANDS
+            .replace("OUTPUT", OUTPUT)
+            .replace("FIGURES", FIGURES);
         writeln!(
             script,
             "mkdir -p {}",
@@ -118,10 +120,7 @@ impl Subject {
             Self::Sensor | Self::Fallback => {
                 writeln!(script, "start_sensor\nsleep {SETTLE}").expect(STRING);
                 script.push_str(&round("unwatched", ""));
-                script.push_str(&round(
-                    "watched",
-                    "skep-demo-agent do sleep 1000 exec ",
-                ));
+                script.push_str(&round("watched", "skep-demo-agent do sleep 1000 exec "));
                 script.push_str("stop_sensor\n");
             }
             Self::Snoop => {

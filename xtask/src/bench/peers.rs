@@ -62,7 +62,11 @@ pub fn fetch() -> Result<Peers> {
         download(&folder).context("cannot fetch the packages of opensnoop and auditd")?;
     }
     let list = std::fs::read_to_string(folder.join(LIST))?;
-    let is_peer = |line: &&str| PEERS.iter().any(|peer| line.split(' ').next() == Some(peer));
+    let is_peer = |line: &&str| {
+        PEERS
+            .iter()
+            .any(|peer| line.split(' ').next() == Some(peer))
+    };
     let versions = list.lines().filter(is_peer).map(str::to_owned).collect();
 
     let mut files = vec![
@@ -146,7 +150,10 @@ fn download_into(folder: &Path) -> Result<()> {
     let mut list = String::new();
     for entry in std::fs::read_dir(folder)? {
         let package = entry?.path();
-        if package.extension().is_none_or(|extension| extension != "deb") {
+        if package
+            .extension()
+            .is_none_or(|extension| extension != "deb")
+        {
             continue;
         }
         let mut query = Command::new("dpkg-deb");

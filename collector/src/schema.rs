@@ -5,7 +5,8 @@
 //! - a fact that the sensor did not observe is null, never a zero or an empty text; the list
 //!   `agent_evidence` is null when the agent is unknown, `argv` also when it was not seen;
 //! - text is stored as it came, in the escaped form of `docs/events.md`;
-//! - columns are added at the end and never change their type, so that old files stay readable.
+//! - columns are added at the end, can be null, and never change their type, so that old files stay
+//!   readable: a column that a file lacks is null in its rows ([`widen`]).
 //!
 //! Times are nanoseconds since the Unix epoch, in UTC.
 
@@ -16,7 +17,7 @@ mod roundtrip;
 use std::sync::{Arc, LazyLock};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{ArrayRef, RecordBatch, new_null_array},
     datatypes::{Field, Schema, SchemaRef},
     error::ArrowError,
 };
@@ -80,6 +81,24 @@ pub fn encode(
     RecordBatch::try_new(Arc::clone(&SCHEMA), arrays)
 }
 
+/// Rows of an older file, with the columns that came later as null.
+pub fn widen(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    if batch.num_columns() == SCHEMA.fields().len() {
+        return Ok(batch.clone());
+    }
+    let column = |field: &Arc<Field>| {
+        batch
+            .column_by_name(field.name())
+            .cloned()
+            .unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    };
+    // A missing column that is never null is refused here.
+    RecordBatch::try_new(
+        Arc::clone(&SCHEMA),
+        SCHEMA.fields().iter().map(column).collect(),
+    )
+}
+
 /// Value of the column `class`.
 pub fn class(event: &v1::Event) -> &'static str {
     use v1::event::Detail;
@@ -90,6 +109,7 @@ pub fn class(event: &v1::Event) -> &'static str {
         Some(Detail::Connect(_)) => "connect",
         Some(Detail::SessionInfo(_)) => "session",
         Some(Detail::Lost(_)) => "lost",
+        Some(Detail::Coverage(_)) => "coverage",
         None => "unknown",
     }
 }

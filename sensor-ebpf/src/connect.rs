@@ -3,7 +3,9 @@
 //! - inet: cgroup `connect4/6` and `sendmsg4/6` on the root of cgroup v2 (4.17; the current pid is
 //!   available to them since 6.1): sees every IP connect of every process, whatever made it,
 //!   io_uring included, with the protocol; runs before the outcome. They can also deny.
-//! - unix, best: LSM `socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
+//! - unix, best: fentry `unix_stream_connect(struct socket *sock, struct sockaddr *address, int
+//!   addrlen, int flags)` (5.5), which no other connect passes; datagram sockets are `unix_send`'s;
+//! - unix, else: LSM `socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
 //!   (5.7) or fentry `security_socket_connect` (5.5); also inet where cgroup programs are refused.
 //! - last: tracepoints `sys_enter_connect` and `sys_exit_connect`, which know the outcome but neither
 //!   the protocol nor io_uring.
@@ -21,7 +23,7 @@ use skep_abi::{
 
 use crate::{
     interest::{may_be_watched, watched},
-    kernel::{Address, Read, Unreadable},
+    kernel::{Address, Place, Read, Unreadable},
     open_syscall::{argument, enter, take},
     record::{self, Draft},
     ring::Urgency,
@@ -29,6 +31,8 @@ use crate::{
 
 pub const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
+/// `enum sock_type` (linux/net.h).
+const SOCK_DGRAM: u16 = 2;
 const AF_INET6: u16 = 10;
 /// Bytes of `sa_family_t`.
 const FAMILY_BYTES: u64 = 2;
@@ -137,6 +141,17 @@ pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
     0
 }
 
+#[fentry(function = "unix_stream_connect")]
+pub fn fentry_unix_stream_connect(ctx: FEntryContext) -> i32 {
+    try_socket_connect(
+        Hook::FentryUnixStreamConnect,
+        Address::of(ctx.arg::<*const u8>(0)),
+        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<i32>(2),
+    );
+    0
+}
+
 #[inline(always)]
 fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
     let pid_tgid = bpf_get_current_pid_tgid();
@@ -152,6 +167,12 @@ fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
         address: address.0,
         len: len as u64,
     };
+    // A datagram socket's connect asks `unix_may_send` as well, and is reported there.
+    if matches!(peer.read::<u16>(0), Ok(AF_UNIX))
+        && matches!(socket.read::<u16>(Offset::SocketType), Ok(SOCK_DGRAM))
+    {
+        return;
+    }
     send(hook, pid_tgid, &state, peer, proto.ok(), None);
 }
 

@@ -23,7 +23,7 @@ use skep_abi::{
 
 use crate::{
     interest::{watch, watched},
-    kernel::{self, Address, Read},
+    kernel::{self, Address, Place, Read},
     maps::VERDICTS,
     path,
     record::{self, Draft},

@@ -12,7 +12,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use skep_abi::{FoldCount, FoldKey, Offset, ProcessState, STATE_AGENT};
 
 use crate::{
-    kernel::Inode,
+    kernel::Place,
     maps::{CONTROL, FOLDS},
     open::Target,
     record::atomic_add,
@@ -20,7 +20,12 @@ use crate::{
 
 /// The key of an open, if it may be folded.
 #[inline(always)]
-pub fn key(state: &ProcessState, inode: &Inode, target: &Target, flags: u32) -> Option<FoldKey> {
+pub fn key<P: Place>(
+    state: &ProcessState,
+    inode: P,
+    target: &Target<P>,
+    flags: u32,
+) -> Option<FoldKey> {
     if state.state != STATE_AGENT {
         return None;
     }
@@ -30,18 +35,19 @@ pub fn key(state: &ProcessState, inode: &Inode, target: &Target, flags: u32) -> 
     if epoch == 0 {
         return None;
     }
-    let name: u64 = target.dentry.read(Offset::DentryNameHash).ok()?;
-    let parent: u64 = target.dentry.read(Offset::DentryParent).ok()?;
     Some(FoldKey {
         session: state.session,
         image: state.image,
-        ino: inode.key.ino,
-        name: name ^ parent.rotate_left(17),
-        mount: target.mount.0,
-        dev: inode.key.dev,
+        ino: inode.read(Offset::InodeIno).ok()?,
+        parent: target.dentry.read(Offset::DentryParent).ok()?,
+        mount: target.mount.address().0,
+        name: target.dentry.read(Offset::DentryNameHash).ok()?,
+        dev: inode
+            .follow(Offset::InodeSb)
+            .and_then(|sb| sb.read(Offset::SuperBlockDev))
+            .ok()?,
         flags,
         epoch,
-        pad: 0,
     })
 }
 

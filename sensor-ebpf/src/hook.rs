@@ -25,12 +25,13 @@ pub enum Hook {
     TpConnect = 26,
     LsmUnixMaySend = 27,
     FentryUnixMaySend = 28,
+    FentryUnixStreamConnect = 29,
     TpIoUringSetup = 30,
     TaskWalk = 40,
 }
 
 impl Hook {
-    pub const ALL: [Hook; 23] = [
+    pub const ALL: [Hook; 24] = [
         Hook::RawTpExec,
         Hook::RawTpFork,
         Hook::RawTpExit,
@@ -52,6 +53,7 @@ impl Hook {
         Hook::FentryFinishOpen,
         Hook::LsmUnixMaySend,
         Hook::FentryUnixMaySend,
+        Hook::FentryUnixStreamConnect,
         Hook::TpIoUringSetup,
         Hook::TaskWalk,
     ];
@@ -84,6 +86,7 @@ impl Hook {
             Hook::FentryFinishOpen => "fentry/finish_open",
             Hook::LsmUnixMaySend => "lsm/unix_may_send",
             Hook::FentryUnixMaySend => "fentry/security_unix_may_send",
+            Hook::FentryUnixStreamConnect => "fentry/unix_stream_connect",
             Hook::TpIoUringSetup => "tp/sys_exit_io_uring_setup",
             Hook::TaskWalk => "raw_tp/task_walk",
         }

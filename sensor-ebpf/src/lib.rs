@@ -176,10 +176,8 @@ pub struct ProcessState {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SessionState {
-    /// Records lost to every cause but [`Cause::Throttled`].
-    pub lost: u64,
-    /// Records held back because the session had its share of the ring.
-    pub throttled: u64,
+    /// By kind (less 1) and cause; what the counter map has for the machine, for this session.
+    pub lost: [[u64; Cause::ALL.len()]; Kind::ALL.len()],
     /// Boot clock of the last record that was lost or held back, nanoseconds.
     pub last_ns: u64,
     /// Consumer position of the ring when `share` began to count.
@@ -205,15 +203,16 @@ pub struct FoldKey {
     /// Which executable opened ([`ProcessState::image`]).
     pub image: u64,
     pub ino: u64,
-    /// Under which name: the name's hash and length as the kernel has them, mixed with the directory
-    /// entry above it. Another hard link, or the same file after a rename, is another name.
-    pub name: u64,
-    /// Through which mount.
+    /// Under which name: address of the directory entry above (with [`FoldKey::name`]). Another hard
+    /// link, or the same file after a rename, is another name.
+    pub parent: u64,
+    /// Through which mount: its address.
     pub mount: u64,
+    /// The name's hash, as the kernel has it (`qstr::hash`).
+    pub name: u32,
     pub dev: u32,
     pub flags: u32,
     pub epoch: u32,
-    pub pad: u32,
 }
 
 /// Value of `FOLDS`. The record that stands for it is the one of the same time and thread.
@@ -461,7 +460,7 @@ const _: () = {
     assert!(size_of::<FileKey>() == 24);
     assert!(size_of::<Claim>() == 16);
     assert!(size_of::<ProcessState>() == 48);
-    assert!(size_of::<SessionState>() == 40);
+    assert!(size_of::<SessionState>() == 35 * 8 + 24);
     assert!(size_of::<Control>() == 8);
     assert!(size_of::<FoldKey>() == 56);
     assert!(size_of::<FoldCount>() == 32);

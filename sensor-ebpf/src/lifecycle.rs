@@ -17,7 +17,7 @@ use skep_abi::{
 
 use crate::{
     interest::{unwatch, watch, watched},
-    kernel::{Address, Read},
+    kernel::{Address, Place, Read},
     record,
 };
 

@@ -1,7 +1,7 @@
 //! Every map of the kernel side. Sizes are defaults; the daemon sets its own before load.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -35,9 +35,11 @@ pub static CLAIMS: LruHashMap<Claim, ClaimVerdict> = LruHashMap::with_max_entrie
 #[map]
 pub static VERDICTS: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(16 * 1024, 0);
 
-/// What of each session was not sent. Sessions are entered by the daemon.
+/// What of each session was not sent. Sessions are entered by the daemon, in a context that may
+/// allocate, so their room is not taken before it is needed.
 #[map]
-pub static SESSIONS: HashMap<u64, SessionState> = HashMap::with_max_entries(8 * 1024, 0);
+pub static SESSIONS: HashMap<u64, SessionState> =
+    HashMap::with_max_entries(8 * 1024, BPF_F_NO_PREALLOC);
 
 /// Opens counted instead of sent. The daemon takes out the entries of a past epoch.
 #[map]

@@ -65,7 +65,7 @@ offsets! {
     PathDentry = "path"."dentry";
     DentryParent = "dentry"."d_parent";
     DentryName = "dentry"."d_name.name";
-    DentryNameHash = "dentry"."d_name.hash_len";
+    DentryNameHash = "dentry"."d_name.hash";
     DentryInode = "dentry"."d_inode";
     VfsmountRoot = "vfsmount"."mnt_root";
     MountParent = "mount"."mnt_parent";
@@ -81,6 +81,7 @@ offsets! {
     InodeCtimeNsec = "inode"."i_ctime_nsec" | "__i_ctime.tv_nsec" | "i_ctime.tv_nsec";
     SuperBlockDev = "super_block"."s_dev";
     SocketSk = "socket"."sk";
+    SocketType = "socket"."type";
     SockProtocol = "sock"."sk_protocol";
     UnixSockAddr = "unix_sock"."addr";
     UnixSockPeer = "unix_sock"."peer";

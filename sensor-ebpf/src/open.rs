@@ -25,7 +25,7 @@ use skep_abi::{
 use crate::{
     fold,
     interest::watched,
-    kernel::{self, Address, Inode, Read},
+    kernel::{self, Address, Place, Read, Typed, Unreadable},
     path,
     record::{self, Draft},
     ring::Urgency,
@@ -38,10 +38,10 @@ const FMODE_EXEC: u32 = 0x20;
 pub const AT_FDCWD: i32 = -100;
 
 /// What is opened, by which name.
-pub struct Target {
-    pub mount: Address,
-    pub dentry: Address,
-    pub inode: Read<Inode>,
+pub struct Target<P> {
+    pub mount: P,
+    pub dentry: P,
+    pub inode: Read<P>,
 }
 
 /// Who opens, how.
@@ -58,8 +58,8 @@ pub struct Opening<'a> {
 pub fn fentry_vfs_open(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryVfsOpen;
     let (path, file) = (ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
-    with_watched(hook, Address::of(file), || {
-        let path = Address::of(path);
+    with_watched(hook, Typed(file), || {
+        let path = Typed(path);
         Target::at(
             path.follow(Offset::PathMnt)?,
             path.follow(Offset::PathDentry)?,
@@ -72,31 +72,31 @@ pub fn fentry_vfs_open(ctx: FEntryContext) -> i32 {
 pub fn fentry_finish_open(ctx: FEntryContext) -> i32 {
     let hook = Hook::FentryFinishOpen;
     let (file, dentry) = (ctx.arg::<*const u8>(0), ctx.arg::<*const u8>(1));
-    with_watched(hook, Address::of(file), || {
+    with_watched(hook, Typed(file), || {
         // The dentry is not in the file yet; the mount is (fs/namei.c, `atomic_open`).
-        let path = Address::of(file).member(Offset::FilePath)?;
-        Target::at(path.follow(Offset::PathMnt)?, Address::of(dentry))
+        let path = Typed(file).member(Offset::FilePath)?;
+        Target::at(path.follow(Offset::PathMnt)?, Typed(dentry))
     });
     0
 }
 
 #[lsm(hook = "file_open")]
 pub fn lsm_file_open(ctx: LsmContext) -> i32 {
-    let file = Address::of(ctx.arg::<*const u8>(0));
-    with_watched(Hook::LsmFileOpen, file, || Target::of(file));
+    let file = Typed(ctx.arg::<*const u8>(0));
+    with_watched(Hook::LsmFileOpen, file, || Target::of_typed(file));
     // The verdict of the LSM before us (the kernel passes it as the last argument since 5.7).
     ctx.arg::<i32>(1)
 }
 
 #[fentry(function = "security_file_open")]
 pub fn fentry_file_open(ctx: FEntryContext) -> i32 {
-    let file = Address::of(ctx.arg::<*const u8>(0));
-    with_watched(Hook::FentryFileOpen, file, || Target::of(file));
+    let file = Typed(ctx.arg::<*const u8>(0));
+    with_watched(Hook::FentryFileOpen, file, || Target::of_typed(file));
     0
 }
 
 #[inline(always)]
-fn with_watched(hook: Hook, file: Address, target: impl FnOnce() -> Read<Target>) {
+fn with_watched(hook: Hook, file: Typed, target: impl FnOnce() -> Read<Target<Typed>>) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(state) = watched(pid_tgid) else {
         return;
@@ -122,31 +122,44 @@ fn with_watched(hook: Hook, file: Address, target: impl FnOnce() -> Read<Target>
 
 // === impl Target ===
 
-impl Target {
+impl Target<Typed> {
     #[inline(always)]
-    fn at(mount: Address, dentry: Address) -> Read<Self> {
+    fn at(mount: Typed, dentry: Typed) -> Read<Self> {
         Ok(Self {
             mount,
             dentry,
-            inode: dentry.follow(Offset::DentryInode).and_then(kernel::inode),
+            inode: dentry.follow(Offset::DentryInode),
         })
     }
 
-    /// What a `struct file` that is open, or nearly so, stands for.
+    /// What a `struct file` that is nearly open stands for.
+    #[inline(always)]
+    fn of_typed(file: Typed) -> Read<Self> {
+        let path = file.member(Offset::FilePath)?;
+        Ok(Self {
+            mount: path.follow(Offset::PathMnt)?,
+            dentry: path.follow(Offset::PathDentry)?,
+            inode: file.follow(Offset::FileInode),
+        })
+    }
+}
+
+impl Target<Address> {
+    /// What a `struct file` that is open stands for.
     #[inline(always)]
     pub fn of(file: Address) -> Read<Self> {
         let path = file.member(Offset::FilePath)?;
         Ok(Self {
             mount: path.follow(Offset::PathMnt)?,
             dentry: path.follow(Offset::PathDentry)?,
-            inode: file.follow(Offset::FileInode).and_then(kernel::inode),
+            inode: file.follow(Offset::FileInode),
         })
     }
 }
 
 /// Counts an open that repeats one of this epoch, reports any other.
 #[inline(always)]
-pub fn report(opening: &Opening<'_>, target: &Target) {
+pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
     let Opening {
         hook,
         pid_tgid,
@@ -155,7 +168,7 @@ pub fn report(opening: &Opening<'_>, target: &Target) {
         result,
     } = *opening;
     let fold = match &target.inode {
-        Ok(inode) => fold::key(state, inode, target, flags),
+        Ok(inode) => fold::key(state, *inode, target, flags),
         Err(_) => None,
     };
     let time_ns = record::boot_ns();
@@ -169,7 +182,11 @@ pub fn report(opening: &Opening<'_>, target: &Target) {
         return;
     };
     let open = draft.fixed();
-    match &target.inode {
+    let inode = match &target.inode {
+        Ok(inode) => kernel::inode(*inode),
+        Err(_) => Err(Unreadable),
+    };
+    match inode {
         // SAFETY: the slot is large enough and aligned for the fixed part, here and below.
         Ok(inode) => unsafe {
             (*open).file = inode.key;
@@ -182,7 +199,7 @@ pub fn report(opening: &Opening<'_>, target: &Target) {
         draft.missing(MISSING_RESULT);
     }
     let start = draft.len();
-    match path::walk(&mut draft, target.mount, target.dentry) {
+    match path::walk_typed(&mut draft, target.mount, target.dentry) {
         Ok(true) => {}
         Ok(false) => draft.missing(MISSING_PATH_HEAD),
         Err(_) => draft.missing(MISSING_PATH),

@@ -16,7 +16,7 @@ use skep_abi::{Cause, Hook, Kind, Offset, Uring};
 
 use crate::{
     interest::{may_be_watched, watched},
-    kernel::{Address, Read, Unreadable},
+    kernel::{Address, Place, Read, Unreadable},
     maps::{IN_FLIGHT, InFlight},
     open::{AT_FDCWD, Opening, Target, report, report_given},
     record,

@@ -9,7 +9,7 @@
 use skep_abi::{COMPONENTS_MAX, NAME_MAX, Offset, PATH_MAX};
 
 use crate::{
-    kernel::{Address, Read},
+    kernel::{Address, Place, Read},
     record::Draft,
 };
 
@@ -20,12 +20,48 @@ pub fn append<T>(draft: &mut Draft<T>, path: Address) -> Read<bool> {
     walk(draft, mount, path.follow(Offset::PathDentry)?)
 }
 
+/// The same from a dentry and its mount whose types the verifier knows: read directly as far as the
+/// root of that mount, from there on as [`walk`] does.
+#[inline(always)]
+pub fn walk_typed<T, P: Place>(draft: &mut Draft<T>, mount: P, dentry: P) -> Read<bool> {
+    let start = draft.len();
+    let root = mount.follow(Offset::VfsmountRoot)?;
+    let mut dentry = dentry;
+    for _ in 0..COMPONENTS_MAX {
+        if dentry == root {
+            return walk_from(draft, start, mount.address(), dentry.address());
+        }
+        if draft.len() - start > PATH_MAX - NAME_MAX {
+            return Ok(false);
+        }
+        let name = dentry.read(Offset::DentryName)?;
+        draft.kernel_str::<NAME_MAX>(Address(name))?;
+        let parent = dentry.follow(Offset::DentryParent)?;
+        if parent == dentry {
+            draft.nul()?;
+            return Ok(true);
+        }
+        dentry = parent;
+    }
+    Ok(false)
+}
+
 /// Appends the names from a dentry up through its mount, leaf first, and tells whether it got as far
 /// as the root. A file that is mounted nowhere (pipe, socket, memfd) has one name, followed by an
 /// empty one, so that it is not taken for a file of that name in `/`.
 #[inline(always)]
 pub fn walk<T>(draft: &mut Draft<T>, vfsmount: Address, dentry: Address) -> Read<bool> {
     let start = draft.len();
+    walk_from(draft, start, vfsmount, dentry)
+}
+
+#[inline(always)]
+fn walk_from<T>(
+    draft: &mut Draft<T>,
+    start: usize,
+    vfsmount: Address,
+    dentry: Address,
+) -> Read<bool> {
     let (mut vfsmount, mut dentry) = (vfsmount, dentry);
     for _ in 0..COMPONENTS_MAX {
         if dentry == vfsmount.follow(Offset::VfsmountRoot)? {

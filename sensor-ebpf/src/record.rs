@@ -79,7 +79,7 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
 #[inline(always)]
 pub fn lost(kind: Kind, cause: Cause, session: u64) {
     add_one(lost_index(kind, cause));
-    ring::not_sent(session, cause);
+    ring::not_sent(session, kind, cause);
 }
 
 /// Counts what was added to a fold in place of a record.

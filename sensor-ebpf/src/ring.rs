@@ -3,9 +3,9 @@
 //! *Fairness.* While the ring is filling up, a session that has put its share into it already is held
 //! back, so that one session's storm does not take the room of the others. The share is counted in
 //! bytes since the reader last got on by a quarter of the ring, not in time: with a reader that
-//! stands still, a session can fill the ring to [`pressure`] and then has its share once. Opens and
-//! connects are held back first; what tells who is who (exec, fork, exit) has a share and a reserve
-//! of its own. What is held back is counted, per kind and per session.
+//! stands still, a session can fill three quarters of the ring, and what is left is for those who have
+//! had less than their share. What tells who is who (exec, fork, exit) may go further than opens and
+//! connects. Processes that wait for a verdict are one session, with a larger share. What is held back is counted, per kind and per session.
 //!
 //! *Waking.* A wake-up of the daemon for each record would cost more than the record, on both sides.
 //! It is woken for a record somebody waits for (an exec without a verdict), and when the unread bytes
@@ -14,7 +14,7 @@
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
-use skep_abi::{Cause, Kind, SessionState};
+use skep_abi::{Cause, Kind, PENDING_SESSION, SessionState};
 
 use crate::{
     maps::{RING, SESSIONS},
@@ -75,7 +75,7 @@ fn admitted(kind: Kind, session: u64, len: u64, unread: u64, ring: u64) -> bool 
             (&raw mut (*state).mark).write_volatile(read);
             (&raw mut (*state).share).write_volatile(0);
         }
-        let (unread_max, share_max) = pressure(kind, ring);
+        let (unread_max, share_max) = pressure(kind, session, ring);
         if unread > unread_max && (*state).share + len > share_max {
             return false;
         }
@@ -86,29 +86,28 @@ fn admitted(kind: Kind, session: u64, len: u64, unread: u64, ring: u64) -> bool 
 
 /// From how many unread bytes on, and beyond which share, records of a kind are held back.
 #[inline(always)]
-fn pressure(kind: Kind, ring: u64) -> (u64, u64) {
+fn pressure(kind: Kind, session: u64, ring: u64) -> (u64, u64) {
+    let own = session != PENDING_SESSION;
     match kind {
-        Kind::Open | Kind::Connect | Kind::Uring => (ring / 2, ring / 8),
-        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Task => (ring / 4 * 3, ring / 4),
+        Kind::Open | Kind::Connect | Kind::Uring if own => (ring / 4 * 3, ring / 16),
+        Kind::Open | Kind::Connect | Kind::Uring => (ring / 4 * 3, ring / 8),
+        Kind::Exec | Kind::Fork | Kind::Exit | Kind::Task => (ring / 8 * 7, ring / 8),
     }
 }
 
 /// Notes for a session that a record of it was not sent.
 #[inline(always)]
-pub fn not_sent(session: u64, cause: Cause) {
+pub fn not_sent(session: u64, kind: Kind, cause: Cause) {
     let Some(state) = SESSIONS.get_ptr_mut(session) else {
         return;
     };
     let state: *mut SessionState = state;
     // SAFETY: a live map value, aligned.
     unsafe {
-        let count = match cause {
-            Cause::Throttled => &raw mut (*state).throttled,
-            Cause::RingFull | Cause::ScratchBusy | Cause::MapFull | Cause::Unreadable => {
-                &raw mut (*state).lost
-            }
-        };
-        atomic_add(count, 1);
+        // Indices are constants wherever this is called, and within bounds by the enums.
+        let counts = (&raw mut (*state).lost).cast::<u64>();
+        let index = (kind as usize - 1) * Cause::ALL.len() + cause as usize;
+        atomic_add(counts.add(index), 1);
         (&raw mut (*state).last_ns).write_volatile(boot_ns());
     }
 }

@@ -2,8 +2,8 @@
 //! socket *other)` (5.7) or fentry `security_unix_may_send` (5.5). No fallback: a tracepoint on every
 //! send would tax what everything does all the time.
 //!
-//! The hook runs for each datagram, and for the connect of a datagram socket; what goes to a peer that
-//! was connected to was reported then, and is left out.
+//! The hook runs for each datagram, and for the connect of a datagram socket, which is how that is
+//! reported; what goes to a peer that was connected to was reported then, and is left out.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -15,7 +15,7 @@ use skep_abi::{Connect, Hook, Kind, MISSING_ADDR, MISSING_RESULT, Offset, UNIX_P
 use crate::{
     connect::AF_UNIX,
     interest::watched,
-    kernel::{Address, Read},
+    kernel::{Address, Place, Read},
     record::{self, Draft},
     ring::Urgency,
 };

@@ -17,7 +17,7 @@ use skep_abi::{
 };
 
 use crate::{
-    kernel::{self, Address, Read},
+    kernel::{self, Address, Place, Read},
     maps::{PROCESSES, WALK},
     record,
 };

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long it waits for a record before it looks at its other duties.
-const IDLE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(100);
 /// How often the figures of `status` are renewed.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// How long the uplink may go on sending after a signal.
@@ -67,7 +67,6 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     // Held until the end: it answers, and keeps a second daemon away.
     let _server = Server::start(&config.status.socket, board.clone())?;
     // Not before a second daemon is kept away.
-    let mut fold = Fold::new();
     let mut found_running = Vec::new();
     let now_ns = BootClock::boot_now();
     let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
@@ -89,6 +88,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
+    let mut fold = Fold::default();
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;
@@ -97,9 +97,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
         };
-        for event in found_running.drain(..) {
-            fold.push(event, Instant::now(), &mut spooled);
-        }
+        found_running.drain(..).for_each(&mut spooled);
         let more = pipeline.round(&mut fold, stopping, &mut spooled);
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(Instant::now());
@@ -130,6 +128,7 @@ fn fill(
         kernel,
         read,
         malformed: _,
+        folded: _,
         track,
     } = counts;
     status.kernel = kernel

@@ -1,11 +1,14 @@
 //! The Skep sensor. Data flows one way through one module per step:
-//! `probes` → `decode` → `track` → `identify` → `enrich` → `redact` → `fold` → `spool` → `uplink`.
+//! `probes` → `decode` → `track` → `identify` → `enrich` → `fold` → `redact` → `spool` → `uplink`.
 
+pub mod accounts;
+pub mod act;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod decode;
 pub mod enrich;
+pub mod epochs;
 pub mod event;
 pub mod fold;
 pub mod git;

@@ -172,6 +172,7 @@ impl From<StartError> for Failure {
         match error {
             StartError::Host(error) => Self::Host(error.to_string()),
             StartError::Catalogue(error) => Self::Configuration(error.to_string()),
+            error @ StartError::Accounts(_) => Self::Running(error.to_string()),
         }
     }
 }

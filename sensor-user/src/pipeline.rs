@@ -1,6 +1,7 @@
-//! The hot path: ring → decode → track → redact, and the accounts of what was read and lost.
+//! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
 //!
-//! One thread, no locks. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
+//! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
+//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
 //! keep the caller from its other duties. For every kind of record
 //! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
 //! step could not decode becomes a `lost` event with its time range.
@@ -9,18 +10,23 @@ mod adopt;
 mod keep;
 
 use std::{
+    io,
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
-use skep_abi::{Cause, Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
+use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 
 use crate::{
+    accounts::{Accounts, OwnLosses},
+    act::{Act, Sink},
     clock::BootClock,
-    decode,
-    event::{Detail, Event, Lost, UnixNanos},
-    fold::Fold,
+    decode::{self, Body},
+    epochs::{Epochs, FoldCounts},
+    event::Event,
+    fold::{Fold, FoldSink},
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
@@ -32,30 +38,21 @@ const ROUND: usize = 4096;
 /// How often the kernel's loss counters are looked at.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 
-/// `BPF_NOEXIST` (linux/bpf.h).
-const NOEXIST: u64 = 1;
-
 /// Everything from the ring to redacted events.
 pub struct Pipeline<J> {
     probes: Probes,
     tracker: Tracker<J>,
-    redactor: Redactor,
-    clock: BootClock,
+    redactor: Arc<Redactor>,
     read: [u64; Kind::ALL.len()],
     malformed: u64,
-    reported: Reported,
-    scratch: Vec<Event>,
+    epochs: Epochs,
+    accounts: Accounts,
+    looked_at: Instant,
+    /// Where the decoder puts paths together.
+    room: Vec<u8>,
+    clock: BootClock,
     /// For the next life of the sensor.
     journal: Option<Journal>,
-}
-
-/// What has been told of losses so far.
-struct Reported {
-    at: Instant,
-    time: UnixNanos,
-    kernel: [[u64; Cause::ALL.len()]; Kind::ALL.len()],
-    malformed: u64,
-    refused: u64,
 }
 
 /// Figures for `status`.
@@ -64,7 +61,22 @@ pub struct PipelineCounts {
     pub kernel: Vec<KernelCounts>,
     pub read: Vec<(Kind, u64)>,
     pub malformed: u64,
+    /// What the kernel side folded, as far as it was handed out.
+    pub folded: FoldCounts,
     pub track: TrackCounts,
+}
+
+/// Every act as an event of its own.
+struct Each<F>(F);
+
+impl<F: FnMut(Event)> Sink for Each<F> {
+    fn event(&mut self, event: Event) {
+        (self.0)(event);
+    }
+
+    fn act(&mut self, act: &Act<'_>) {
+        (self.0)(act.to_event());
+    }
 }
 
 /// Verdicts into the kernel's maps.
@@ -96,6 +108,9 @@ impl<'a> Maps<'a> {
     }
 }
 
+/// Create an entry only if there is none (linux/bpf.h).
+const BPF_NOEXIST: u64 = 1;
+
 impl Verdicts for Maps<'_> {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
         // Both maps evict the oldest, so only a kernel out of memory refuses; the process then stays
@@ -105,45 +120,44 @@ impl Verdicts for Maps<'_> {
         }
     }
 
+    fn begin_session(&mut self, kernel: u64) {
+        // One that is there is left as it is: its counts go on.
+        let fresh = SessionState::default();
+        if let Err(error) = self.sessions.insert(kernel, fresh, BPF_NOEXIST) {
+            tracing::debug!(%error, kernel, "no account of its own for a session");
+        }
+    }
+
+    fn end_session(&mut self, kernel: u64) {
+        if let Err(error) = self.sessions.remove(&kernel) {
+            tracing::debug!(%error, kernel, "the kernel had no account of a session");
+        }
+    }
+
     fn never(&mut self, file: FileKey) {
         if let Err(error) = self.verdicts.insert(file, skep_abi::VERDICT_NOT_AGENT, 0) {
             tracing::debug!(%error, "the kernel took no verdict on a file");
         }
     }
-
-    fn begin_session(&mut self, session: u64) {
-        // There already: its account goes on.
-        let _ = self
-            .sessions
-            .insert(session, SessionState::default(), NOEXIST);
-    }
-
-    fn end_session(&mut self, session: u64) {
-        // Not there: it could not be entered either.
-        let _ = self.sessions.remove(&session);
-    }
 }
 
 impl<J: Judge> Pipeline<J> {
-    pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> Self {
+    pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> io::Result<Self> {
         let read = probes.read_by_trials;
-        Self {
+        let accounts = Accounts::new(probes.sessions_fd()?, clock);
+        Ok(Self {
             probes,
             tracker,
-            redactor: Redactor::new(),
-            clock,
+            redactor: Arc::new(Redactor::new()),
             read,
             malformed: 0,
-            reported: Reported {
-                at: Instant::now(),
-                time: clock.now(),
-                kernel: [[0; Cause::ALL.len()]; Kind::ALL.len()],
-                malformed: 0,
-                refused: 0,
-            },
-            scratch: Vec::new(),
+            epochs: Epochs::new(clock),
+            accounts,
+            looked_at: Instant::now(),
+            room: Vec::new(),
+            clock,
             journal: None,
-        }
+        })
     }
 
     pub fn hooks(&self) -> &[HookReport] {
@@ -156,36 +170,57 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// One round of the loop that `watch` and `run` share: what waits in the ring, what was lost, and
-    /// what the fold lets go of. True when more waits. With `last`, once nothing waits any more,
-    /// every loss up to now is told and the fold is emptied.
+    /// what the fold lets go of. True when more waits. With `last`, once what was sent until then is
+    /// read, every loss up to now is told and the fold is emptied.
     pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
         let now = Instant::now();
         let began_ns = BootClock::boot_now();
-        let more = self.drain(|event| fold.push(event, now, &mut sink));
-        let ends = last && !more;
-        if ends || self.reported.at.elapsed() >= ACCOUNTS_EVERY {
-            self.losses(|event| fold.push(event, now, &mut sink));
+        if last && !self.epochs.is_stopped() {
+            self.epochs.stop(&mut self.probes);
+        }
+        let redactor = self.redactor.clone();
+        let mut sink = |event| sink(redactor.event(event));
+        let more = self.read(&mut FoldSink {
+            fold,
+            now,
+            sink: &mut sink,
+        });
+        let read = self.read[Kind::Open as usize - 1];
+        let ends = last && self.epochs.finish(&mut self.probes, fold, read);
+        if !last {
+            self.epochs.run(&mut self.probes, fold, read, now);
+        }
+        if ends || self.looked_at.elapsed() >= ACCOUNTS_EVERY {
+            self.account(|event| fold.push(event, &mut sink));
         }
         fold.tick(now, &mut sink);
         if ends {
             fold.flush(&mut sink);
         }
         self.keep(began_ns, more, ends, fold);
-        more
+        if last { !ends } else { more }
+    }
+
+    /// Handles what waits in the ring, one round at most, and folds nothing; true when there may be
+    /// more.
+    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+        let redactor = self.redactor.clone();
+        self.read(&mut Each(|event| sink(redactor.event(event))))
     }
 
     /// Handles what waits in the ring, one round at most; true when there may be more.
-    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
+    fn read(&mut self, sink: &mut impl Sink) -> bool {
         let Self {
             probes,
             tracker,
-            redactor,
             read,
             malformed,
-            scratch,
+            epochs,
+            room,
             ..
         } = self;
         let (ring, mut maps) = Maps::beside_ring(probes);
+        let now = Instant::now();
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {
                 return false;
@@ -195,8 +230,15 @@ impl<J: Judge> Pipeline<J> {
             {
                 read[kind as usize - 1] += 1;
             }
-            match decode::decode(&bytes) {
-                Ok(record) => tracker.handle(record, &mut maps, scratch),
+            match decode::decode(&bytes, room) {
+                Ok(record) => {
+                    if let Body::Open(open) = &record.body
+                        && let Some(epoch) = open.epoch
+                    {
+                        epochs.saw(epoch, now);
+                    }
+                    tracker.handle(record, &mut maps, sink);
+                }
                 Err(decode::Malformed(reason)) => {
                     if *malformed == 0 {
                         tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
@@ -204,69 +246,27 @@ impl<J: Judge> Pipeline<J> {
                     *malformed += 1;
                 }
             }
-            drop(bytes);
-            for event in scratch.drain(..) {
-                sink(redactor.event(event));
-            }
         }
         true
     }
 
     /// Tells what was lost since the last time.
-    fn losses(&mut self, mut sink: impl FnMut(Event)) {
-        let now = self.clock.now();
-        let first = self.reported.time;
-        let mut lost = |hop, record, cause, count: u64| {
-            if count > 0 {
-                tracing::warn!(hop, record, cause, count, "records lost");
-                let detail = Detail::Lost(Lost {
-                    hop,
-                    record,
-                    cause,
-                    count,
-                    first,
-                    last: now,
-                });
-                sink(Event {
-                    time: now,
-                    session: None,
-                    agent: None,
-                    process: None,
-                    result: None,
-                    hook: None,
-                    detail,
-                });
-            }
+    pub fn account(&mut self, sink: impl FnMut(Event)) {
+        let own = OwnLosses {
+            malformed: self.malformed,
+            table_full: self.tracker.counts().refused,
+            fold: self.epochs.counts().lost,
         };
-        for (index, counts) in self.probes.counts().into_iter().enumerate() {
-            for (slot, (cause, total)) in counts.lost.into_iter().enumerate() {
-                let told = &mut self.reported.kernel[index][slot];
-                lost(
-                    "kernel",
-                    counts.kind.name(),
-                    cause.name(),
-                    total.saturating_sub(*told),
-                );
-                *told = total;
-            }
+        let Self {
+            accounts,
+            probes,
+            tracker,
+            ..
+        } = self;
+        if let Err(error) = accounts.look(|| probes.counts(), own, tracker, sink) {
+            tracing::error!(%error, "the kernel's accounts cannot be read");
         }
-        lost(
-            "decode",
-            "any",
-            "malformed",
-            self.malformed - self.reported.malformed,
-        );
-        self.reported.malformed = self.malformed;
-        let refused = self.tracker.counts().refused;
-        lost(
-            "track",
-            "any",
-            "table_full",
-            refused - self.reported.refused,
-        );
-        self.reported.refused = refused;
-        self.reported.at = Instant::now();
-        self.reported.time = now;
+        self.looked_at = Instant::now();
     }
 
     pub fn counts(&self) -> PipelineCounts {
@@ -274,6 +274,7 @@ impl<J: Judge> Pipeline<J> {
             kernel: self.probes.counts(),
             read: Kind::ALL.into_iter().zip(self.read).collect(),
             malformed: self.malformed,
+            folded: self.epochs.counts(),
             track: self.tracker.counts(),
         }
     }

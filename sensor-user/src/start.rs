@@ -24,6 +24,8 @@ pub enum StartError {
     Host(#[from] HostError),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    #[error("cannot read the kernel's accounts: {0}")]
+    Accounts(std::io::Error),
 }
 
 /// The boot id, or an empty text where `/proc` does not tell.
@@ -61,7 +63,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
     }
     let enrich = Enrich::new(Users::host());
     let tracker = Tracker::new(boot_id(), clock, Identifier::new(catalogue), enrich);
-    Ok(Pipeline::new(probes, tracker, clock))
+    Pipeline::new(probes, tracker, clock).map_err(StartError::Accounts)
 }
 
 /// Reading the kernel's type information takes some ten megabytes for a moment; glibc keeps them

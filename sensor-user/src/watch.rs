@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Write},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     stop::Stop,
 };
 
-/// How long it waits for a record before it looks at the loss counters.
-const IDLE: Duration = Duration::from_millis(250);
+/// How long it waits for a record before it looks by itself: the kernel side wakes nobody for most.
+const IDLE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -35,7 +35,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let stdout = io::stdout();
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
-    let mut fold = Fold::new();
+    let mut fold = Fold::default();
     let mut found_running = Vec::new();
     pipeline.adopt(None, |event| found_running.push(event));
     eprintln!("ready");
@@ -50,9 +50,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
                 };
             }
         };
-        for event in found_running.drain(..) {
-            fold.push(event, Instant::now(), &mut print);
-        }
+        found_running.drain(..).for_each(&mut print);
         let more = pipeline.round(&mut fold, stopping, &mut print);
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}

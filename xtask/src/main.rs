@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod evasion;
 mod licences;
 mod model;
 mod session;
@@ -54,6 +55,8 @@ enum Task {
     /// Measure what the sensor costs
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Try every way not to be seen, on every kernel, and write docs/evasion.md
+    Evasion(evasion::Options),
     /// Check the licences of all dependencies
     Licences,
     /// Fetch the packages of the real agents into the cache
@@ -87,8 +90,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::TestUnits => test::workspace_tests(false),
-        Task::TestKernel => test::kernel_tests(),
+        Task::TestKernel => test::kernel_tests(&[]),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Evasion(options) => evasion::run(&options),
         Task::Licences => licences::check(),
         Task::Fetch => agents::fetch_all(),
         Task::Session(options) => session::run(&options),

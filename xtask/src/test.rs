@@ -3,6 +3,7 @@
 //! Stops at the first step that fails and says how to repeat it alone. The last line is
 //! `N passed, M failed`, counting steps.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,12 @@ use serde::Deserialize;
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
 use crate::command::Run;
-use crate::{demo, licences, setup, vm, workspace};
+use crate::{demo, evasion, licences, setup, vm, workspace};
 
 /// The test target of the sensor that loads programs into the kernel; it runs by itself.
 const KERNEL_TESTS: &str = "kernel";
 /// Kernels of the virtual machines.
-const KERNELS: [&str; 2] = ["6.1", "6.12"];
+pub const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -102,14 +103,19 @@ fn steps(quick: bool) -> Vec<Step> {
     add(
         "kernel tests on this machine",
         "cargo xtask test-kernel",
-        Box::new(kernel_tests),
+        Box::new(|| kernel_tests(&[])),
     );
     if !quick {
         let kernels = KERNELS.map(str::to_owned).to_vec();
         add(
             "kernel tests in virtual machines",
             &format!("cargo xtask vm {}", KERNELS.join(" ")),
-            Box::new(move || vm::run(&vm::Options::tests_on(&kernels))),
+            Box::new(move || vm::run(&vm::Options::tests_on(&kernels, &[]))),
+        );
+        add(
+            "docs/evasion.md says what these tests saw",
+            "cargo xtask evasion --check",
+            Box::new(evasion::check_last_run),
         );
     }
     for agent in Agent::all()
@@ -180,10 +186,16 @@ pub fn workspace_tests(require_agents: bool) -> Result<()> {
         .run()
 }
 
-/// The kernel tests, on this machine's own kernel.
-pub fn kernel_tests() -> Result<()> {
+/// The kernel tests, on this machine's own kernel: all, or those whose names hold one of the words.
+/// What they leave under [`kernel_results`] is from this run.
+pub fn kernel_tests(filter: &[String]) -> Result<()> {
     setup::require_root("loading kernel programs")?;
-    let programs = build::programs(Profile::Dev)?;
+    let programs = build::demo_agent()?;
+    let results = kernel_results()?;
+    if results.exists() {
+        std::fs::remove_dir_all(&results)
+            .with_context(|| format!("cannot remove {}", results.display()))?;
+    }
     workspace::cargo()
         .args([
             "test",
@@ -194,8 +206,14 @@ pub fn kernel_tests() -> Result<()> {
             KERNEL_TESTS,
         ])
         .args(["--", "--test-threads=1"])
+        .args(filter)
         .env("SKEP_DEMO_AGENT", programs.join(agents::DEMO))
         .run()
+}
+
+/// Where the kernel tests leave their verdicts on this machine.
+pub fn kernel_results() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("evasion"))
 }
 
 /// Names of the integration tests of the workspace.

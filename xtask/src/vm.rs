@@ -44,13 +44,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// All kernel tests on these kernels.
-    pub fn tests_on(kernels: &[String]) -> Self {
+    /// The kernel tests on these kernels: all, or those whose names hold one of the words.
+    pub fn tests_on(kernels: &[String], filter: &[String]) -> Self {
         Self {
             kernels: kernels.to_vec(),
             timeout: TIMEOUT,
             program: None,
-            arguments: Vec::new(),
+            arguments: filter.to_vec(),
         }
     }
 }
@@ -113,6 +113,15 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Where the last run of the kernel tests on a kernel left the files of the guest.
+pub fn files_of(version: &str) -> Result<PathBuf> {
+    Ok(scratch()?.join(kernel::fetch(version)?.release))
+}
+
+fn scratch() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("vm"))
+}
+
 /// What a machine's clock counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
@@ -137,15 +146,19 @@ pub struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Runs it. Returns how it ended, and the folder with the files it left.
+    /// Runs it. Returns how it ended, and the folder with the files it left, and no others.
     pub fn run(&self) -> Result<(Outcome, PathBuf)> {
-        let scratch = workspace::target()?.join("vm");
+        let scratch = scratch()?;
         std::fs::create_dir_all(&scratch)
             .with_context(|| format!("cannot create {}", scratch.display()))?;
         let image = scratch.join(format!("initramfs-{}.cpio", self.name));
         std::fs::write(&image, self.guest.file_system()?)
             .with_context(|| format!("cannot write {}", image.display()))?;
         let files = scratch.join(self.name);
+        if files.exists() {
+            std::fs::remove_dir_all(&files)
+                .with_context(|| format!("cannot remove {}", files.display()))?;
+        }
         let outcome = console::follow(&mut self.command(&image), self.limit, &files, self.label)?;
         std::fs::remove_file(&image)
             .with_context(|| format!("cannot remove {}", image.display()))?;

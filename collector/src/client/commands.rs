@@ -30,6 +30,7 @@ pub enum Class {
     Connect,
     Session,
     Lost,
+    Coverage,
 }
 
 /// One to 32 lower-case hexadecimal digits.
@@ -108,7 +109,8 @@ pub fn sessions(format: Format) -> String {
                    CASE WHEN ended IS NULL THEN ' s …' ELSE ' s' END) AS "TIME",
                host AS "HOST", user_name AS "USER", agent_family AS "AGENT",
                agent_version AS "VERSION", processes AS "PROCS", files AS "FILES",
-               destinations AS "DESTS", CASE WHEN lost THEN 'yes' ELSE 'no' END AS "LOST",
+               destinations AS "DESTS", CASE WHEN lost OR uncovered OR coalesce(gaps, 0) > 0
+                   THEN 'yes' ELSE 'no' END AS "GAPS",
                substr(parent, 1, 12) AS "PARENT",
                coalesce(repo_remote, repo_root, cwd) AS "WHERE""#
         }
@@ -132,6 +134,8 @@ pub fn events(filter: &EventFilter, format: Format) -> String {
                        coalesce(net_addr || ' port ' || CAST(net_port AS VARCHAR), net_path)
                    WHEN 'session' THEN concat_ws(' ', session_phase, agent_family, agent_version)
                    WHEN 'lost' THEN concat_ws(' ', lost_record, 'at', lost_hop, lost_cause)
+                   WHEN 'coverage' THEN concat(concat_ws(' ', coverage_what, coverage_phase,
+                       coverage_hook), ': ', coverage_reason)
                END AS "WHAT",
                count AS "COUNT", result AS "RESULT""#
         }

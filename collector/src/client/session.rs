@@ -17,7 +17,7 @@ use super::{
     tree,
 };
 
-pub use model::{Child, Destination, Exec, Exit, File, Header, Process, Story};
+pub use model::{Child, Destination, Exec, Exit, File, Gap, Header, Process, Story};
 
 /// With pid: names a process.
 type Key = (u32, Option<String>);
@@ -39,6 +39,7 @@ struct Seen {
     argv_truncated: Option<bool>,
     cwd: Option<String>,
     uid: Option<u32>,
+    inferred: Option<bool>,
     first_seen: String,
 }
 
@@ -55,7 +56,9 @@ const SEEN: &str = "
         last_value(argv_truncated ORDER BY time, seq) FILTER (WHERE argv IS NOT NULL)
             AS argv_truncated,
         last_value(cwd ORDER BY time, seq) FILTER (WHERE cwd IS NOT NULL) AS cwd,
-        last_value(uid ORDER BY time, seq) FILTER (WHERE uid IS NOT NULL) AS uid
+        last_value(uid ORDER BY time, seq) FILTER (WHERE uid IS NOT NULL) AS uid,
+        last_value(process_inferred ORDER BY time, seq) FILTER (WHERE process_inferred IS NOT NULL)
+            AS inferred
     FROM events WHERE session = 'ID' AND pid IS NOT NULL
     GROUP BY pid, start ORDER BY first_seen, pid";
 const EXECS: &str = "
@@ -64,7 +67,7 @@ const EXITS: &str = "
     SELECT pid, start, time, exit_code AS code, exit_signal AS signal
     FROM events WHERE session = 'ID' AND class = 'exit' ORDER BY time";
 const FILES: &str = "
-    SELECT pid, start, path, access, result, sum(count) AS count, min(time) AS first,
+    SELECT pid, start, path, access, result, max(links) AS links, sum(count) AS count, min(time) AS first,
         max(coalesce(last, time)) AS last
     FROM files WHERE session = 'ID' AND pid IS NOT NULL
     GROUP BY pid, start, path, access, result ORDER BY first, path";
@@ -76,6 +79,14 @@ const DESTINATIONS: &str = "
 const CHILDREN: &str = "
     SELECT session, agent_family, agent_version, started, root_pid, root_ppid
     FROM sessions WHERE parent = 'ID' ORDER BY started, session";
+
+const GAPS: &str = "
+    SELECT coverage.session, what, hook, coverage.first, coverage.last, count, reason
+    FROM coverage JOIN sessions ON coverage.sensor_id = sessions.sensor_id
+    WHERE sessions.session = 'ID' AND (coverage.session = 'ID' OR coverage.session IS NULL
+        AND coverage.first <= sessions.last_seen
+        AND coalesce(coverage.last, sessions.last_seen) >= sessions.first_seen)
+    ORDER BY coverage.first, what, hook, reason";
 
 // === impl Story ===
 
@@ -103,6 +114,7 @@ impl Story {
         let mut files = by_process(question.ask("files", FILES).await?);
         let mut destinations = by_process(question.ask("destinations", DESTINATIONS).await?);
         let child_sessions = question.ask("child sessions", CHILDREN).await?;
+        let not_vouched_for = question.ask("gaps", GAPS).await?;
         let cut = question.cut;
 
         let processes = seen.into_iter().map(|Of { pid, start, row }| {
@@ -117,6 +129,7 @@ impl Story {
                 argv_truncated: row.argv_truncated,
                 cwd: row.cwd,
                 uid: row.uid,
+                inferred: row.inferred,
                 execs: execs.remove(&key).unwrap_or_default(),
                 exit: exits
                     .remove(&key)
@@ -130,6 +143,7 @@ impl Story {
             session,
             processes: family_tree(processes.collect()),
             child_sessions,
+            not_vouched_for,
             cut,
         })
     }
@@ -149,10 +163,13 @@ impl Story {
                 writeln!(out)?;
             }
             Format::Csv => {
-                let names = "kind,pid,start,ppid,what,access,result,count,first,last";
+                let names = "kind,pid,start,ppid,what,access,result,count,first,last,inferred";
                 write!(out, "{names}\r\n")?;
                 for process in &self.processes {
                     csv_lines(process, out)?;
+                }
+                for gap in &self.not_vouched_for {
+                    csv_gap(gap, out)?;
                 }
             }
         }
@@ -242,6 +259,10 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
         .ppid
         .map(|ppid| ppid.to_string())
         .unwrap_or_default();
+    let inferred = process
+        .inferred
+        .map(|inferred| inferred.to_string())
+        .unwrap_or_default();
     let mut line = |kind: &str, rest: [String; 6]| {
         let place = [
             kind.to_owned(),
@@ -249,7 +270,8 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
             start.clone(),
             ppid.clone(),
         ];
-        write_csv_line(&place.into_iter().chain(rest).collect::<Vec<_>>(), out)
+        let cells = place.into_iter().chain(rest).chain([inferred.clone()]);
+        write_csv_line(&cells.collect::<Vec<_>>(), out)
     };
     let number = |result: Option<i32>| result.map(|result| result.to_string()).unwrap_or_default();
     let argv = process
@@ -280,10 +302,12 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
             path,
             access,
             result,
+            links: _,
             count,
             first,
             last,
         } = file.clone();
+        let path = path.unwrap_or_default();
         line(
             "file",
             [path, access, number(result), count.to_string(), first, last],
@@ -312,6 +336,39 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
         .try_for_each(|child| csv_lines(child, out))
 }
 
+/// What is not vouched for is of no process: only `what`, `count`, `first` and `last` are filled, and
+/// `access` with the kind of gap.
+fn csv_gap(gap: &Gap, out: &mut impl Write) -> Result<(), ClientError> {
+    let Gap {
+        session: _,
+        what,
+        hook,
+        first,
+        last,
+        count,
+        reason,
+    } = gap.clone();
+    let none = String::new;
+    let reason = match hook {
+        Some(hook) => format!("{hook}: {reason}"),
+        None => reason,
+    };
+    let cells = [
+        "gap".to_owned(),
+        none(),
+        none(),
+        none(),
+        reason,
+        what,
+        none(),
+        count.to_string(),
+        first,
+        last.unwrap_or_default(),
+        none(),
+    ];
+    Ok(write_csv_line(&cells, out)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +384,7 @@ mod tests {
             argv_truncated: None,
             cwd: None,
             uid: None,
+            inferred: None,
             execs: Vec::new(),
             exit: None,
             files: Vec::new(),

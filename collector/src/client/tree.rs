@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 
 use super::{
     errno,
-    session::{Child, Destination, File, Header, Process, Story},
+    session::{Child, Destination, File, Gap, Header, Process, Story},
     text::{command_line, plain, short_time, shorten, thousands},
 };
 
 /// Lines of one group of files.
 const FILES_SHOWN: usize = 10;
+/// Gaps shown; those of the session itself come before the host's.
+const GAPS_SHOWN: usize = 12;
+/// Before the pid of a process that was read from `/proc`.
+const INFERRED: &str = "~";
 /// Lines that say how many more there are in a folder.
 const FOLDERS_SHOWN: usize = 4;
 
@@ -24,6 +28,7 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
         collapsed: false,
     };
     canvas.header(&story.session);
+    canvas.gaps(&story.not_vouched_for, &story.session.session);
     canvas.line("");
     canvas.processes(&story.processes, &story.child_sessions, None);
     let linked: Vec<_> = story.processes.iter().flat_map(pids).collect();
@@ -32,6 +37,13 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
         canvas.line(&child_line(child));
     }
     let id = &story.session.session;
+    if story.processes.iter().any(has_inferred) {
+        canvas.line("");
+        canvas.line(&format!(
+            "{INFERRED} not observed from its start: read from /proc, where it may have written over its \
+             arguments and its parent may have changed"
+        ));
+    }
     if canvas.collapsed {
         canvas.line("");
         canvas.unbroken(&format!(
@@ -47,6 +59,10 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
 fn pids(process: &Process) -> Vec<u32> {
     let below = process.children.iter().flat_map(pids);
     std::iter::once(process.pid).chain(below).collect()
+}
+
+fn has_inferred(process: &Process) -> bool {
+    process.inferred == Some(true) || process.children.iter().any(has_inferred)
 }
 
 struct Canvas {
@@ -109,8 +125,20 @@ impl Canvas {
             thousands(header.files),
             thousands(header.destinations)
         );
-        let lost = "records were lost on this host meanwhile: the tree may have holes (skep query \
-                    'SELECT * FROM lost')";
+        let found = match header.found.as_deref() {
+            Some("resumed") => {
+                Some("again after a restart of the sensor, which knew it before".to_owned())
+            }
+            Some("running") => Some(
+                "running when the sensor first saw it: what it did before is not known, and who it \
+                 is was read from /proc"
+                    .to_owned(),
+            ),
+            // Observed is what one expects.
+            None | Some("observed") => None,
+            Some(other) => Some(other.to_owned()),
+        };
+        let lost = "records were lost meanwhile: the tree may have holes";
         let facts = [
             (
                 "evidence",
@@ -137,13 +165,33 @@ impl Canvas {
             ),
             ("repository", repository),
             ("time", Some(when(header))),
+            ("found", found),
             ("seen", Some(seen)),
+            ("GAPS", header.gaps.filter(|gaps| *gaps > 0).map(known_gaps)),
             ("LOST", header.lost.then(|| lost.to_owned())),
         ];
         for (name, value) in facts {
             if let Some(value) = value {
                 self.line(&format!("  {name:<11} {value}"));
             }
+        }
+    }
+
+    fn gaps(&mut self, gaps: &[Gap], id: &str) {
+        if gaps.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("  NOT VOUCHED FOR");
+        let (own, hosts): (Vec<&Gap>, Vec<&Gap>) =
+            gaps.iter().partition(|gap| gap.session.is_some());
+        for gap in own.iter().chain(&hosts).take(GAPS_SHOWN) {
+            self.line(&format!("  {}", gap_line(gap)));
+        }
+        if gaps.len() > GAPS_SHOWN {
+            let more = thousands((gaps.len() - GAPS_SHOWN) as u64);
+            self.line(&format!("  … and {more} more"));
+            self.unbroken(&format!("  in full: skep session {id} -o json"));
         }
     }
 
@@ -186,7 +234,11 @@ impl Canvas {
         } else {
             ""
         };
-        let start = format!("{branch}{} ", process.pid);
+        let mark = match process.inferred {
+            Some(true) => INFERRED,
+            Some(false) | None => "",
+        };
+        let start = format!("{branch}{mark}{} ", process.pid);
         let taken = start.chars().count() + ending.chars().count() + more.len();
         let command = shorten(&plain(&command), self.width.saturating_sub(taken).max(20));
         self.line(&format!("{start}{command}{more}{ending}"));
@@ -229,10 +281,12 @@ impl Canvas {
         let (startup, files): (Vec<&File>, Vec<&File>) = files
             .iter()
             .copied()
-            .partition(|file| is_startup(&file.path));
+            .partition(|file| file.path.as_deref().is_some_and(is_startup));
         let mut folders: BTreeMap<String, Vec<&File>> = BTreeMap::new();
         for file in files {
-            folders.entry(folder(&file.path)).or_default().push(file);
+            let folder = file.path.as_deref().map(folder);
+            let folder = folder.unwrap_or_else(|| UNKNOWN_PATH.to_owned());
+            folders.entry(folder).or_default().push(file);
         }
         let mut folders: Vec<_> = folders.into_iter().collect();
         folders.sort_by_key(|(_, files)| files.len());
@@ -283,6 +337,46 @@ impl Canvas {
     }
 }
 
+/// Where the kernel's path and what the program passed could both not be read.
+const UNKNOWN_PATH: &str = "(path unknown)";
+
+fn known_gaps(gaps: u64) -> String {
+    let (s, count) = (if gaps == 1 { "" } else { "s" }, thousands(gaps));
+    format!("{count} known gap{s}: the tree may have holes")
+}
+
+/// `08:30:03Z to 08:30:04Z  throttled, 1,200 records: why  (this session)`
+fn gap_line(gap: &Gap) -> String {
+    let Gap {
+        session,
+        what,
+        hook,
+        first,
+        last,
+        count,
+        reason,
+    } = gap;
+    let time = match last {
+        None => format!("{} on", short_time(first, true)),
+        Some(last) if last == first => short_time(first, true),
+        Some(last) => format!("{} to {}", short_time(first, true), short_time(last, true)),
+    };
+    let hook = hook.as_ref().map(|hook| format!(" {hook}"));
+    let records = match (count, what.as_str()) {
+        (0, _) => String::new(),
+        (1, "evicted") => ", 1 entry".to_owned(),
+        (count, "evicted") => format!(", {} entries", thousands(*count)),
+        (1, _) => ", 1 record".to_owned(),
+        (count, _) => format!(", {} records", thousands(*count)),
+    };
+    let whose = match session {
+        Some(_) => "this session",
+        None => "whole host",
+    };
+    let hook = hook.unwrap_or_default();
+    format!("{time}  {whose}: {what}{hook}{records}: {reason}")
+}
+
 /// Opened by the loader and the C library on a program's way to its first line: says nothing of what
 /// the program does. Only inside the system's library folders, so that a library an agent brings
 /// along is still shown.
@@ -325,7 +419,16 @@ fn file_line(file: &File) -> String {
         1 => String::new(),
         count => format!("  ×{}", thousands(count)),
     };
-    format!("{}{times}{}", file.path, failed.unwrap_or_default())
+    let names = file
+        .links
+        .filter(|links| *links > 1)
+        .map(|links| format!("  ({links} hard links)"));
+    format!(
+        "{}{}{times}{}",
+        file.path.as_deref().unwrap_or(UNKNOWN_PATH),
+        names.unwrap_or_default(),
+        failed.unwrap_or_default()
+    )
 }
 
 fn destination_line(peer: &Destination) -> String {

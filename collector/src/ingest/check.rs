@@ -4,7 +4,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use skep_proto::v1::{self, HookStatus, event::Detail, session::Phase};
+use skep_proto::v1::{
+    self, HookStatus,
+    coverage::Phase as CoveragePhase,
+    event::Detail,
+    session::{Found, Phase},
+};
 
 use crate::{
     counters::{Counter, Counters},
@@ -188,12 +193,23 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
             known
                 .then_some(())
                 .ok_or("session.phase is not start, end or update")?;
+            Found::try_from(session.found)
+                .map_err(|_| "session.found is not observed, resumed or running")?;
             session_id(session.parent.as_deref())
         }
         Detail::Lost(lost) => {
             counted(lost.count)?;
             time(lost.first_unix_nano)?;
             time(lost.last_unix_nano)
+        }
+        Detail::Coverage(coverage) => {
+            let known = CoveragePhase::try_from(coverage.phase)
+                .is_ok_and(|p| p != CoveragePhase::Unspecified);
+            known
+                .then_some(())
+                .ok_or("coverage.phase is not begin, end or point")?;
+            time(coverage.first_unix_nano)?;
+            time(coverage.last_unix_nano)
         }
     }
 }

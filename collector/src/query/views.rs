@@ -32,7 +32,8 @@ pub const VIEWS: &[View] = &[
                         WHEN file_flags & 64 <> 0 THEN 'create'
                         WHEN file_flags & 3 <> 0 OR file_flags & 512 <> 0 THEN 'write'
                         ELSE 'read' END AS access,
-                   file_flags AS flags, file_mode AS mode, count, last, result, hook
+                   file_flags AS flags, file_mode AS mode, count, last, result, hook,
+                   file_inode AS inode, file_device AS device, file_links AS links
             FROM events WHERE class = 'open'",
     },
     View {
@@ -55,13 +56,40 @@ pub const VIEWS: &[View] = &[
         about: "records that did not arrive, by hop, type and cause",
         sql: "
             SELECT sensor_id, host, time, lost_hop AS hop, lost_record AS record,
-                   lost_cause AS cause, count, lost_first AS first, lost_last AS last
+                   lost_cause AS cause, count, lost_first AS first, lost_last AS last, session
             FROM events WHERE class = 'lost'",
+    },
+    View {
+        name: "coverage",
+        about: "one row for each time and place that is not vouched for, losses included: what, of \
+                which hook or record type, from first to last (null: it still holds), how many \
+                records, and why; session is null when it concerns the whole host",
+        sql: "
+            WITH told AS (
+                SELECT sensor_id, host, session, coverage_what AS what, coverage_hook AS hook,
+                       coverage_phase AS phase, coverage_first AS first, coverage_last AS last,
+                       count, coverage_reason AS reason, time,
+                       lead(coverage_phase) OVER next AS next_phase,
+                       lead(coverage_first) OVER next AS next_first
+                FROM events WHERE class = 'coverage' AND coverage_what <> 'canary'
+                WINDOW next AS (PARTITION BY sensor_id, session, coverage_what, coverage_hook
+                                ORDER BY time, epoch, seq)
+            )
+            SELECT sensor_id, host, session, what, hook, first,
+                   CASE phase WHEN 'begin' THEN next_first ELSE last END AS last,
+                   count, reason, time
+            FROM told WHERE phase <> 'begin' OR next_phase IS NULL OR next_phase <> 'end'
+            UNION ALL
+            SELECT sensor_id, host, session, 'lost' AS what, NULL AS hook, first, last, count,
+                   concat(record, ' records at ', hop, ': ', cause) AS reason, time
+            FROM lost",
     },
     View {
         name: "sessions",
         about: "one row a session: what the agent was, where and when it ran, and how much it did; \
-                lost is true when records were lost on its host while it ran",
+                gaps, as its sensor last told, is how many are known in its story, and found how the sensor \
+                came to know of it; lost and uncovered are true when records were lost or something \
+                else was not vouched for, of it or of its host, while it ran",
         sql: "
             WITH story AS (
                 SELECT sensor_id, session,
@@ -78,8 +106,13 @@ pub const VIEWS: &[View] = &[
                         FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
                     min(time) FILTER (WHERE session_phase = 'start') AS started,
                     max(time) FILTER (WHERE session_phase = 'end') AS ended,
-                    min(time) AS first_seen,
-                    max(coalesce(last, time)) AS last_seen,
+                    coalesce(min(time) FILTER (WHERE class NOT IN ('lost', 'coverage')),
+                        min(time)) AS first_seen,
+                    coalesce(max(coalesce(last, time))
+                        FILTER (WHERE class NOT IN ('lost', 'coverage')), max(time)) AS last_seen,
+                    max(session_gaps) AS gaps,
+                    last_value(session_found ORDER BY time, seq)
+                        FILTER (WHERE session_found IS NOT NULL) AS found,
                     last_value(session_parent ORDER BY time, seq)
                         FILTER (WHERE session_parent IS NOT NULL) AS parent,
                     last_value(user_name ORDER BY time, seq)
@@ -110,18 +143,27 @@ pub const VIEWS: &[View] = &[
                 FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
             ),
             spans AS (
-                SELECT sensor_id, session, min(time) AS first_seen, max(coalesce(last, time)) AS last_seen
+                SELECT sensor_id, session,
+                    coalesce(min(time) FILTER (WHERE class NOT IN ('lost', 'coverage')),
+                        min(time)) AS first_seen,
+                    coalesce(max(coalesce(last, time))
+                        FILTER (WHERE class NOT IN ('lost', 'coverage')), max(time)) AS last_seen
                 FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
             ),
-            losses AS (
-                SELECT spans.sensor_id, spans.session, sum(lost.count) AS records
-                FROM spans JOIN lost ON spans.sensor_id = lost.sensor_id
-                    AND lost.first <= spans.last_seen AND lost.last >= spans.first_seen
+            holes AS (
+                SELECT spans.sensor_id, spans.session,
+                    bool_or(coverage.what = 'lost') AS lost,
+                    bool_or(coverage.what <> 'lost') AS uncovered
+                FROM spans JOIN coverage ON spans.sensor_id = coverage.sensor_id
+                    AND (coverage.session = spans.session OR coverage.session IS NULL
+                        AND coverage.first <= spans.last_seen
+                        AND coalesce(coverage.last, spans.last_seen) >= spans.first_seen)
                 GROUP BY spans.sensor_id, spans.session
             )
-            SELECT story.*, losses.records IS NOT NULL AS lost
-            FROM story LEFT JOIN losses
-                ON story.sensor_id = losses.sensor_id AND story.session = losses.session",
+            SELECT story.*, coalesce(holes.lost, false) AS lost,
+                   coalesce(holes.uncovered, false) AS uncovered
+            FROM story LEFT JOIN holes
+                ON story.sensor_id = holes.sensor_id AND story.session = holes.session",
     },
     View {
         name: "agents",

@@ -6,7 +6,12 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder,
     TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
-use skep_proto::v1::{self, event::Detail, session::Phase};
+use skep_proto::v1::{
+    self,
+    coverage::Phase as CoveragePhase,
+    event::Detail,
+    session::{Found, Phase},
+};
 
 use super::{Column, Row, class};
 
@@ -44,8 +49,8 @@ columns! {
     "host" text(r => r.origin.hostname.as_deref()) "host name, as of the stream that brought the event";
     "kernel" text(r => r.origin.kernel.as_deref()) "kernel release, as of the stream that brought the event";
     "time" time_always(r => r.event.time_unix_nano) "when it happened";
-    "class" text_always(r => class(r.event)) "exec, exit, open, connect, session or lost";
-    "session" text(r => r.event.session.as_deref()) "session id; null on host-wide events";
+    "class" text_always(r => class(r.event)) "exec, exit, open, connect, session, lost or coverage";
+    "session" text(r => r.event.session.as_deref()) "session id; null on host-wide events (lost and coverage that are not one session's alone)";
     "agent_family" text(r => r.agent().map(|a| a.family.as_str())) "catalogue id of the agent";
     "agent_version" text(r => r.agent()?.version.as_deref()) "version of the agent";
     "agent_confidence" u8(r => r.agent().map(|a| narrow(a.confidence))) "0 to 100";
@@ -63,7 +68,7 @@ columns! {
     "file_resolved" boolean(r => r.file().map(|f| f.path_resolved)) "true: the kernel's own path; false: as the program gave it";
     "file_flags" u32(r => r.file().map(|f| f.flags)) "O_* flags of the open";
     "file_mode" u32(r => r.file()?.mode) "file type and permission bits; null when the open failed";
-    "count" u64(r => r.count()) "how many opens, connects or lost records the row stands for";
+    "count" u64(r => r.count()) "how many opens, connects or records lost the row stands for; of coverage, records concerned (0: none, or not a number of records)";
     "last" time(r => r.last()) "time of the last of them; null when there is one";
     "net_family" text(r => r.net().map(|n| n.family.as_str())) "inet, inet6 or unix";
     "net_addr" text(r => r.net()?.addr.as_deref()) "address connected to";
@@ -90,6 +95,18 @@ columns! {
     "lost_cause" text(r => r.lost().map(|l| l.cause.as_str())) "why they were lost";
     "lost_first" time(r => r.lost().map(|l| l.first_unix_nano)) "time of the first loss";
     "lost_last" time(r => r.lost().map(|l| l.last_unix_nano)) "time of the last loss";
+    "file_inode" u64(r => r.file()?.inode) "number of the file on its device";
+    "file_device" text(r => r.file()?.device.as_deref()) "device of the file, major:minor";
+    "file_links" u32(r => r.file()?.links) "hard links; more than 1: the file has other names";
+    "process_inferred" boolean(r => r.process().map(|p| p.inferred)) "process was read from /proc, not observed from its start";
+    "session_gaps" u64(r => r.session()?.gaps) "known gaps in the session's story so far";
+    "session_found" text(r => r.found()) "observed, resumed or running: how the sensor came to know of the session";
+    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted";
+    "coverage_phase" text(r => r.coverage_phase()) "begin, end or point";
+    "coverage_hook" text(r => r.coverage()?.hook.as_deref()) "hook concerned; null when all are, or none";
+    "coverage_first" time(r => r.coverage().map(|c| c.first_unix_nano)) "begin of the time it speaks of";
+    "coverage_last" time(r => r.coverage().map(|c| c.last_unix_nano)) "end of the time it speaks of";
+    "coverage_reason" text(r => r.coverage().map(|c| c.reason.as_str())) "why, in one sentence";
 }
 
 // === how a column is filled ===
@@ -225,6 +242,31 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn coverage(&self) -> Option<&'a v1::Coverage> {
+        match &self.event.detail {
+            Some(Detail::Coverage(coverage)) => Some(coverage),
+            _ => None,
+        }
+    }
+
+    fn coverage_phase(&self) -> Option<&'static str> {
+        match self.coverage()?.phase() {
+            CoveragePhase::Begin => Some("begin"),
+            CoveragePhase::End => Some("end"),
+            CoveragePhase::Point => Some("point"),
+            CoveragePhase::Unspecified => None,
+        }
+    }
+
+    fn found(&self) -> Option<&'static str> {
+        match self.session()?.found() {
+            Found::Observed => Some("observed"),
+            Found::Resumed => Some("resumed"),
+            Found::Running => Some("running"),
+            Found::Unspecified => None,
+        }
+    }
+
     fn repository(&self) -> Option<&'a v1::Repository> {
         self.session()?.repository.as_ref()
     }
@@ -243,6 +285,7 @@ impl<'a> Row<'a> {
             Detail::Open(file) => Some(file.count),
             Detail::Connect(net) => Some(net.count),
             Detail::Lost(lost) => Some(lost.count),
+            Detail::Coverage(coverage) => Some(coverage.count),
             Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) => None,
         }
     }

@@ -9,8 +9,10 @@ use arrow::{
 };
 use proptest::{collection::vec, option, prelude::*};
 use skep_proto::v1::{
-    Agent, Event, Exec, Exit, File, Lost, Net, Process, Repository, Session, event::Detail,
-    session::Phase,
+    Agent, Coverage, Event, Exec, Exit, File, Lost, Net, Process, Repository, Session,
+    coverage::Phase as CoveragePhase,
+    event::Detail,
+    session::{Found, Phase},
 };
 
 use super::{Origin, encode};
@@ -112,6 +114,7 @@ impl Cells<'_> {
                 argv_truncated: self.boolean("argv_truncated").unwrap(),
                 cwd: self.text("cwd"),
                 uid: self.u32("uid"),
+                inferred: self.boolean("process_inferred").unwrap(),
             }),
             hook: self.text("hook"),
             result: self.number::<Int32Type>("result"),
@@ -135,6 +138,9 @@ impl Cells<'_> {
                 count: self.number::<UInt64Type>("count").unwrap(),
                 last_unix_nano: self.time("last"),
                 path_resolved: self.boolean("file_resolved").unwrap(),
+                inode: self.number::<UInt64Type>("file_inode"),
+                device: self.text("file_device"),
+                links: self.u32("file_links"),
             }),
             "connect" => Detail::Connect(Net {
                 family: self.text("net_family").unwrap(),
@@ -164,6 +170,15 @@ impl Cells<'_> {
                     remote: self.text("repo_remote"),
                     branch: self.text("repo_branch"),
                 }),
+                gaps: self.number::<UInt64Type>("session_gaps"),
+                found: match self.text("session_found").as_deref() {
+                    None => Found::Unspecified,
+                    Some("observed") => Found::Observed,
+                    Some("resumed") => Found::Resumed,
+                    Some("running") => Found::Running,
+                    Some(other) => panic!("found {other}"),
+                }
+                .into(),
             }),
             "lost" => Detail::Lost(Lost {
                 hop: self.text("lost_hop").unwrap(),
@@ -172,6 +187,21 @@ impl Cells<'_> {
                 count: self.number::<UInt64Type>("count").unwrap(),
                 first_unix_nano: self.time("lost_first").unwrap(),
                 last_unix_nano: self.time("lost_last").unwrap(),
+            }),
+            "coverage" => Detail::Coverage(Coverage {
+                what: self.text("coverage_what").unwrap(),
+                phase: match self.text("coverage_phase").unwrap().as_str() {
+                    "begin" => CoveragePhase::Begin,
+                    "end" => CoveragePhase::End,
+                    "point" => CoveragePhase::Point,
+                    other => panic!("phase {other}"),
+                }
+                .into(),
+                hook: self.text("coverage_hook"),
+                first_unix_nano: self.time("coverage_first").unwrap(),
+                last_unix_nano: self.time("coverage_last").unwrap(),
+                count: self.number::<UInt64Type>("count").unwrap(),
+                reason: self.text("coverage_reason").unwrap(),
             }),
             other => panic!("class {other}"),
         }
@@ -240,19 +270,22 @@ fn process() -> impl Strategy<Value = Process> {
         option::of(time()),
         maybe(),
         vec(text(), 0..4),
-        any::<bool>(),
+        any::<(bool, bool)>(),
         maybe(),
     )
         .prop_map(
-            |((pid, ppid, uid), start_unix_nano, exe, argv, argv_truncated, cwd)| Process {
-                pid,
-                start_unix_nano,
-                ppid,
-                exe,
-                argv,
-                argv_truncated,
-                cwd,
-                uid,
+            |((pid, ppid, uid), start_unix_nano, exe, argv, (argv_truncated, inferred), cwd)| {
+                Process {
+                    pid,
+                    start_unix_nano,
+                    ppid,
+                    exe,
+                    argv,
+                    argv_truncated,
+                    cwd,
+                    uid,
+                    inferred,
+                }
             },
         )
 }
@@ -269,9 +302,10 @@ fn detail() -> impl Strategy<Value = Detail> {
         any::<u64>(),
         option::of(time()),
         any::<bool>(),
+        (any::<Option<u64>>(), maybe(), number()),
     );
     let open = file.prop_map(
-        |(path, flags, mode, count, last_unix_nano, path_resolved)| {
+        |(path, flags, mode, count, last_unix_nano, path_resolved, (inode, device, links))| {
             Detail::Open(File {
                 path,
                 flags,
@@ -279,6 +313,9 @@ fn detail() -> impl Strategy<Value = Detail> {
                 count,
                 last_unix_nano,
                 path_resolved,
+                inode,
+                device,
+                links,
             })
         },
     );
@@ -317,7 +354,9 @@ fn detail() -> impl Strategy<Value = Detail> {
         maybe(),
         maybe(),
     );
-    let session = (facts, option::of(repository)).prop_map(|(facts, repository)| {
+    let known = (any::<Option<u64>>(), 0..=3i32);
+    let session = (facts, option::of(repository), known).prop_map(|(facts, repository, known)| {
+        let (gaps, found) = known;
         let (phase, parent, user, uid, login_uid, terminal, cwd) = facts;
         Detail::SessionInfo(Session {
             phase,
@@ -328,6 +367,8 @@ fn detail() -> impl Strategy<Value = Detail> {
             terminal,
             cwd,
             repository,
+            gaps,
+            found,
         })
     });
     let lost = (text(), text(), text(), any::<u64>(), time(), time()).prop_map(
@@ -342,5 +383,27 @@ fn detail() -> impl Strategy<Value = Detail> {
             })
         },
     );
-    prop_oneof![exec, exit, open, connect, session, lost]
+    let coverage = (
+        text(),
+        1..=3i32,
+        maybe(),
+        time(),
+        time(),
+        any::<u64>(),
+        text(),
+    )
+        .prop_map(
+            |(what, phase, hook, first_unix_nano, last_unix_nano, count, reason)| {
+                Detail::Coverage(Coverage {
+                    what,
+                    phase,
+                    hook,
+                    first_unix_nano,
+                    last_unix_nano,
+                    count,
+                    reason,
+                })
+            },
+        );
+    prop_oneof![exec, exit, open, connect, session, lost, coverage]
 }

@@ -35,7 +35,11 @@ use crate::{
 };
 
 const FORMAT_KEY: &str = "skep.format";
-const FORMAT: &str = "1";
+/// What is written. Format 2 has the columns from `file_inode` on; a collector that knows only format 1
+/// says so and does not start, instead of taking the file for damaged.
+const FORMAT: &str = "2";
+/// What is read; columns that a file lacks are null.
+const READABLE: [&str; 2] = ["1", FORMAT];
 const SOURCES_KEY: &str = "skep.sources";
 /// Rows a reader must hold at once to read one row group.
 const ROW_GROUP_ROWS: usize = 128 << 10;
@@ -143,7 +147,7 @@ impl Segment {
         });
         let metadata = reader.metadata();
         match value(metadata, FORMAT_KEY) {
-            Some(FORMAT) => {}
+            Some(format) if READABLE.contains(&format) => {}
             found => {
                 let found = found.unwrap_or("(none)").to_owned();
                 return Err(Error::UnknownFormat {
@@ -185,7 +189,7 @@ impl Segment {
             .try_fold(0, |rows, batch| Ok(rows + batch?.num_rows()))
     }
 
-    /// The rows, in their order in the file.
+    /// The rows, in their order in the file, with every column of `events`.
     pub(super) fn batches(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
         let path = self.path.clone();
         let file = File::open(&path).map_err(Error::file("open", &path))?;
@@ -193,10 +197,12 @@ impl Segment {
             .and_then(|builder| builder.build())
             .map_err(damaged(&path))?;
         Ok(reader.map(move |batch| {
-            batch.map_err(|error| Error::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
-            })
+            batch
+                .and_then(|batch| schema::widen(&batch))
+                .map_err(|error| Error::Damaged {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                })
         }))
     }
 

@@ -4,7 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::scene::{CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, small_session};
+use crate::scene::{
+    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, session_with_gaps, small_session,
+};
 
 async fn with_session(data: &std::path::Path) -> Collector {
     let collector = Collector::start(data);
@@ -161,6 +163,61 @@ async fn a_session_is_a_tree_of_processes_with_their_files_and_destinations() {
     assert_eq!(root["children"][0]["argv"][2], "echo 'hi'");
     assert_eq!(root["children"][0]["exit"]["code"], 0);
     assert_eq!(story[0]["child_sessions"][0]["session"], CHILD_SESSION);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_gaps_shows_them_and_marks_what_was_not_observed() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    let (mut sensor, _) = Sensor::connect(&collector.url(), SENSOR).await;
+    let events = session_with_gaps();
+    let count = events.len() as u64;
+    sensor.send(1, events).await;
+    sensor.acked(count).await;
+    let tree = printed(&collector, &["session", "aaaa"]);
+    for text in [
+        "found       running when the sensor first saw it",
+        "GAPS        2 known gaps: the tree may have holes",
+        "LOST        records were lost meanwhile",
+        "\n  NOT VOUCHED FOR\n  2025-11-20 08:30:02.000Z to 2025-11-20 08:30:04.000Z  this session: \
+         throttled, 1,200 records: because of throttled\n",
+        "this session: lost, 3 records: open records at kernel: throttled\n",
+        "whole host: blind: because of blind\n",
+        "whole host: hook cgroup/connect4: because of hook\n",
+        "\n~4242 claude\n",
+        "failed   (path unknown)  ENOENT",
+        "\n└─ 4250 cat notes\n",
+        "read     /home/alice/notes  (2 hard links)",
+        "\n~ not observed from its start: read from /proc",
+    ] {
+        assert!(tree.contains(text), "no {text:?} in\n{tree}");
+    }
+    for text in ["evicted", "canary", "connect records"] {
+        assert!(
+            !tree.contains(text),
+            "{text} is none of this session's:\n{tree}"
+        );
+    }
+    let observed = printed(&collector, &["session", CHILD_SESSION]);
+    assert!(!observed.contains('~'), "{observed}");
+
+    let json = printed(&collector, &["session", SESSION, "-o", "json"]);
+    let story: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(story[0]["session"]["gaps"], 2);
+    assert_eq!(story[0]["processes"][0]["inferred"], true);
+    assert_eq!(story[0]["not_vouched_for"].as_array().unwrap().len(), 4);
+    let csv = printed(&collector, &["session", SESSION, "-o", "csv"]);
+    let gap = "gap,,,,because of throttled,throttled,,1200,\
+               2025-11-20T08:30:02Z,2025-11-20T08:30:04Z,\r\n";
+    assert!(csv.contains(gap), "{csv}");
+    let sessions = printed(&collector, &["sessions"]);
+    assert!(sessions.contains("GAPS"), "{sessions}");
+    let events = printed(&collector, &["events", "--class", "coverage"]);
+    assert!(
+        events.contains("throttled end: because of throttled"),
+        "{events}"
+    );
     collector.stop();
 }
 

@@ -6,9 +6,17 @@ use std::{
     time::Duration,
 };
 
+use parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    file::{metadata::KeyValue, properties::WriterProperties},
+};
+
 use crate::scene::{
     Collector, HANG, OTHER_SENSOR, SENSOR, Sensor, ask, hello, opens, until, value,
 };
+
+/// `sensor_id` to `lost_last`.
+const COLUMNS_OF_FORMAT_1: usize = 52;
 
 const COUNT: &str = "SELECT count(*) FROM events";
 
@@ -127,6 +135,68 @@ async fn small_files_become_larger_ones_without_losing_a_row() {
     assert_eq!(value(&collector.url(), COUNT).await, 400);
     let (_sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
     assert_eq!(acked, 400);
+    collector.stop();
+}
+
+/// Rewrites a file as the first version of this program wrote it: format 1, without the columns that
+/// came later.
+fn as_format_1(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let pairs = reader.metadata().file_metadata().key_value_metadata();
+    let sources = pairs
+        .unwrap()
+        .iter()
+        .find(|pair| pair.key == "skep.sources");
+    let pairs = vec![
+        KeyValue::new("skep.format".to_owned(), "1".to_owned()),
+        sources.unwrap().clone(),
+    ];
+    let columns: Vec<usize> = (0..COLUMNS_OF_FORMAT_1).collect();
+    let batches: Vec<_> = reader
+        .build()
+        .unwrap()
+        .map(|batch| batch.unwrap().project(&columns).unwrap())
+        .collect();
+    assert_eq!(
+        batches[0].schema().fields().last().unwrap().name(),
+        "lost_last"
+    );
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs));
+    let file = fs::File::create(path).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(file, batches[0].schema(), Some(properties.build())).unwrap();
+    for batch in &batches {
+        writer.write(batch).unwrap();
+    }
+    writer.close().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_format_1_are_read_and_merged_with_null_in_the_columns_that_came_later() {
+    let data = tempfile::tempdir().unwrap();
+    store(data.path(), 5).await;
+    for file in files(data.path()) {
+        as_format_1(&file);
+    }
+    let collector = Collector::start(data.path());
+    let older = "SELECT count(*) FROM events WHERE file_path LIKE '/home/alice/%'
+                 AND file_inode IS NULL AND process_inferred IS NULL AND coverage_what IS NULL";
+    let newer = "SELECT count(*) FROM files WHERE inode = 1048577 AND device = '8:1'";
+    assert_eq!(value(&collector.url(), older).await, 50);
+    let sessions = "SELECT count(*) FROM sessions WHERE gaps IS NULL AND found IS NULL";
+    assert_eq!(value(&collector.url(), sessions).await, 1);
+    let (mut sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
+    assert_eq!(acked, 50);
+    for batch in 5..16 {
+        sensor.send(batch * 10 + 1, opens(batch * 10 + 1, 10)).await;
+        sensor.acked(batch * 10 + 10).await;
+    }
+    collector.counted("files_merged", 1).await;
+    fewer(data.path(), 1).await;
+    assert_eq!(value(&collector.url(), older).await, 50);
+    assert_eq!(value(&collector.url(), newer).await, 110);
+    assert_eq!(collector.counter("files_damaged"), 0);
     collector.stop();
 }
 

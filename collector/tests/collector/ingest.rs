@@ -186,6 +186,20 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
             signal: None,
         }),
     );
+    let coverage = |phase: i32, last_unix_nano| {
+        let change = skep_proto::v1::Coverage {
+            phase,
+            last_unix_nano,
+            ..skep_proto::v1::Coverage::default()
+        };
+        event(1, skep_proto::v1::event::Detail::Coverage(change))
+    };
+    let found = skep_proto::v1::Session {
+        phase: 1,
+        found: 99,
+        ..skep_proto::v1::Session::default()
+    };
+    let found = event(1, skep_proto::v1::event::Detail::SessionInfo(found));
     let id = |id: &str| {
         Some(Up::Hello(Hello {
             sensor_id: id.to_owned(),
@@ -245,6 +259,21 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
             "malformed",
             "exit.code",
             vec![greeting(), batch(1, vec![exit])],
+        ),
+        (
+            "malformed",
+            "coverage.phase",
+            vec![greeting(), batch(1, vec![coverage(0, 1)])],
+        ),
+        (
+            "malformed",
+            "2262",
+            vec![greeting(), batch(1, vec![coverage(1, u64::MAX)])],
+        ),
+        (
+            "malformed",
+            "session.found",
+            vec![greeting(), batch(1, vec![found])],
         ),
         (
             "too_large",

@@ -2,13 +2,19 @@
 
 use serde_json::{Value, json};
 use skep_collector::{query::VIEWS, schema};
+use skep_proto::v1::Event;
 
-use crate::scene::{CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, ask, small_session};
+use crate::scene::{
+    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, ask, session_with_gaps, small_session,
+};
 
 async fn with_session(data: &std::path::Path) -> Collector {
+    with_events(data, small_session()).await
+}
+
+async fn with_events(data: &std::path::Path, events: Vec<Event>) -> Collector {
     let collector = Collector::start(data);
     let (mut sensor, _) = Sensor::connect(&collector.url(), SENSOR).await;
-    let events = small_session();
     let count = events.len() as u64;
     sensor.send(1, events).await;
     sensor.acked(count).await;
@@ -49,7 +55,10 @@ async fn a_session_is_one_row_with_what_it_was_and_did() {
         ("files", json!(203)),
         ("destinations", json!(3)),
         ("parent", Value::Null),
+        ("gaps", json!(0)),
+        ("found", json!("observed")),
         ("lost", json!(true)),
+        ("uncovered", json!(false)),
     ] {
         assert_eq!(session[column], expected, "{column}");
     }
@@ -107,6 +116,113 @@ async fn the_other_views_say_what_happened() {
         "first": "2025-11-20T08:30:03Z", "last": "2025-11-20T08:30:04Z"
     }]);
     assert_eq!(Value::Array(lost), expected);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_vouched_for_is_one_row_a_time_and_place() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_events(data.path(), session_with_gaps()).await;
+    let gaps = rows(
+        &collector,
+        "SELECT what, hook, session, date_part('second', first) AS starts,
+                date_part('second', last) AS ends, count, reason
+         FROM coverage ORDER BY first, what, reason",
+    )
+    .await;
+    let gap = |what: &str, hook: Value, session: Value, range: [Value; 2], count, reason: &str| {
+        let [first, last] = range;
+        json!({"what": what, "hook": hook, "session": session, "starts": first, "ends": last,
+               "count": count, "reason": reason})
+    };
+    let none = || Value::Null;
+    let connect = || json!("cgroup/connect4");
+    let range = |first: u64, last: u64| [json!(first), json!(last)];
+    let expected = [
+        gap("blind", none(), none(), range(0, 1), 0, "because of blind"),
+        gap("hook", connect(), none(), range(2, 5), 0, "because of hook"),
+        gap(
+            "throttled",
+            none(),
+            json!(SESSION),
+            range(2, 4),
+            1200,
+            "because of throttled",
+        ),
+        gap(
+            "lost",
+            none(),
+            json!(CHILD_SESSION),
+            range(5, 6),
+            3,
+            "connect records at kernel: throttled",
+        ),
+        gap(
+            "lost",
+            none(),
+            json!(SESSION),
+            range(5, 6),
+            3,
+            "open records at kernel: throttled",
+        ),
+        gap(
+            "evicted",
+            none(),
+            none(),
+            range(8, 9),
+            0,
+            "because of evicted",
+        ),
+        // Told again without an end in between, and then no more.
+        gap("hook", connect(), none(), range(8, 9), 0, "because of hook"),
+        gap(
+            "hook",
+            connect(),
+            none(),
+            [json!(9), none()],
+            0,
+            "because of hook",
+        ),
+    ];
+    let shown = |gap: &Value| gap.to_string();
+    assert_eq!(
+        gaps.iter().map(shown).collect::<Vec<_>>(),
+        expected.iter().map(shown).collect::<Vec<_>>()
+    );
+    let told = "SELECT coverage_what, coverage_phase, count FROM events
+                WHERE coverage_what = 'canary' AND session IS NULL";
+    assert_eq!(
+        rows(&collector, told).await.len(),
+        1,
+        "a self-test is no gap"
+    );
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_how_it_was_found_and_whether_its_story_has_gaps() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_events(data.path(), session_with_gaps()).await;
+    let sql = "SELECT session, gaps, found, lost, uncovered, first_seen, last_seen
+               FROM sessions ORDER BY session";
+    let sessions = rows(&collector, sql).await;
+    let expected = json!([
+        {"session": SESSION, "gaps": 2, "found": "running", "lost": true, "uncovered": true,
+         "first_seen": "2025-11-20T08:30:01Z", "last_seen": "2025-11-20T08:30:07Z"},
+        {"session": CHILD_SESSION, "gaps": null, "found": null, "lost": true, "uncovered": false,
+         "first_seen": "2025-11-20T08:30:06Z", "last_seen": "2025-11-20T08:30:06Z"},
+    ]);
+    assert_eq!(Value::Array(sessions), expected);
+    let files = rows(
+        &collector,
+        "SELECT path, inode, device, links FROM files ORDER BY path",
+    )
+    .await;
+    let expected = json!([
+        {"path": "/home/alice/notes", "inode": 1_048_577, "device": "8:1", "links": 2},
+        {"path": null, "inode": null, "device": null, "links": null},
+    ]);
+    assert_eq!(Value::Array(files), expected);
     collector.stop();
 }
 

@@ -3,6 +3,9 @@
 //! The bytes come from our own programs, but a record is checked all the same: lengths that do not
 //! fit, unknown kinds and hooks give [`Malformed`], which the caller counts; nothing panics. Fields
 //! the kernel side could not read are `None` from here on.
+//!
+//! Nothing is allocated but for an exec: text is borrowed from the record, or from the caller's
+//! buffer where a path has to be put together.
 
 mod path;
 
@@ -45,18 +48,18 @@ pub struct Common {
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Record<'a> {
     pub common: Common,
-    pub body: Body,
+    pub body: Body<'a>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum Body<'a> {
     Exec(Box<Exec>),
     Fork(Fork),
     Exit(Exit),
-    Open(Open),
-    Connect(Connect),
+    Open(Open<'a>),
+    Connect(Connect<'a>),
     Task(Task),
     Uring,
 }
@@ -98,9 +101,9 @@ pub struct Exit {
     pub signal: Option<u8>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
-    pub path: Option<Text>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open<'a> {
+    pub path: Option<&'a [u8]>,
     pub resolved: bool,
     pub flags: u32,
     pub mode: Option<u32>,
@@ -123,13 +126,13 @@ pub struct Task {
     pub uid: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connect {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect<'a> {
     pub family: NetFamily,
     pub addr: Option<IpAddr>,
     pub port: Option<u16>,
     pub proto: Option<u8>,
-    pub path: Option<Text>,
+    pub path: Option<&'a [u8]>,
     pub result: Option<i32>,
 }
 
@@ -140,8 +143,9 @@ pub fn fixed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
-/// Decodes one record.
-pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
+/// Decodes one record. `room` is for paths that have to be put together; what it held is lost.
+#[inline]
+pub fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Record<'a>, Malformed> {
     let header = fixed::<Header>(bytes).ok_or(Malformed("shorter than its header"))?;
     if header.len as usize != bytes.len() {
         return Err(Malformed("length differs from the header's"));
@@ -160,11 +164,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
         hook,
     };
     let body = match kind {
-        Kind::Exec => Body::Exec(Box::new(exec(bytes)?)),
+        Kind::Exec => Body::Exec(Box::new(exec(bytes, room)?)),
         Kind::Fork => Body::Fork(fork(bytes)?),
         Kind::Exit => Body::Exit(exit(bytes)?),
-        Kind::Open => Body::Open(open(bytes)?),
-        Kind::Connect => Body::Connect(connect(bytes)?),
+        Kind::Open => Body::Open(open(bytes, room)?),
+        Kind::Connect => Body::Connect(connect(bytes, room)?),
         Kind::Task => Body::Task(task(bytes)?),
         Kind::Uring => Body::Uring,
     };
@@ -197,7 +201,7 @@ impl<'a> Tail<'a> {
     }
 }
 
-fn exec(bytes: &[u8]) -> Result<Exec, Malformed> {
+fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
     let raw = fixed::<abi::Exec>(bytes).ok_or(Malformed("exec cut short"))?;
     let missing = raw.header.missing;
     let have = |bit: u32| missing & bit == 0;
@@ -224,12 +228,13 @@ fn exec(bytes: &[u8]) -> Result<Exec, Malformed> {
         login_uid: (have(MISSING_LOGINUID) && raw.loginuid != LOGINUID_UNSET)
             .then_some(raw.loginuid),
         cgroup_id: raw.cgroup_id,
-        exe: have(MISSING_PATH).then(|| path::components(exe, have(MISSING_PATH_HEAD))),
-        filename: have(MISSING_FILENAME).then(|| path::string(filename)),
-        cwd: have(MISSING_CWD).then(|| path::components(cwd, true)),
+        exe: have(MISSING_PATH)
+            .then(|| Text::from(path::components(exe, have(MISSING_PATH_HEAD), room))),
+        filename: have(MISSING_FILENAME).then(|| Text::from(path::string(filename))),
+        cwd: have(MISSING_CWD).then(|| Text::from(path::components(cwd, true, room))),
         argv: arguments(argv, raw.argc),
         argv_truncated,
-        terminal: (!tty.is_empty()).then(|| path::string(tty)),
+        terminal: (!tty.is_empty()).then(|| Text::from(path::string(tty))),
     })
 }
 
@@ -265,7 +270,7 @@ fn exit(bytes: &[u8]) -> Result<Exit, Malformed> {
     })
 }
 
-fn open(bytes: &[u8]) -> Result<Open, Malformed> {
+fn open<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Open<'a>, Malformed> {
     let raw = fixed::<abi::Open>(bytes).ok_or(Malformed("open cut short"))?;
     let have = |bit: u32| raw.header.missing & bit == 0;
     let mut tail = Tail::of::<abi::Open>(bytes);
@@ -273,7 +278,9 @@ fn open(bytes: &[u8]) -> Result<Open, Malformed> {
     tail.end()?;
     let whole = have(MISSING_PATH_HEAD);
     let (path, resolved) = match raw.path_form {
-        form if form == PathForm::Components as u8 => (path::components(tail_bytes, whole), whole),
+        form if form == PathForm::Components as u8 => {
+            (path::components(tail_bytes, whole, room), whole)
+        }
         form if form == PathForm::Given as u8 => (path::string(tail_bytes), false),
         _ => return Err(Malformed("unknown path form")),
     };
@@ -300,7 +307,7 @@ fn task(bytes: &[u8]) -> Result<Task, Malformed> {
     })
 }
 
-fn connect(bytes: &[u8]) -> Result<Connect, Malformed> {
+fn connect<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Connect<'a>, Malformed> {
     let raw = fixed::<abi::Connect>(bytes).ok_or(Malformed("connect cut short"))?;
     let have = |bit: u32| raw.header.missing & bit == 0;
     let mut tail = Tail::of::<abi::Connect>(bytes);
@@ -324,7 +331,7 @@ fn connect(bytes: &[u8]) -> Result<Connect, Malformed> {
             };
             (family, Some(address), None)
         }
-        AF_UNIX => (NetFamily::Unix, None, path::unix(sun_path)),
+        AF_UNIX => (NetFamily::Unix, None, path::unix(sun_path, room)),
         _ => return Err(Malformed("unknown address family")),
     };
     let inet = raw.family != AF_UNIX;

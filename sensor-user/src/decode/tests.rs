@@ -93,14 +93,14 @@ fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
 }
 
 fn as_exec(bytes: &[u8]) -> Exec {
-    match decode(bytes).unwrap().body {
+    match decode(bytes, &mut Vec::new()).unwrap().body {
         Body::Exec(exec) => *exec,
         other => panic!("{other:?}"),
     }
 }
 
-fn as_open(bytes: &[u8]) -> Open {
-    match decode(bytes).unwrap().body {
+fn as_open<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Open<'a> {
+    match decode(bytes, room).unwrap().body {
         Body::Open(open) => open,
         other => panic!("{other:?}"),
     }
@@ -131,13 +131,12 @@ fn an_argv_longer_than_what_was_taken_is_said_to_be_cut() {
 
 #[test]
 fn what_the_kernel_side_could_not_read_is_unknown() {
-    let open = as_open(&open_record(
-        b"",
-        PathForm::Components,
-        MISSING_PATH | MISSING_INODE,
-    ));
+    let (mut room, missing) = (Vec::new(), MISSING_PATH | MISSING_INODE);
+    let record = open_record(b"", PathForm::Components, missing);
+    let open = as_open(&record, &mut room);
     assert_eq!((open.path, open.mode, open.file), (None, None, None));
-    let open = as_open(&open_record(b"x\0", PathForm::Given, MISSING_RESULT));
+    let record = open_record(b"x\0", PathForm::Given, MISSING_RESULT);
+    let open = as_open(&record, &mut room);
     assert_eq!((open.result, open.resolved), (None, false));
 }
 
@@ -160,7 +159,8 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
         path_len: 0,
         pad2: 0,
     };
-    let Body::Connect(connect) = decode(&bytes(&record, b"")).unwrap().body else {
+    let (record, mut room) = (bytes(&record, b""), Vec::new());
+    let Body::Connect(connect) = decode(&record, &mut room).unwrap().body else {
         panic!("not a connect")
     };
     assert_eq!(connect.family, NetFamily::Inet);
@@ -172,24 +172,27 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
 fn lengths_that_do_not_fit_are_malformed() {
     let whole = exec_record(b"sh\0", b"sh\0", 1, 3);
     for len in 0..whole.len() {
-        assert!(decode(&whole[..len]).is_err(), "cut at {len}");
+        assert!(
+            decode(&whole[..len], &mut Vec::new()).is_err(),
+            "cut at {len}"
+        );
     }
     let mut longer = whole.clone();
     longer.push(0);
-    assert!(decode(&longer).is_err());
+    assert!(decode(&longer, &mut Vec::new()).is_err());
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(mut noise in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u16..8) {
-        let _ = decode(&noise);
+        let _ = decode(&noise, &mut Vec::new());
         // And with a header that gets past the first checks.
         if noise.len() >= size_of::<Header>() {
             let len = (noise.len() as u32).to_ne_bytes();
-            noise[40..44].copy_from_slice(&len);
-            noise[60..62].copy_from_slice(&kind.to_ne_bytes());
-            noise[62] = Hook::RawTpExec as u8;
-            let _ = decode(&noise);
+            noise[48..52].copy_from_slice(&len);
+            noise[68..70].copy_from_slice(&kind.to_ne_bytes());
+            noise[70] = Hook::RawTpExec as u8;
+            let _ = decode(&noise, &mut Vec::new());
         }
     }
 
@@ -200,9 +203,11 @@ proptest! {
             leaf_first.extend_from_slice(name.as_bytes());
             leaf_first.push(0);
         }
-        let open = as_open(&open_record(&leaf_first, PathForm::Components, 0));
+        let mut room = Vec::new();
+        let record = open_record(&leaf_first, PathForm::Components, 0);
+        let open = as_open(&record, &mut room);
         let expected = format!("/{}", names.join("/"));
-        prop_assert_eq!(open.path, Some(Text::from(expected.as_str())));
+        prop_assert_eq!(open.path, Some(expected.as_bytes()));
         prop_assert!(open.resolved);
     }
 }

@@ -7,8 +7,9 @@
 
 use skep_abi::{Claim, ProcessState, STATE_AGENT};
 
-use super::{Maps, Pipeline};
+use super::{Each, Maps, Pipeline};
 use crate::{
+    act::Sink,
     clock::BootClock,
     event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
     probes::{WalkError, WalkStep},
@@ -32,22 +33,21 @@ impl<J: Judge> Pipeline<J> {
         self.tracker.resume(kept.unwrap_or_default(), &mut maps);
         let mut found = Vec::new();
         let from_ns = since_ns.unwrap_or_else(BootClock::boot_now);
-        self.find_running(from_ns, &mut |event| found.push(event));
-        if let Some(since_ns) = since_ns {
-            sink(self.blind(since_ns));
+        self.find_running(from_ns, &mut Each(|event| found.push(event)));
+        let blind = since_ns.map(|since_ns| self.blind(since_ns));
+        for event in blind.into_iter().chain(found) {
+            sink(self.redactor.event(event));
         }
-        found.into_iter().for_each(sink);
     }
 
     /// Compares what is followed with what runs: for the time in which a hook was missing that says
     /// who is there.
-    pub fn find_again(&mut self, since_ns: u64, mut sink: impl FnMut(Event)) {
+    fn find_again(&mut self, since_ns: u64, sink: &mut impl Sink) {
         self.tracker.expect_all();
-        self.find_running(since_ns, &mut sink);
+        self.find_running(since_ns, sink);
     }
 
-    fn find_running(&mut self, since_ns: u64, sink: &mut impl FnMut(Event)) {
-        let mut out = Vec::new();
+    fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
         let mut walks = 0;
         loop {
             walks += 1;
@@ -55,12 +55,12 @@ impl<J: Judge> Pipeline<J> {
                 tracing::warn!(%error, "processes that run already are not all found");
                 let now = self.clock.now();
                 let reason = format!("{error}: processes that run already are not all found");
-                sink(self.coverage(CoveragePhase::Begin, now, now, reason));
+                sink.event(self.coverage(CoveragePhase::Begin, now, now, reason));
                 break;
             }
             let tasks = self.tracker.take_walked();
             let mut maps = Maps::of(&mut self.probes);
-            let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, &mut out);
+            let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
             tracing::debug!(walks, found = adopted.len(), "processes that run already");
             for process in &adopted {
                 self.watch(*process);
@@ -72,19 +72,16 @@ impl<J: Judge> Pipeline<J> {
         for process in self.tracker.settle_expected(&mut Proc) {
             self.watch(process);
         }
-        let (since, now) = (self.clock.unix(since_ns), self.clock.now());
-        self.tracker.tell_resumed(since, now, &mut out);
-        for event in out {
-            sink(self.redactor.event(event));
-        }
+        let since = self.clock.unix(since_ns);
+        self.tracker.tell_resumed(since, self.clock.now(), sink);
     }
 
     /// One whole walk; what else comes out of the ring meanwhile is handled as always.
-    fn walk(&mut self, sink: &mut impl FnMut(Event)) -> Result<(), WalkError> {
+    fn walk(&mut self, sink: &mut impl Sink) -> Result<(), WalkError> {
         let mut upset = 0;
         loop {
             let step = self.probes.walk(&mut upset)?;
-            while self.drain(&mut *sink) {}
+            while self.read(sink) {}
             if step == WalkStep::Done {
                 return Ok(());
             }

@@ -92,6 +92,10 @@ impl<K: aya::Pod, V: aya::Pod> Batch<K, V> {
         self.keys
             .retain(|key| values.next().is_some_and(|value| keep(key, value)));
     }
+    /// What was read.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.keys.iter().zip(&self.values)
+    }
 
     /// Deletes the keys held. One that is gone already is none the worse.
     pub fn delete(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {

@@ -78,7 +78,7 @@ const LSM_SOCKET_CONNECT: Candidate = Candidate {
     name: "lsm/socket_connect",
     programs: &[
         required("lsm_socket_connect", Attach::Lsm("socket_connect")),
-        optional("lsm_unix_may_send", Attach::Lsm("unix_may_send")),
+        required("lsm_unix_may_send", Attach::Lsm("unix_may_send")),
     ],
     limits: "",
     reports: Hook::LsmSocketConnect,
@@ -90,13 +90,28 @@ const FENTRY_SOCKET_CONNECT: Candidate = Candidate {
             "fentry_socket_connect",
             Attach::Fentry("security_socket_connect"),
         ),
-        optional(
+        required(
             "fentry_unix_may_send",
             Attach::Fentry("security_unix_may_send"),
         ),
     ],
     limits: "",
     reports: Hook::FentrySocketConnect,
+};
+const FENTRY_UNIX_CONNECT: Candidate = Candidate {
+    name: "fentry/unix_stream_connect",
+    programs: &[
+        required(
+            "fentry_unix_stream_connect",
+            Attach::Fentry("unix_stream_connect"),
+        ),
+        required(
+            "fentry_unix_may_send",
+            Attach::Fentry("security_unix_may_send"),
+        ),
+    ],
+    limits: "",
+    reports: Hook::FentryUnixStreamConnect,
 };
 const TP_CONNECT: Candidate = Candidate {
     name: "tp/sys_connect",
@@ -219,7 +234,12 @@ pub const FACTS: [Fact; 6] = [
     },
     Fact {
         name: "connect_unix",
-        candidates: &[LSM_SOCKET_CONNECT, FENTRY_SOCKET_CONNECT, TP_CONNECT],
+        candidates: &[
+            FENTRY_UNIX_CONNECT,
+            LSM_SOCKET_CONNECT,
+            FENTRY_SOCKET_CONNECT,
+            TP_CONNECT,
+        ],
         required: false,
         trial: Trial::ConnectUnix,
     },

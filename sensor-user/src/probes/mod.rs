@@ -32,6 +32,7 @@ use skep_abi::{
 
 use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
 pub use self::{
+    batch::Batch,
     folds::Folds,
     host::HostError,
     processes::Processes,
@@ -111,6 +112,8 @@ pub struct Probes {
     pub processes: Processes,
     /// What of each session was not sent, by its kernel id.
     pub sessions: BpfHashMap<MapData, u64, SessionState>,
+    /// A descriptor of the same map.
+    sessions_fd: OwnedFd,
     pub folds: Folds,
     walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, u64>,
@@ -176,14 +179,22 @@ impl Probes {
         }
     }
 
+    /// Another descriptor of the map of sessions, for whoever reads it as a whole.
+    pub fn sessions_fd(&self) -> std::io::Result<OwnedFd> {
+        self.sessions_fd.try_clone()
+    }
+
+    /// One counter of the kernel side ([`skep_abi::COUNTERS`]), summed over CPUs.
+    pub fn count(&self, index: u32) -> u64 {
+        self.counts
+            .get(&index, 0)
+            .map(|values| values.iter().sum::<u64>())
+            .unwrap_or(0)
+    }
+
     /// Counters of the kernel side, summed over CPUs.
     pub fn counts(&self) -> Vec<KernelCounts> {
-        let sum = |index: u32| {
-            self.counts
-                .get(&index, 0)
-                .map(|values| values.iter().sum::<u64>())
-                .unwrap_or(0)
-        };
+        let sum = |index: u32| self.count(index);
         Kind::ALL
             .into_iter()
             .map(|kind| KernelCounts {
@@ -284,6 +295,7 @@ impl Loaded {
             }));
         }
         let (ring, processes, read_by_trials) = trial.finish();
+        let sessions_fd = map_fd(&object, "SESSIONS")?;
         let mut sessions: BpfHashMap<_, u64, SessionState> = take_map(&mut object, "SESSIONS")?;
         let folds = Folds::new(map_fd(&object, "FOLDS")?, take_map(&mut object, "CONTROL")?);
         let entered = sessions.insert(PENDING_SESSION, SessionState::default(), 0);
@@ -295,6 +307,7 @@ impl Loaded {
             verdicts: take_map(&mut object, "VERDICTS")?,
             processes,
             sessions,
+            sessions_fd,
             folds,
             walk: take_map(&mut object, "WALK")?,
             counts: take_map(&mut object, "COUNTS")?,

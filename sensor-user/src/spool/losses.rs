@@ -1,21 +1,29 @@
-//! Counts of what was lost, by hop, record and cause, with the time they span; a handful of entries,
-//! whatever their counts.
+//! Counts of what was lost, by session where a loss is one session's alone, hop, record and cause,
+//! with the time they span.
+//!
+//! Bound: a handful of entries for the host, and [`OF_SESSIONS_MAX`] for sessions; a loss of a session
+//! past that is counted as the host's, so that no count is ever dropped.
 
 use std::collections::BTreeMap;
 
 use skep_proto::v1;
 
 const HOP: &str = "spool";
+/// Entries that name a session.
+const OF_SESSIONS_MAX: usize = 128;
 
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
     by_cause: BTreeMap<Key, Range>,
+    /// How many of them name a session.
+    of_sessions: usize,
     /// How many events were added by [`Losses::add`] that were not `lost` events themselves.
     newly: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
+    session: Option<String>,
     hop: String,
     record: String,
     cause: String,
@@ -56,6 +64,7 @@ impl Losses {
                     last_unix_nano,
                 } = lost;
                 let key = Key {
+                    session: event.session.clone(),
                     hop: hop.clone(),
                     record: record.clone(),
                     cause: cause.clone(),
@@ -84,6 +93,7 @@ impl Losses {
     pub fn add_range(&mut self, record: &str, cause: &str, count: u64, first: u64, last: u64) {
         self.newly = self.newly.saturating_add(count);
         let key = Key {
+            session: None,
             hop: HOP.into(),
             record: record.into(),
             cause: cause.into(),
@@ -92,14 +102,25 @@ impl Losses {
     }
 
     pub fn merge(&mut self, other: Self) {
-        let Self { by_cause, newly } = other;
+        let Self {
+            by_cause,
+            of_sessions: _,
+            newly,
+        } = other;
         self.newly = self.newly.saturating_add(newly);
         for (key, range) in by_cause {
             self.put(key, range);
         }
     }
 
-    fn put(&mut self, key: Key, range: Range) {
+    fn put(&mut self, mut key: Key, range: Range) {
+        if key.session.is_some() && !self.by_cause.contains_key(&key) {
+            if self.of_sessions < OF_SESSIONS_MAX {
+                self.of_sessions += 1;
+            } else {
+                key.session = None;
+            }
+        }
         self.by_cause
             .entry(key)
             .and_modify(|have| {
@@ -110,10 +131,17 @@ impl Losses {
             .or_insert(range);
     }
 
-    /// One `lost` event for each hop, record and cause.
+    /// One `lost` event for each entry.
     pub fn into_events(self) -> impl Iterator<Item = v1::Event> {
-        self.by_cause.into_iter().map(
-            |(Key { hop, record, cause }, Range { count, first, last })| {
+        self.by_cause
+            .into_iter()
+            .map(|(key, Range { count, first, last })| {
+                let Key {
+                    session,
+                    hop,
+                    record,
+                    cause,
+                } = key;
                 let lost = v1::Lost {
                     hop,
                     record,
@@ -124,10 +152,71 @@ impl Losses {
                 };
                 v1::Event {
                     time_unix_nano: last,
+                    session,
                     detail: Some(v1::event::Detail::Lost(lost)),
                     ..v1::Event::default()
                 }
-            },
-        )
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loss(session: Option<u32>) -> v1::Event {
+        let lost = v1::Lost {
+            hop: "kernel".into(),
+            record: "open".into(),
+            cause: "throttled".into(),
+            count: 2,
+            first_unix_nano: 5,
+            last_unix_nano: 9,
+        };
+        v1::Event {
+            time_unix_nano: 9,
+            session: session.map(|id| format!("{id:032x}")),
+            detail: Some(v1::event::Detail::Lost(lost)),
+            ..v1::Event::default()
+        }
+    }
+
+    fn count(event: &v1::Event) -> u64 {
+        match &event.detail {
+            Some(v1::event::Detail::Lost(lost)) => lost.count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_loss_of_one_session_stays_that_sessions() {
+        let mut losses = Losses::default();
+        let told = [loss(Some(1)), loss(None), loss(Some(1)), loss(Some(2))];
+        for event in &told {
+            assert_eq!(losses.add(event, "spool_full"), 0, "it was lost before");
+        }
+        let mut merged = Losses::default();
+        merged.merge(losses);
+        let events: Vec<_> = merged.into_events().collect();
+        let sums: Vec<_> = events
+            .iter()
+            .map(|e| (e.session.clone(), count(e)))
+            .collect();
+        let id = |id| loss(Some(id)).session;
+        assert_eq!(sums, [(None, 2), (id(1), 4), (id(2), 2)]);
+    }
+
+    #[test]
+    fn losses_of_too_many_sessions_become_the_hosts_and_none_is_forgotten() {
+        let mut losses = Losses::default();
+        let sessions = OF_SESSIONS_MAX as u32 + 10;
+        for session in 0..sessions {
+            losses.add(&loss(Some(session)), "spool_full");
+        }
+        let events: Vec<_> = losses.into_events().collect();
+        assert_eq!(events.len(), OF_SESSIONS_MAX + 1);
+        assert_eq!((events[0].session.as_ref(), count(&events[0])), (None, 20));
+        let total: u64 = events.iter().map(count).sum();
+        assert_eq!(total, u64::from(sessions) * 2);
     }
 }

@@ -25,6 +25,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    act::Sink,
     decode::{self, Common},
     enrich::SessionFacts,
     event::{
@@ -87,7 +88,7 @@ impl<J: Judge> Tracker<J> {
                 session: member.session,
                 core: member.core,
                 ppid: member.ppid,
-                executable: member.executable,
+                executable: member.runs.unwrap_or(0),
                 image: member.image.clone(),
             })))
         });
@@ -137,10 +138,11 @@ impl<J: Judge> Tracker<J> {
             let mut session = Session::new(agent, parent, facts);
             session.gaps = gaps.saturating_add(1);
             session.found = Found::Resumed;
-            if !self.enter_session(id, session, verdicts) {
+            if !self.sessions.begin(id, session, &mut self.claims) {
                 self.refused += 1;
                 continue;
             }
+            self.account(id, verdicts);
             self.resumed.push(id);
             self.changed(|| Some(Change::Session(id)));
         }
@@ -161,7 +163,7 @@ impl<J: Judge> Tracker<J> {
                 session,
                 core,
                 ppid,
-                executable,
+                runs: (executable != 0).then_some(executable),
                 image,
                 own: None,
             };
@@ -176,7 +178,7 @@ impl<J: Judge> Tracker<J> {
         mut tasks: Vec<(Common, decode::Task)>,
         running: &mut impl Running,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) -> Vec<Adopted> {
         // Parents come first: nobody is older than who forked it.
         tasks.sort_by_key(|(common, _)| common.start_ns);
@@ -200,7 +202,7 @@ impl<J: Judge> Tracker<J> {
         task: &decode::Task,
         running: &mut impl Running,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) -> Option<Adopted> {
         let (tgid, start_ns) = (common.tgid, common.start_ns?);
         let session = match self.processes.get(tgid, Some(start_ns)).cloned() {
@@ -209,8 +211,8 @@ impl<J: Judge> Tracker<J> {
                 if let Some(expected) = self.expected.get_mut(&tgid) {
                     expected.seen = true;
                     // An exec that was seen is newer than any walk.
-                    another_image = Arc::ptr_eq(&expected.image, &member.image)
-                        && member.executable != common.image.unwrap_or(0);
+                    another_image =
+                        Arc::ptr_eq(&expected.image, &member.image) && member.runs != common.image;
                 }
                 let entered = common.session == Some(member.session.kernel());
                 match (another_image, entered) {
@@ -242,7 +244,7 @@ impl<J: Judge> Tracker<J> {
         member: Option<Member>,
         running: &mut impl Running,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) -> Option<SessionId> {
         let exec = running.image(common, task);
         let judgement = match &exec {
@@ -281,10 +283,11 @@ impl<J: Judge> Tracker<J> {
                     let mut session = Session::new(agent, parent, facts);
                     session.found = Found::Running;
                     let info = session.info(Phase::Start);
-                    if !self.enter_session(id, session, verdicts) {
+                    if !self.sessions.begin(id, session, &mut self.claims) {
                         self.refused += 1;
                         return None;
                     }
+                    self.account(id, verdicts);
                     self.changed(|| Some(Change::Session(id)));
                     let detail = Detail::Session(info);
                     self.emit(common, id, Some(image.clone()), None, detail, out);
@@ -296,7 +299,7 @@ impl<J: Judge> Tracker<J> {
             session,
             core,
             ppid: Some(task.ppid),
-            executable: common.image.unwrap_or(0),
+            runs: common.image,
             image,
             own: None,
         };
@@ -323,7 +326,7 @@ impl<J: Judge> Tracker<J> {
                     tgid,
                     start_ns,
                     session: member.session,
-                    executable: member.executable,
+                    executable: member.runs.unwrap_or(0),
                 });
             } else {
                 self.vanished(tgid, start_ns);
@@ -375,7 +378,7 @@ impl<J: Judge> Tracker<J> {
 
     /// Tells of the sessions that were taken up: those that go on, and those that ended between
     /// `since` and `now` while nobody watched.
-    pub fn tell_resumed(&mut self, since: UnixNanos, now: UnixNanos, out: &mut Vec<Event>) {
+    pub fn tell_resumed(&mut self, since: UnixNanos, now: UnixNanos, out: &mut impl Sink) {
         let resumed = std::mem::take(&mut self.resumed);
         let emptied = std::mem::take(&mut self.emptied);
         let resumed = resumed.into_iter().map(|id| (id, true));
@@ -391,7 +394,7 @@ impl<J: Judge> Tracker<J> {
             let agent = Some(session.agent.clone());
             let info = session.info(if over { Phase::End } else { Phase::Update });
             let mut tell = |detail| {
-                out.push(Event {
+                out.event(Event {
                     time: now,
                     session: Some(id),
                     agent: agent.clone(),
@@ -422,10 +425,10 @@ impl<J: Judge> Tracker<J> {
     }
 
     /// Every live session has one more gap in its story.
-    pub fn add_gap(&mut self, now: UnixNanos, out: &mut Vec<Event>) {
+    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
         for (id, session) in self.sessions.live_mut() {
             session.gaps = session.gaps.saturating_add(1);
-            out.push(Event {
+            out.event(Event {
                 time: now,
                 session: Some(id),
                 agent: Some(session.agent.clone()),
@@ -467,7 +470,7 @@ impl<J: Judge> Tracker<J> {
                         session: member.session,
                         core: member.core,
                         ppid: member.ppid,
-                        executable: member.executable,
+                        executable: member.runs.unwrap_or(0),
                         image: member.image.clone(),
                     })
                 })

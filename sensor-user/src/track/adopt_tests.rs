@@ -41,8 +41,8 @@ struct Maps {
 impl Verdicts for Maps {
     fn settle(&mut self, _: Claim, _: skep_abi::ClaimVerdict) {}
     fn never(&mut self, _: FileKey) {}
-    fn begin_session(&mut self, session: u64) {
-        self.begun.push(session);
+    fn begin_session(&mut self, kernel: u64) {
+        self.begun.push(kernel);
     }
     fn end_session(&mut self, _: u64) {}
 }
@@ -69,11 +69,24 @@ impl Running for World {
     }
 }
 
+#[derive(Default)]
+struct Events(Vec<Event>);
+
+impl Sink for Events {
+    fn event(&mut self, event: Event) {
+        self.0.push(event);
+    }
+
+    fn act(&mut self, act: &crate::act::Act<'_>) {
+        self.0.push(act.to_event());
+    }
+}
+
 struct Test {
     tracker: Tracker<ByName>,
     world: World,
     maps: Maps,
-    out: Vec<Event>,
+    out: Events,
 }
 
 fn test() -> Test {
@@ -87,7 +100,7 @@ fn test() -> Test {
             unreported: Vec::new(),
         },
         maps: Maps::default(),
-        out: Vec::new(),
+        out: Events::default(),
     }
 }
 
@@ -156,7 +169,7 @@ impl Test {
         }
         let now = UnixNanos(2);
         self.tracker.tell_resumed(UnixNanos(1), now, &mut self.out);
-        let out = std::mem::take(&mut self.out);
+        let out = std::mem::take(&mut self.out.0);
         out.iter()
             .filter_map(|event| match &event.detail {
                 Detail::Session(info) => Some((event.session?, info.phase, info.found, info.gaps)),
@@ -302,7 +315,7 @@ fn a_session_ends_when_its_last_process_turns_out_to_be_gone() {
     let id = Test::id(20, 300, "claude");
     test.walk(&[(20, 300, INIT, 1, None)]);
     test.tracker.settle_expected(&mut test.world);
-    test.out.clear();
+    test.out.0.clear();
     // Later, after a time without the exit hook.
     test.tracker.expect_all();
     assert_eq!(test.walk(&[]), []);

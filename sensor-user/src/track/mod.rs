@@ -14,6 +14,7 @@
 
 pub mod adopt;
 pub mod changes;
+mod gaps;
 mod process;
 mod session;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use self::{
     session::{Session, Sessions},
 };
 use crate::{
+    act::{self, Act, Folding, RecordId, Sink, Target},
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
@@ -59,10 +61,10 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
-    /// What of this session (its kernel id) is not sent shall be counted.
-    fn begin_session(&mut self, session: u64);
-    /// Nothing of this session can come any more.
-    fn end_session(&mut self, session: u64);
+    /// From now on losses are accounted to this session (its kernel id).
+    fn begin_session(&mut self, kernel: u64);
+    /// This session is forgotten.
+    fn end_session(&mut self, kernel: u64);
 }
 
 /// Figures for `status`.
@@ -141,7 +143,12 @@ impl<J: Judge> Tracker<J> {
     }
 
     /// Handles one record; what it makes known goes to `out`, in order.
-    pub fn handle(&mut self, record: Record, verdicts: &mut impl Verdicts, out: &mut Vec<Event>) {
+    pub fn handle(
+        &mut self,
+        record: Record<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
         let Record { common, body } = record;
         if common.session == Some(CANARY_SESSION) {
             self.canaries.push(common);
@@ -165,7 +172,7 @@ impl<J: Judge> Tracker<J> {
         common: &Common,
         exec: decode::Exec,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
         let member = self.member(common, exec.previous_claim, out);
         let judgement = self.judge.judge(&candidate(common, &exec));
@@ -202,8 +209,11 @@ impl<J: Judge> Tracker<J> {
             }
             (member, Some(agent)) => {
                 let parent = member.map(|member| member.session);
-                match self.begin(common, &exec, &image, agent, parent, verdicts, out) {
-                    Some(session) => (session, true),
+                match self.begin(common, &exec, &image, agent, parent, out) {
+                    Some(session) => {
+                        self.account(session, verdicts);
+                        (session, true)
+                    }
                     None => return,
                 }
             }
@@ -225,9 +235,9 @@ impl<J: Judge> Tracker<J> {
             session,
             core,
             ppid: image.ppid,
-            executable: common.image.unwrap_or(0),
+            runs: exec.file.map(|file| file.key.image()),
             image: image.clone(),
-            own: None,
+            own: Some(image.clone()),
         };
         self.changed_process(common.tgid, common.start_ns, &member);
         self.put(common, common.tgid, common.start_ns, member, out);
@@ -259,7 +269,7 @@ impl<J: Judge> Tracker<J> {
         agent: Arc<Agent>,
         common: &Common,
         image: &Arc<Process>,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -268,11 +278,8 @@ impl<J: Judge> Tracker<J> {
             > (session.agent.version.is_some(), session.agent.confidence);
         if better {
             session.agent = agent;
-            self.changed(|| Some(Change::Session(id)));
-            let Some(session) = self.sessions.get(id) else {
-                return;
-            };
             let info = session.info(Phase::Update);
+            self.changed(|| Some(Change::Session(id)));
             self.emit(
                 common,
                 id,
@@ -291,8 +298,7 @@ impl<J: Judge> Tracker<J> {
         image: &Arc<Process>,
         agent: Arc<Agent>,
         parent: Option<SessionId>,
-        verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) -> Option<SessionId> {
         // A start that could not be read is replaced by the exec, which names the process as well.
         let start = common.start_ns.unwrap_or(common.time_ns);
@@ -300,7 +306,7 @@ impl<J: Judge> Tracker<J> {
         let facts = self.enrich.session(common.tgid, exec);
         let session = Session::new(agent, parent, facts);
         let info = session.info(Phase::Start);
-        if !self.enter_session(id, session, verdicts) {
+        if !self.sessions.begin(id, session, &mut self.claims) {
             self.refused += 1;
             return None;
         }
@@ -316,40 +322,28 @@ impl<J: Judge> Tracker<J> {
         Some(id)
     }
 
-    /// False when there is no room.
-    fn enter_session(
-        &mut self,
-        id: SessionId,
-        session: Session,
-        verdicts: &mut impl Verdicts,
-    ) -> bool {
-        let entered = self.sessions.begin(id, session, &mut self.claims);
-        for forgotten in self.sessions.take_forgotten() {
-            verdicts.end_session(forgotten);
+    /// From now on the kernel accounts losses to this session, and to those forgotten for it no more.
+    fn account(&mut self, session: SessionId, verdicts: &mut impl Verdicts) {
+        for kernel in self.sessions.take_forgotten() {
+            verdicts.end_session(kernel);
         }
-        if entered {
-            verdicts.begin_session(id.kernel());
-        }
-        entered
+        verdicts.begin_session(session.kernel());
     }
 
     // === fork and exit ===
 
-    fn fork(&mut self, common: &Common, fork: decode::Fork, out: &mut Vec<Event>) {
+    fn fork(&mut self, common: &Common, fork: decode::Fork, out: &mut impl Sink) {
         let Some(parent) = self.member(common, common.claim, out) else {
             self.ignored += 1;
             return;
         };
+        let parent = self.current(common, parent, out);
         let child = Member {
             ppid: fork.child_ppid,
             own: None,
             ..parent
         };
-        let decode::Fork {
-            child: tgid,
-            child_start_ns: start_ns,
-            child_ppid: ppid,
-        } = fork;
+        let (tgid, start_ns, ppid) = (fork.child, fork.child_start_ns, fork.child_ppid);
         self.changed(|| {
             Some(Change::Child {
                 tgid,
@@ -361,13 +355,14 @@ impl<J: Judge> Tracker<J> {
         self.put(common, fork.child, fork.child_start_ns, child, out);
     }
 
-    fn exit(&mut self, common: &Common, exit: decode::Exit, out: &mut Vec<Event>) {
+    fn exit(&mut self, common: &Common, exit: decode::Exit, out: &mut impl Sink) {
         let Some(member) = self.member(common, common.claim, out) else {
             self.ignored += 1;
             return;
         };
+        let member = self.current(common, member, out);
         let id = member.session;
-        let process = self.process(common, member);
+        let process = self.process(common, &member);
         let decode::Exit { code, signal } = exit;
         self.emit(
             common,
@@ -384,7 +379,7 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
-    fn end(&mut self, common: &Common, id: SessionId, out: &mut Vec<Event>) {
+    fn end(&mut self, common: &Common, id: SessionId, out: &mut impl Sink) {
         if let Some(session) = self.sessions.get(id) {
             let info = session.info(Phase::End);
             self.emit(common, id, None, None, Detail::Session(info), out);
@@ -398,13 +393,10 @@ impl<J: Judge> Tracker<J> {
     fn open(
         &mut self,
         common: &Common,
-        open: decode::Open,
+        open: decode::Open<'_>,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
-        let Some((id, process)) = self.owner(common, verdicts, out) else {
-            return;
-        };
         let decode::Open {
             path,
             resolved,
@@ -412,33 +404,33 @@ impl<J: Judge> Tracker<J> {
             mode,
             file,
             links,
-            epoch: _,
+            epoch,
             result,
         } = open;
-        let file = event::File {
+        let record = RecordId {
+            time_ns: common.time_ns,
+            tid: common.tid,
+        };
+        let target = Target::Open(act::Open {
             path,
             resolved,
             flags,
             mode,
-            count: 1,
-            last: None,
             inode: file.map(|file| file.ino),
             device: file.map(|file| event::Device::from_kernel(file.dev)),
             links,
-        };
-        self.emit(common, id, Some(process), result, Detail::Open(file), out);
+            folding: epoch.map(|epoch| Folding { epoch, record }),
+        });
+        self.act(common, result, target, verdicts, out);
     }
 
     fn connect(
         &mut self,
         common: &Common,
-        connect: decode::Connect,
+        connect: decode::Connect<'_>,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
-        let Some((id, process)) = self.owner(common, verdicts, out) else {
-            return;
-        };
         let decode::Connect {
             family,
             addr,
@@ -447,21 +439,58 @@ impl<J: Judge> Tracker<J> {
             path,
             result,
         } = connect;
-        let net = event::Net {
+        let target = Target::Connect(act::Connect {
             family,
             addr,
             port,
             proto,
             path,
-            count: 1,
-            last: None,
+        });
+        self.act(common, result, target, verdicts, out);
+    }
+
+    /// The hot path: nothing is copied or allocated for a process that acted before.
+    fn act(
+        &mut self,
+        common: &Common,
+        result: Option<i32>,
+        target: Target<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let stranger = match self.known(common, verdicts, out) {
+            Known::Not => return,
+            Known::Followed => None,
+            Known::NoRoom(member) => Some(member),
         };
-        self.emit(common, id, Some(process), result, Detail::Connect(net), out);
+        let followed = self.processes.get(common.tgid, common.start_ns);
+        let Some((session, process)) = stranger
+            .as_ref()
+            .or(followed)
+            .and_then(|member| Some((member.session, member.own.as_ref()?)))
+        else {
+            return;
+        };
+        out.act(&Act {
+            time: self.clock.unix(common.time_ns),
+            session,
+            agent: self.sessions.get(session).map(|session| &session.agent),
+            process,
+            result,
+            hook: common.hook.name(),
+            target,
+        });
     }
 
     /// The open hook does not see what is asked through an io_uring: the session says so.
-    fn io_uring(&mut self, common: &Common, verdicts: &mut impl Verdicts, out: &mut Vec<Event>) {
-        let Some((id, process)) = self.owner(common, verdicts, out) else {
+    fn io_uring(&mut self, common: &Common, verdicts: &mut impl Verdicts, out: &mut impl Sink) {
+        let member = match self.known(common, verdicts, out) {
+            Known::Not => return,
+            Known::NoRoom(member) => Some(member),
+            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
+        };
+        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
+        else {
             return;
         };
         let now = self.clock.unix(common.time_ns);
@@ -479,26 +508,36 @@ impl<J: Judge> Tracker<J> {
         self.emit(common, id, Some(process), None, detail, out);
     }
 
-    /// Session and process of a record; `None` when it belongs to no agent.
-    fn owner(
+    // === shared ===
+
+    /// Makes the process of a record known, under its own pid and as what it runs.
+    fn known(
         &mut self,
         common: &Common,
         verdicts: &mut impl Verdicts,
-        out: &mut Vec<Event>,
-    ) -> Option<(SessionId, Arc<Process>)> {
+        out: &mut impl Sink,
+    ) -> Known {
+        if let Some(member) = self.processes.get(common.tgid, common.start_ns)
+            && member.own.is_some()
+            && !member.runs_another(common.image)
+        {
+            return Known::Followed;
+        }
         let Some(member) = self.member(common, common.claim, out) else {
             self.ignored += 1;
             // The kernel may have evicted the verdict: answer again, so that it stops asking.
             if let (Some(claim), None) = (common.claim, common.session) {
                 verdicts.settle(claim, IGNORED);
             }
-            return None;
+            return Known::Not;
         };
-        let id = member.session;
-        Some((id, self.process(common, member)))
+        let mut member = self.current(common, member, out);
+        member.own = Some(self.process(common, &member));
+        match self.processes.update(common.tgid, member) {
+            None => Known::Followed,
+            Some(member) => Known::NoRoom(member),
+        }
     }
-
-    // === shared ===
 
     /// Which session a record's process is in: by its own entry, else (its fork or exec was lost) by
     /// the claim it waited for, else by the session the kernel has noted.
@@ -506,7 +545,7 @@ impl<J: Judge> Tracker<J> {
         &mut self,
         common: &Common,
         claim: Option<Claim>,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) -> Option<Member> {
         if let Some(member) = self.processes.get(common.tgid, common.start_ns) {
             return Some(member.clone());
@@ -518,28 +557,69 @@ impl<J: Judge> Tracker<J> {
                     .session
                     .and_then(|kernel| self.sessions.by_kernel(kernel))
             })?;
-        let image = Arc::new(Process {
-            pid: common.tgid,
-            start: common.start_ns.map(|ns| self.clock.unix(ns)),
-            ppid: None,
-            exe: None,
-            argv: Vec::new(),
-            argv_truncated: false,
-            cwd: None,
-            uid: None,
-            inferred: false,
-        });
         let member = Member {
             session,
             core: false,
             ppid: None,
-            executable: common.image.unwrap_or(0),
-            image,
+            runs: common.image,
+            image: self.unknown(common, None),
             own: None,
         };
         self.changed_process(common.tgid, common.start_ns, &member);
         self.put(common, common.tgid, common.start_ns, member.clone(), out);
         Some(member)
+    }
+
+    /// A process that runs something else than its last exec says has executed it unseen: what it
+    /// runs is not known from here on, and its session has a gap.
+    fn current(&mut self, common: &Common, member: Member, out: &mut impl Sink) -> Member {
+        if !member.runs_another(common.image) {
+            return member;
+        }
+        let image = self.unknown(common, Some(&member));
+        let member = Member {
+            core: false,
+            runs: common.image,
+            own: Some(image.clone()),
+            image,
+            ..member
+        };
+        let process = member.image.clone();
+        self.changed_process(common.tgid, common.start_ns, &member);
+        self.processes.update(common.tgid, member.clone());
+        self.gap(common, member.session, Some(process), out);
+        member
+    }
+
+    /// A process of which nothing is known but what its fork said.
+    fn unknown(&self, common: &Common, member: Option<&Member>) -> Arc<Process> {
+        Arc::new(Process {
+            pid: common.tgid,
+            start: common.start_ns.map(|ns| self.clock.unix(ns)),
+            ppid: member.and_then(|member| member.ppid),
+            exe: None,
+            argv: Vec::new(),
+            argv_truncated: false,
+            cwd: None,
+            uid: member.and_then(|member| member.image.uid),
+            inferred: false,
+        })
+    }
+
+    /// Something of a session was not seen: its story has a gap, and says so.
+    fn gap(
+        &mut self,
+        common: &Common,
+        id: SessionId,
+        process: Option<Arc<Process>>,
+        out: &mut impl Sink,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.gaps += 1;
+            let info = session.info(Phase::Update);
+            self.changed(|| Some(Change::Session(id)));
+            self.emit(common, id, process, None, Detail::Session(info), out);
+        }
     }
 
     /// Follows a process; what that ends or what there is no room for is said.
@@ -549,7 +629,7 @@ impl<J: Judge> Tracker<J> {
         tgid: u32,
         start_ns: Option<u64>,
         member: Member,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
         match self
             .processes
@@ -562,24 +642,20 @@ impl<J: Judge> Tracker<J> {
     }
 
     /// The process as events show it: the image it inherited, under its own pid.
-    fn process(&mut self, common: &Common, member: Member) -> Arc<Process> {
-        if let Some(own) = member.own {
-            return own;
+    fn process(&self, common: &Common, member: &Member) -> Arc<Process> {
+        if let Some(own) = &member.own {
+            return own.clone();
         }
         let start = common.start_ns.map(|ns| self.clock.unix(ns));
-        let own = if member.image.pid == common.tgid && member.image.start == start {
-            member.image
-        } else {
-            let image = Process::clone(&member.image);
-            Arc::new(Process {
-                pid: common.tgid,
-                start,
-                ppid: member.ppid,
-                ..image
-            })
-        };
-        self.processes.set_own(common.tgid, own.clone());
-        own
+        if member.image.pid == common.tgid && member.image.start == start {
+            return member.image.clone();
+        }
+        Arc::new(Process {
+            pid: common.tgid,
+            start,
+            ppid: member.ppid,
+            ..Process::clone(&member.image)
+        })
     }
 
     fn emit(
@@ -589,9 +665,9 @@ impl<J: Judge> Tracker<J> {
         process: Option<Arc<Process>>,
         result: Option<i32>,
         detail: Detail,
-        out: &mut Vec<Event>,
+        out: &mut impl Sink,
     ) {
-        out.push(Event {
+        out.event(Event {
             time: self.clock.unix(common.time_ns),
             session: Some(session),
             agent: self
@@ -604,6 +680,15 @@ impl<J: Judge> Tracker<J> {
             detail,
         });
     }
+}
+
+/// Whether a record's process is one of a session.
+enum Known {
+    Not,
+    /// It is, and the table has it, under its own pid.
+    Followed,
+    /// It is, and the table has no room for it.
+    NoRoom(Member),
 }
 
 const IGNORED: ClaimVerdict = ClaimVerdict {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
+
 use super::{PROCESSES_MAX, session::Sessions};
 use crate::event::{Process, SessionId};
 
@@ -13,8 +15,8 @@ pub struct Member {
     pub core: bool,
     /// `real_parent` at its fork, where that was seen.
     pub ppid: Option<u32>,
-    /// [`skep_abi::FileKey::image`] of what it runs; 0 when that is not known.
-    pub executable: u64,
+    /// Which executable that is, as the kernel side names it ([`skep_abi::FileKey::image`]).
+    pub runs: Option<u64>,
     /// As of the last exec, its own or an ancestor's.
     pub image: Arc<Process>,
     /// `image` under its own pid, made when first needed.
@@ -31,6 +33,15 @@ pub enum Inserted {
     NoRoom,
 }
 
+// === impl Member ===
+
+impl Member {
+    /// Whether the kernel side saw it run something else than what its last exec was of.
+    pub fn runs_another(&self, image: Option<u64>) -> bool {
+        matches!((self.runs, image), (Some(known), Some(seen)) if known != seen)
+    }
+}
+
 struct Entry {
     start_ns: Option<u64>,
     member: Member,
@@ -39,7 +50,7 @@ struct Entry {
 /// At most [`PROCESSES_MAX`] of them. Keeps the sessions' process counts right.
 #[derive(Default)]
 pub struct Processes {
-    by_tgid: HashMap<u32, Entry>,
+    by_tgid: HashMap<u32, Entry, RandomState>,
 }
 
 impl Processes {
@@ -84,9 +95,14 @@ impl Processes {
             .map(|(tgid, entry)| (*tgid, entry.start_ns, &entry.member))
     }
 
-    pub fn set_own(&mut self, tgid: u32, own: Arc<Process>) {
-        if let Some(entry) = self.by_tgid.get_mut(&tgid) {
-            entry.member.own = Some(own);
+    /// Changes what is known of a process; gives it back when the process is not followed.
+    pub fn update(&mut self, tgid: u32, member: Member) -> Option<Member> {
+        match self.by_tgid.get_mut(&tgid) {
+            Some(entry) if entry.member.session == member.session => {
+                entry.member = member;
+                None
+            }
+            _ => Some(member),
         }
     }
 

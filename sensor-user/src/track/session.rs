@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
@@ -33,10 +34,10 @@ pub struct Session {
 /// Live sessions, and the last [`ENDED_KEPT`] that ended.
 #[derive(Default)]
 pub struct Sessions {
-    by_id: HashMap<SessionId, Session>,
-    by_kernel: HashMap<u64, SessionId>,
+    by_id: HashMap<SessionId, Session, RandomState>,
+    by_kernel: HashMap<u64, SessionId, RandomState>,
     ended: VecDeque<SessionId>,
-    /// Kernel ids of those forgotten, until somebody asks.
+    /// Kernel ids of sessions forgotten since the last time they were asked for.
     forgotten: Vec<u64>,
 }
 
@@ -116,11 +117,6 @@ impl Sessions {
             .map(|(id, session)| (*id, session))
     }
 
-    /// Kernel ids of the sessions that were forgotten since this was last asked.
-    pub fn take_forgotten(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.forgotten)
-    }
-
     pub fn by_kernel(&self, kernel: u64) -> Option<SessionId> {
         self.by_kernel.get(&kernel).copied()
     }
@@ -168,6 +164,10 @@ impl Sessions {
                 claims.remove(&claim);
             }
         }
+    }
+
+    pub fn take_forgotten(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.forgotten)
     }
 
     pub fn add_claim(&mut self, id: SessionId, claim: Claim) {

@@ -54,26 +54,26 @@ impl Judge for ByName {
 #[derive(Default)]
 struct Maps {
     settled: Vec<(Claim, u32)>,
-    begun: Vec<u64>,
-    ended: Vec<u64>,
     never: Vec<FileKey>,
+    /// Kernel ids of sessions losses are accounted to.
+    accounted: Vec<u64>,
 }
 
 impl Verdicts for Maps {
-    fn begin_session(&mut self, session: u64) {
-        self.begun.push(session);
-    }
-
-    fn end_session(&mut self, session: u64) {
-        self.ended.push(session);
-    }
-
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
         self.settled.push((claim, verdict.state));
     }
 
     fn never(&mut self, file: FileKey) {
         self.never.push(file);
+    }
+
+    fn begin_session(&mut self, kernel: u64) {
+        self.accounted.push(kernel);
+    }
+
+    fn end_session(&mut self, kernel: u64) {
+        self.accounted.retain(|known| *known != kernel);
     }
 }
 
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    fn record(&mut self, pid: u32, claim: Option<Claim>, hook: Hook, body: Body) -> Vec<Event> {
+    fn record(&mut self, pid: u32, claim: Option<Claim>, hook: Hook, body: Body<'_>) -> Vec<Event> {
         self.now += 1;
         let common = Common {
             time_ns: self.now,
@@ -163,7 +163,7 @@ impl World {
 
     fn open(&mut self, pid: u32, claim: Option<Claim>) -> Vec<Event> {
         let open = decode::Open {
-            path: Some(Text::from("/etc/hosts")),
+            path: Some(b"/etc/hosts"),
             resolved: true,
             flags: 0,
             mode: None,

@@ -6,6 +6,9 @@
 //! Without root nothing can be tested: the tests then say so and fail.
 
 mod agents;
+mod evasion;
+mod folding;
+mod losses;
 mod opens;
 mod races;
 mod sensor;

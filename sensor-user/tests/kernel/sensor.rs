@@ -13,6 +13,7 @@ use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
     event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
+    fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
@@ -37,27 +38,46 @@ pub fn sensor() -> &'static Sensor {
 }
 
 impl Sensor {
-    /// Attaches without the hooks whose names start with one of `avoid`.
+    /// Attaches without the hooks whose names start with one of `avoid`; every record is an event.
     pub fn start(avoid: &[&str]) -> Self {
-        let clock = BootClock::measure();
-        let probes = Probes::attach(ProbeConfig {
-            ring_bytes: 4 << 20,
-            avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
-        })
-        .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
-        let hooks = probes.hooks.clone();
+        Self::start_with(4 << 20, avoid)
+    }
+
+    /// The same with a ring of another size.
+    pub fn start_with(ring_bytes: u32, avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(ring_bytes, avoid), false)
+    }
+
+    /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
+    pub fn start_folding(avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(4 << 20, avoid), true)
+    }
+
+    fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
+        let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
         }
-        let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
-        let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
-        let pipeline = Arc::new(Mutex::new(Pipeline::new(probes, tracker, clock)));
+        let pipeline = Arc::new(Mutex::new(pipeline));
         let events = Arc::new(Mutex::new(Vec::new()));
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
+            let mut fold = Fold::default();
+            let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
-                lock(&pipeline).drain(|event| lock(&sink).push(event));
+                let sink = |event| lock(&sink).push(event);
+                let mut reading = lock(&pipeline);
+                if folding {
+                    reading.round(&mut fold, false, sink);
+                } else {
+                    reading.drain(sink);
+                    if accounted.elapsed() >= Duration::from_millis(200) {
+                        accounted = Instant::now();
+                        reading.account(sink);
+                    }
+                }
+                drop(reading);
                 drop(pipeline);
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -67,6 +87,11 @@ impl Sensor {
             pipeline,
             hooks,
         }
+    }
+
+    /// Stops the reader for as long as the guard lives.
+    pub fn stall(&self) -> MutexGuard<'_, Pipeline<Identifier>> {
+        lock(&self.pipeline)
     }
 
     /// Counters once everything sent has been read.
@@ -92,7 +117,8 @@ impl Sensor {
             .expect("a report for every fact")
     }
 
-    fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+    /// Every event like this so far.
+    pub fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         lock(&self.events)
             .iter()
             .filter(|event| wanted(event))
@@ -180,11 +206,27 @@ impl Sensor {
                 }
             }
         }
+        if counts.folded.lost > 0 {
+            lost.push(format!("folded: {}", counts.folded.lost));
+        }
         if counts.malformed > 0 {
             lost.push(format!("malformed: {}", counts.malformed));
         }
         lost
     }
+}
+
+/// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
+pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+    let clock = BootClock::measure();
+    let probes = Probes::attach(ProbeConfig {
+        ring_bytes,
+        avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
+    })
+    .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+    let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
+    let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
+    Pipeline::new(probes, tracker, clock).expect("the kernel's accounts can be read")
 }
 
 /// What one agent did.

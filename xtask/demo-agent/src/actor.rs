@@ -4,18 +4,23 @@
 //! where this program knows it, and the next one is performed all the same; the exit code is 1 if
 //! any failed and 2 if an action could not be understood (nothing is performed then).
 //! `exec`-like actions take a command up to `--` or the end; they wait for it, and a command that
-//! does not exit with 0 has failed.
+//! does not exit with 0 has failed. Actions such as `new-pid` take another action and perform it
+//! in the place they make.
+//!
+//! A script holds the same, one or more actions a line; `"$@"` stands for the script's arguments.
 
 mod action;
+mod deed;
+mod files;
+mod place;
 mod process;
+mod spawn;
 mod syscall;
+mod uring;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
-
-use action::Action;
 
 /// Performs the actions of an argument list.
 pub fn run(arguments: &[OsString]) -> ExitCode {
@@ -27,49 +32,26 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         }
     };
     let mut failed = false;
-    for (position, action) in actions.iter().enumerate() {
-        let rest = || action::after(arguments, position);
-        if let Err(error) = perform(action, &rest) {
-            eprintln!("skep-demo-agent: {}: {}", action.name(), describe(&error));
+    let mut rest = arguments;
+    for action in &actions {
+        rest = &rest[action.length..];
+        if let Err(error) = action.perform(rest) {
+            eprintln!("skep-demo-agent: {}: {}", action.name, describe(&error));
             failed = true;
         }
     }
     ExitCode::from(u8::from(failed))
 }
 
-fn perform(action: &Action, rest: &dyn Fn() -> Vec<OsString>) -> io::Result<()> {
-    match action {
-        Action::Open(path) => syscall::open(path),
-        Action::Create(path) => syscall::create(path),
-        Action::Creat(path) => syscall::creat(path),
-        Action::OpenAt2(path) => syscall::openat2(path),
-        Action::OpenPath(path) => syscall::open_path(path),
-        Action::Remove(path) => std::fs::remove_file(path),
-        Action::ThreadOpen(path) => in_thread(|| syscall::open(path)),
-        Action::DoubleFork(path) => process::double_fork(|| syscall::open(path)),
-        Action::Connect(address) => syscall::connect(*address),
-        Action::Send(address) => syscall::send(*address),
-        Action::Unix(path) => syscall::connect_unix(path),
-        Action::Exec(command) => process::exec(command),
-        Action::EnvExec(command) => process::exec_without_environment(command),
-        Action::ThreadExec(command) => process::exec_from_thread(command),
-        Action::FdExec(command) => process::exec_descriptor(command, false),
-        Action::MemfdExec(command) => process::exec_descriptor(command, true),
-        Action::ExecSelf(name) => Err(process::exec_self(name, &rest())),
-        Action::Sleep(milliseconds) => {
-            std::thread::sleep(Duration::from_millis(*milliseconds));
-            Ok(())
+/// Performs the actions of a script.
+pub fn run_script(path: &OsStr, arguments: &[OsString]) -> ExitCode {
+    match std::fs::read_to_string(path) {
+        Ok(text) => run(&action::words_of_script(&text, arguments)),
+        Err(error) => {
+            eprintln!("skep-demo-agent: {}: {}", path.display(), describe(&error));
+            ExitCode::from(2)
         }
     }
-}
-
-fn in_thread(work: impl FnOnce() -> io::Result<()> + Send) -> io::Result<()> {
-    std::thread::scope(|scope| {
-        scope
-            .spawn(work)
-            .join()
-            .map_err(|_| io::Error::other("the thread panicked"))?
-    })
 }
 
 /// The text of an error: `ENOENT`-like first where the number is known.
@@ -80,12 +62,17 @@ fn describe(error: &io::Error) -> String {
     let name = match number {
         libc::EPERM => "EPERM",
         libc::ENOENT => "ENOENT",
+        libc::ENOMEM => "ENOMEM",
         libc::EACCES => "EACCES",
         libc::ENOTDIR => "ENOTDIR",
         libc::EISDIR => "EISDIR",
         libc::ELOOP => "ELOOP",
         libc::EINVAL => "EINVAL",
+        libc::ENOSPC => "ENOSPC",
         libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::ENOSYS => "ENOSYS",
+        libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::ENETUNREACH => "ENETUNREACH",
         libc::EHOSTUNREACH => "EHOSTUNREACH",

@@ -4,6 +4,8 @@
 //!   configuration and the project, asks a model, runs the tool call it gets, ends.
 //! - `skep-demo-agent do ACTION…` performs single system calls in the order given, for tests that
 //!   must know exactly what happened; see [`actor`].
+//! - `skep-demo-agent SCRIPT ARGUMENT…` performs the actions of a script, so that a script may name
+//!   this program behind `#!`; the script's path has a slash in it.
 //! - `skep-demo-agent --version` prints its name and version, from the mark it is recognised by.
 //!
 //! Invariants: one process does what its argument list says and nothing else; it never follows an
@@ -30,12 +32,13 @@ fn main() -> ExitCode {
             session::run(prompt.as_deref())
         }
         Some("do") => actor::run(&arguments[1..]),
+        Some(script) if script.contains('/') => actor::run_script(&arguments[0], &arguments[1..]),
         Some("--version") => {
             println!("{}", mark::name_and_version());
             ExitCode::SUCCESS
         }
         Some(other) => {
-            eprintln!("skep-demo-agent: {other}: expected session, do or --version");
+            eprintln!("skep-demo-agent: {other}: expected session, do, a script or --version");
             ExitCode::from(2)
         }
     }

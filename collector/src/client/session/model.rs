@@ -12,6 +12,8 @@ pub struct Story {
     pub processes: Vec<Process>,
     /// Sessions of agents that this one started.
     pub child_sessions: Vec<Child>,
+    /// What is not vouched for, of this session or of its host while it ran.
+    pub not_vouched_for: Vec<Gap>,
     /// Lists that the collector's row limit cut.
     pub cut: Vec<String>,
 }
@@ -43,7 +45,12 @@ pub struct Header {
     pub processes: u64,
     pub files: u64,
     pub destinations: u64,
+    /// As the sensor last told; null from one that does not count them.
+    pub gaps: Option<u64>,
+    /// observed, resumed or running
+    pub found: Option<String>,
     pub lost: bool,
+    pub uncovered: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -57,6 +64,8 @@ pub struct Process {
     pub argv_truncated: Option<bool>,
     pub cwd: Option<String>,
     pub uid: Option<u32>,
+    /// It was read from `/proc`, not observed from its start.
+    pub inferred: Option<bool>,
     /// Every program it executed, in order.
     pub execs: Vec<Exec>,
     pub exit: Option<Exit>,
@@ -82,10 +91,12 @@ pub struct Exit {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct File {
-    pub path: String,
+    pub path: Option<String>,
     /// read, write, create or path, as in the view `files`
     pub access: String,
     pub result: Option<i32>,
+    /// Hard links, the most there were.
+    pub links: Option<u32>,
     pub count: u64,
     pub first: String,
     pub last: String,
@@ -110,4 +121,19 @@ pub struct Child {
     pub started: Option<String>,
     pub root_pid: Option<u32>,
     pub root_ppid: Option<u32>,
+}
+
+/// A row of the view `coverage`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gap {
+    /// Null: the whole host.
+    pub session: Option<String>,
+    /// lost, blind, throttled, hook, io_uring, evicted …
+    pub what: String,
+    pub hook: Option<String>,
+    pub first: String,
+    /// Null: it still holds, as far as is known.
+    pub last: Option<String>,
+    pub count: u64,
+    pub reason: String,
 }

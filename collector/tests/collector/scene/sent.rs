@@ -1,8 +1,11 @@
 //! What sensors send in these tests.
 
 use skep_proto::v1::{
-    Agent, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host, Lost, Net, Process,
-    Repository, Session, event::Detail, session::Phase,
+    Agent, Coverage, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host, Lost, Net,
+    Process, Repository, Session,
+    coverage::Phase as CoveragePhase,
+    event::Detail,
+    session::{Found, Phase},
 };
 
 use super::{CHILD_SESSION, EPOCH, NOON, SESSION};
@@ -61,6 +64,9 @@ fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
         count: 1,
         last_unix_nano: None,
         path_resolved: true,
+        inode: Some(1_048_577),
+        device: Some("8:1".to_owned()),
+        links: Some(1),
     };
     Event {
         result,
@@ -88,6 +94,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
         argv_truncated: false,
         cwd: Some("/home/alice/app".to_owned()),
         uid: Some(1000),
+        inferred: false,
     }
 }
 
@@ -107,6 +114,8 @@ pub fn small_session() -> Vec<Event> {
                 remote: Some("git@github.com:acme/app.git".to_owned()),
                 branch: Some("main".to_owned()),
             }),
+            gaps: Some(0),
+            found: Found::Observed.into(),
         })
     };
     let exec = |filename: &str| {
@@ -190,4 +199,91 @@ pub fn small_session() -> Vec<Event> {
     ];
     events.extend((0..200).map(|n| open(at(2) + n, &format!("/usr/lib/node/{n}.js"), 0, Some(0))));
     events
+}
+
+/// A session that was running before the sensor saw it, on a host where not all could be seen.
+pub fn session_with_gaps() -> Vec<Event> {
+    let at = |second: u64| NOON + second * 1_000_000_000;
+    let of_host = |time, detail| Event {
+        session: None,
+        agent: None,
+        process: None,
+        ..event(time, detail)
+    };
+    let of_session = |time, detail| Event {
+        process: None,
+        ..event(time, detail)
+    };
+    let gap =
+        |what: &str, phase: CoveragePhase, hook: Option<&str>, [first, last]: [u64; 2]| Coverage {
+            what: what.to_owned(),
+            phase: phase.into(),
+            hook: hook.map(str::to_owned),
+            first_unix_nano: at(first),
+            last_unix_nano: at(last),
+            count: 0,
+            reason: format!("because of {what}"),
+        };
+    let lost = |record: &str| {
+        Detail::Lost(Lost {
+            hop: "kernel".to_owned(),
+            record: record.to_owned(),
+            cause: "throttled".to_owned(),
+            count: 3,
+            first_unix_nano: at(5),
+            last_unix_nano: at(6),
+        })
+    };
+    let seen = Process {
+        inferred: true,
+        ..process(4242, 1, &["claude"])
+    };
+    let info = |phase: Phase, gaps| {
+        Detail::SessionInfo(Session {
+            phase: phase.into(),
+            gaps: Some(gaps),
+            found: Found::Running.into(),
+            ..Session::default()
+        })
+    };
+    let mut linked = open(at(3), "/home/alice/notes", 0, Some(0));
+    if let Some(Detail::Open(file)) = &mut linked.detail {
+        file.links = Some(2);
+    }
+    linked.process = Some(process(4250, 4242, &["cat", "notes"]));
+    let mut no_path = open(at(3), "", 0, Some(-2));
+    if let Some(Detail::Open(file)) = &mut no_path.detail {
+        (file.path, file.inode, file.device, file.links) = (None, None, None, None);
+    }
+    no_path.process = Some(seen.clone());
+    let throttled = |phase, range, count| Coverage {
+        count,
+        ..gap("throttled", phase, None, range)
+    };
+    use CoveragePhase::{Begin, End, Point};
+    let connect = Some("cgroup/connect4");
+    let told = |coverage| Detail::Coverage(coverage);
+    vec![
+        of_host(at(0), told(gap("blind", Point, None, [0, 1]))),
+        Event {
+            process: Some(seen),
+            ..event(at(1), info(Phase::Start, 0))
+        },
+        linked,
+        no_path,
+        of_host(at(2), told(gap("hook", Begin, connect, [2, 2]))),
+        of_session(at(2), told(throttled(Begin, [2, 2], 0))),
+        of_session(at(4), told(throttled(End, [2, 4], 1200))),
+        of_host(at(5), told(gap("hook", End, connect, [2, 5]))),
+        of_host(at(5), told(gap("canary", Point, None, [5, 5]))),
+        of_session(at(6), lost("open")),
+        Event {
+            session: Some(CHILD_SESSION.to_owned()),
+            ..of_session(at(6), lost("connect"))
+        },
+        of_session(at(7), info(Phase::End, 2)),
+        of_host(at(8), told(gap("hook", Begin, connect, [8, 8]))),
+        of_host(at(9), told(gap("evicted", Point, None, [8, 9]))),
+        of_host(at(9), told(gap("hook", Begin, connect, [9, 9]))),
+    ]
 }

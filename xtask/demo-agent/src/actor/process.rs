@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
-use super::{c_string, check};
+use super::{c_string, check, syscall};
 
 /// Exit code of a child that could not do what it was forked for.
 const CHILD_FAILED: libc::c_int = 127;
@@ -42,15 +42,17 @@ pub fn exec_from_thread(command: &[OsString]) -> io::Result<()> {
     wait(child)
 }
 
-/// Replaces the program of a child by the file behind a descriptor, through `/proc/self/fd`: the
-/// program file itself, or a copy in anonymous memory.
-pub fn exec_descriptor(command: &[OsString], in_memory: bool) -> io::Result<()> {
-    let original = File::open(look_up(&command[0])?)?;
-    let file = if in_memory {
-        copy_to_memory(original)?
-    } else {
-        original
-    };
+/// Replaces the program of a child by the program's file, through `/proc/self/fd`.
+pub fn exec_descriptor(command: &[OsString]) -> io::Result<()> {
+    exec_file(&File::open(look_up(&command[0])?)?, command)
+}
+
+/// As [`exec_descriptor`], with a copy of the file in anonymous memory.
+pub fn exec_memory(command: &[OsString]) -> io::Result<()> {
+    exec_file(&copy_to_memory(&command[0])?, command)
+}
+
+fn exec_file(file: &File, command: &[OsString]) -> io::Result<()> {
     let descriptor = file.as_raw_fd();
     // SAFETY: the descriptor is open for as long as `file` lives; the call only sets its flags.
     check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }.into())?;
@@ -64,17 +66,49 @@ pub fn exec_descriptor(command: &[OsString], in_memory: bool) -> io::Result<()> 
 
 /// Replaces this program by itself under another `argv[0]`, to perform the remaining actions.
 /// Returns only if that failed.
-pub fn exec_self(name: &OsStr, remaining: &[OsString]) -> io::Error {
-    Command::new("/proc/self/exe")
+pub fn exec_self(name: &OsStr, remaining: &[OsString]) -> io::Result<()> {
+    Err(Command::new("/proc/self/exe")
         .arg0(name)
         .arg("do")
         .args(remaining)
-        .exec()
+        .exec())
 }
 
-/// Does the work in a grandchild, in a session of its own, once its parent has ended. Waits until
-/// the work is done and reports its failure.
-pub fn double_fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+/// Opens the file in a second thread.
+pub fn thread_open(path: &OsStr) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| syscall::open(path))
+            .join()
+            .map_err(|_| io::Error::other("the thread panicked"))?
+    })
+}
+
+/// A tree of processes below this one, `generations` high: 2^(generations + 1) - 2 of them. Each
+/// creates a file named after its place in the tree (`0`, `01`, …) and waits for its children.
+pub fn fork_tree(folder: &OsStr, generations: u64) -> io::Result<()> {
+    fn grow(folder: &std::path::Path, name: &str, generations: u64) -> io::Result<()> {
+        if generations == 0 {
+            return Ok(());
+        }
+        let children = ["0", "1"].map(|place| {
+            fork(|| {
+                let name = format!("{name}{place}");
+                syscall::create(folder.join(&name).as_os_str())?;
+                grow(folder, &name, generations - 1)
+            })
+        });
+        for child in children {
+            wait(child?)?;
+        }
+        Ok(())
+    }
+    grow(std::path::Path::new(folder), "", generations)
+}
+
+/// Opens the file in a grandchild, in a session of its own, once its parent has ended. Waits until
+/// that is done and reports its failure.
+pub fn double_fork_open(path: &OsStr) -> io::Result<()> {
     let (mut outcome, sender) = io::pipe()?;
     let child = fork(move || {
         // SAFETY: a plain system call without pointers.
@@ -86,7 +120,7 @@ pub fn double_fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
             while unsafe { libc::getppid() } == parent {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
-            let errno = match work() {
+            let errno = match syscall::open(path) {
                 Ok(()) => 0,
                 Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
             };
@@ -110,7 +144,7 @@ fn program(command: &[OsString]) -> Command {
 }
 
 /// The path of a program: as given if it has a slash, else from the search path.
-fn look_up(name: &OsStr) -> io::Result<PathBuf> {
+pub fn look_up(name: &OsStr) -> io::Result<PathBuf> {
     let given = PathBuf::from(name);
     if given.components().count() > 1 {
         return Ok(given);
@@ -122,8 +156,10 @@ fn look_up(name: &OsStr) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
 }
 
-fn copy_to_memory(mut original: File) -> io::Result<File> {
+/// A copy of a program in anonymous memory.
+pub fn copy_to_memory(program: &OsStr) -> io::Result<File> {
     use std::os::fd::FromRawFd;
+    let mut original = File::open(look_up(program)?)?;
     let name = c_string(OsStr::new("skep-demo"))?;
     // SAFETY: the name is a zero-terminated string that outlives the call.
     let descriptor = check(unsafe { libc::memfd_create(name.as_ptr(), 0) }.into())?;
@@ -136,7 +172,7 @@ fn copy_to_memory(mut original: File) -> io::Result<File> {
 
 /// Forks and does the work in the child, which then ends with 0, or with [`CHILD_FAILED`] after
 /// reporting what went wrong.
-fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
+pub fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
     // SAFETY: this program has one thread whenever it gets here (threads are joined before the
     // next action), so the child may use all of its memory, locks included.
     let child = unsafe { libc::fork() };
@@ -155,7 +191,7 @@ fn fork(work: impl FnOnce() -> io::Result<()>) -> io::Result<libc::pid_t> {
     unsafe { libc::_exit(code) }
 }
 
-fn wait(child: libc::pid_t) -> io::Result<()> {
+pub fn wait(child: libc::pid_t) -> io::Result<()> {
     let mut status = 0;
     // SAFETY: the pointer is to a local that outlives the call.
     check(unsafe { libc::waitpid(child, &raw mut status, 0) }.into())?;

@@ -1,6 +1,6 @@
 //! Opens and connections, by the exact system call an action is named after.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixStream};
 
 use super::{c_string, check};
 
@@ -83,15 +83,26 @@ pub fn send(address: SocketAddr) -> io::Result<()> {
 }
 
 /// A stream connection to a unix socket; `@name` is the abstract name `name`.
-pub fn connect_unix(path: &OsString) -> io::Result<()> {
-    let address = match path.as_bytes() {
-        [b'@', name @ ..] => UnixAddress::from_abstract_name(name)?,
-        _ => UnixAddress::from_pathname(path)?,
-    };
-    UnixStream::connect_addr(&address).map(drop)
+pub fn connect_unix(path: &OsStr) -> io::Result<()> {
+    UnixStream::connect_addr(&unix_address(path)?).map(drop)
 }
 
-fn close(descriptor: libc::c_long) -> io::Result<()> {
+/// One byte to a unix socket, from a datagram socket that was never connected.
+pub fn send_unix(path: &OsStr) -> io::Result<()> {
+    UnixDatagram::unbound()?
+        .send_to_addr(b"\n", &unix_address(path)?)
+        .map(drop)
+}
+
+fn unix_address(path: &OsStr) -> io::Result<UnixAddress> {
+    match path.as_bytes() {
+        [b'@', name @ ..] => UnixAddress::from_abstract_name(name),
+        _ => UnixAddress::from_pathname(path),
+    }
+}
+
+/// Closes a descriptor that a system call returned, or says why it returned none.
+pub fn close(descriptor: libc::c_long) -> io::Result<()> {
     let descriptor = check(descriptor)?;
     let descriptor = i32::try_from(descriptor).expect("the kernel numbers descriptors with an int");
     // SAFETY: the call just returned this descriptor, and nothing else owns it.
@@ -119,6 +130,6 @@ mod tests {
         let name = format!("skep-demo-agent-{}", std::process::id());
         let address = UnixAddress::from_abstract_name(&name).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
-        connect_unix(&format!("@{name}").into()).unwrap();
+        connect_unix(OsStr::new(&format!("@{name}"))).unwrap();
     }
 }

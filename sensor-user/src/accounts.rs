@@ -1,0 +1,300 @@
+//! The accounts of what was lost: read from the kernel and from the steps here, told as events.
+//!
+//! The kernel programs count each loss twice: for the machine, by kind and cause, and for the session
+//! it belongs to. Invariants:
+//! - over all `lost` events told, Σ count by (hop, kind, cause) equals the counter it is read from, to
+//!   the last record: what is attributed to a session is taken off what is told of the machine;
+//! - every event names the range of time in which it happened: from the last look to this one;
+//! - throttling of a session is a `coverage` event when it begins and one when it ends, with the
+//!   number of records held back;
+//! - a session something was lost of has a gap, and says so; losses that go on are one gap.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use skep_abi::{CANARY_SESSION, Cause, Kind, PENDING_SESSION, SessionState};
+
+use crate::{
+    clock::BootClock,
+    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, Lost, SessionId, UnixNanos},
+    probes::{Batch, KernelCounts},
+};
+
+/// Counts by kind (less 1) and cause.
+pub type Counts = [[u64; Cause::ALL.len()]; Kind::ALL.len()];
+
+/// Losses of the steps in this process, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnLosses {
+    /// Records that do not follow the ABI.
+    pub malformed: u64,
+    /// Processes and sessions not followed because a table was full.
+    pub table_full: u64,
+    /// Folded opens whose count could not be handed out.
+    pub fold: u64,
+}
+
+/// Who a kernel session id stands for.
+pub trait Sessions {
+    fn by_kernel(&self, kernel: u64) -> Option<SessionId>;
+    /// Notes a gap in a session; the event that says so.
+    fn gap(&mut self, session: SessionId, time: UnixNanos) -> Option<Event>;
+}
+
+/// What has been told so far.
+pub struct Accounts {
+    /// `SESSIONS`.
+    map: OwnedFd,
+    batch: Batch<u64, SessionState>,
+    clock: BootClock,
+    /// The last look.
+    at: UnixNanos,
+    /// Told of sessions, and of the machine besides.
+    attributed: Counts,
+    unattributed: Counts,
+    own: OwnLosses,
+    /// By kernel id, for as long as the entry is there.
+    sessions: HashMap<u64, Told>,
+}
+
+/// What has been told of one session.
+#[derive(Default)]
+struct Told {
+    lost: Counts,
+    /// It lost something at the last look as well.
+    in_gap: bool,
+    /// Since when it is being held back, and how many records so far.
+    throttled: Option<(UnixNanos, u64)>,
+    /// Seen at this look.
+    seen: bool,
+}
+
+// === impl Accounts ===
+
+impl Accounts {
+    pub fn new(map: OwnedFd, clock: BootClock) -> Self {
+        Self {
+            map,
+            batch: Batch::default(),
+            clock,
+            at: clock.now(),
+            attributed: Counts::default(),
+            unattributed: Counts::default(),
+            own: OwnLosses::default(),
+            sessions: HashMap::new(),
+        }
+    }
+
+    /// Tells what was lost since the last look. `machine` reads the kernel's counters; it is called
+    /// after the sessions' were read, so that they never exceed it.
+    pub fn look(
+        &mut self,
+        machine: impl FnOnce() -> Vec<KernelCounts>,
+        own: OwnLosses,
+        known: &mut impl Sessions,
+        mut sink: impl FnMut(Event),
+    ) -> io::Result<()> {
+        let now = self.clock.now();
+        let range = (std::mem::replace(&mut self.at, now), now);
+        self.batch.read(self.map.as_fd())?;
+        let Self {
+            batch,
+            attributed,
+            sessions,
+            ..
+        } = self;
+        for (kernel, state) in batch.iter() {
+            if *kernel == CANARY_SESSION || *kernel == PENDING_SESSION {
+                continue;
+            }
+            let Some(session) = known.by_kernel(*kernel) else {
+                continue; // told as the machine's
+            };
+            let told = sessions.entry(*kernel).or_default();
+            told.seen = true;
+            told.look(session, &state.lost, range, attributed, known, &mut sink);
+        }
+        // An entry is taken out when its session is forgotten: nothing is held back any more.
+        sessions.retain(|kernel, told| {
+            let gone = !std::mem::take(&mut told.seen);
+            if gone && let Some(session) = known.by_kernel(*kernel) {
+                told.end_throttling(session, now, &mut sink);
+            }
+            !gone
+        });
+        self.machine(&machine(), range, &mut sink);
+        self.own(own, range, &mut sink);
+        Ok(())
+    }
+
+    fn machine(
+        &mut self,
+        machine: &[KernelCounts],
+        range: (UnixNanos, UnixNanos),
+        sink: &mut impl FnMut(Event),
+    ) {
+        for KernelCounts { kind, lost, .. } in machine {
+            for (cause, total) in lost {
+                let (row, column) = (*kind as usize - 1, *cause as usize);
+                let told = &mut self.unattributed[row][column];
+                let new = total.saturating_sub(*told + self.attributed[row][column]);
+                *told += new;
+                lose(None, "kernel", kind.name(), cause.name(), new, range, sink);
+            }
+        }
+    }
+
+    fn own(&mut self, own: OwnLosses, range: (UnixNanos, UnixNanos), sink: &mut impl FnMut(Event)) {
+        let OwnLosses {
+            malformed,
+            table_full,
+            fold,
+        } = own;
+        let told = std::mem::replace(&mut self.own, own);
+        let mut tell = |hop, record, cause, now: u64, before: u64| {
+            let new = now.saturating_sub(before);
+            lose(None, hop, record, cause, new, range, sink);
+        };
+        tell("decode", "any", "malformed", malformed, told.malformed);
+        tell("track", "any", "table_full", table_full, told.table_full);
+        tell("fold", "open", "no_event", fold, told.fold);
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn look(
+        &mut self,
+        session: SessionId,
+        lost: &Counts,
+        range: (UnixNanos, UnixNanos),
+        attributed: &mut Counts,
+        known: &mut impl Sessions,
+        sink: &mut impl FnMut(Event),
+    ) {
+        let (mut any, mut held_back) = (false, 0);
+        for kind in Kind::ALL {
+            for cause in Cause::ALL {
+                let (row, column) = (kind as usize - 1, cause as usize);
+                let new = lost[row][column].saturating_sub(self.lost[row][column]);
+                if new == 0 {
+                    continue;
+                }
+                any = true;
+                attributed[row][column] += new;
+                if cause == Cause::Throttled {
+                    held_back += new;
+                }
+                let (kind, cause) = (kind.name(), cause.name());
+                lose(Some(session), "kernel", kind, cause, new, range, sink);
+            }
+        }
+        self.lost = *lost;
+        if any
+            && !self.in_gap
+            && let Some(event) = known.gap(session, range.1)
+        {
+            sink(event);
+        }
+        self.in_gap = any;
+        if held_back == 0 {
+            self.end_throttling(session, range.1, sink);
+            return;
+        }
+        match &mut self.throttled {
+            Some((_, count)) => *count += held_back,
+            None => {
+                let since = range.0;
+                self.throttled = Some((since, held_back));
+                let reason = "the session was filling the kernel's ring: its records are held back, \
+                              so that those of others still fit";
+                let phase = CoveragePhase::Begin;
+                throttle(session, phase, (since, since), 0, reason, sink);
+            }
+        }
+    }
+
+    fn end_throttling(&mut self, session: SessionId, now: UnixNanos, sink: &mut impl FnMut(Event)) {
+        if let Some((since, count)) = self.throttled.take() {
+            let reason = "the session's records flow again";
+            throttle(
+                session,
+                CoveragePhase::End,
+                (since, now),
+                count,
+                reason,
+                sink,
+            );
+        }
+    }
+}
+
+fn throttle(
+    session: SessionId,
+    phase: CoveragePhase,
+    (first, last): (UnixNanos, UnixNanos),
+    count: u64,
+    reason: &str,
+    sink: &mut impl FnMut(Event),
+) {
+    tracing::warn!(%session, phase = phase.name(), count, "throttled");
+    sink(told(
+        Some(session),
+        last,
+        Detail::Coverage(Coverage {
+            what: CoverageKind::Throttled,
+            phase,
+            hook: None,
+            first,
+            last,
+            count,
+            reason: reason.to_owned(),
+        }),
+    ));
+}
+
+fn lose(
+    session: Option<SessionId>,
+    hop: &'static str,
+    record: &'static str,
+    cause: &'static str,
+    count: u64,
+    (first, last): (UnixNanos, UnixNanos),
+    sink: &mut impl FnMut(Event),
+) {
+    if count == 0 {
+        return;
+    }
+    match session {
+        Some(session) => tracing::warn!(hop, record, cause, count, %session, "records lost"),
+        None => tracing::warn!(hop, record, cause, count, "records lost"),
+    }
+    sink(told(
+        session,
+        last,
+        Detail::Lost(Lost {
+            hop,
+            record,
+            cause,
+            count,
+            first,
+            last,
+        }),
+    ));
+}
+
+fn told(session: Option<SessionId>, time: UnixNanos, detail: Detail) -> Event {
+    Event {
+        time,
+        session,
+        agent: None,
+        process: None,
+        result: None,
+        hook: None,
+        detail,
+    }
+}

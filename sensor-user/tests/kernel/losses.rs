@@ -1,0 +1,196 @@
+//! What is lost is counted to the last record, told, and never at the cost of others.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use skep_abi::{Cause, Kind};
+use skep_sensor::{
+    event::{CoverageKind, CoveragePhase, Detail, Event, Phase, SessionId},
+    pipeline::PipelineCounts,
+    probes::KernelCounts,
+};
+
+use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
+
+/// Room for about a thousand records.
+const SMALL_RING: u32 = 256 << 10;
+
+/// An agent that opens `first`, waits for the test to get ready, and makes `count` files.
+fn agent(directory: &Path, name: &str, wait: Duration, count: usize) -> (Child, String) {
+    let first = file(directory, name);
+    let mut command = Command::new(actor());
+    command.args(["do", "open", &first, "sleep", &wait.as_millis().to_string()]);
+    for number in 0..count {
+        command.arg("create");
+        command.arg(directory.join(format!("{name}-{number}")));
+    }
+    let child = command.stdin(Stdio::null()).spawn().expect("the actor");
+    (child, first)
+}
+
+/// The session in which `path` was opened.
+fn session_of(sensor: &Sensor, path: &str) -> SessionId {
+    wait_for("an agent's first open", || {
+        sensor
+            .find(|event| matches!(&event.detail, Detail::Open(file) if shown(file) == path))
+            .and_then(|event| event.session)
+    })
+}
+
+fn of_kind(counts: &PipelineCounts, kind: Kind) -> &KernelCounts {
+    counts
+        .kernel
+        .iter()
+        .find(|counts| counts.kind == kind)
+        .expect("every kind is counted")
+}
+
+fn lost(counts: &KernelCounts) -> u64 {
+    counts.lost.iter().map(|(_, count)| count).sum()
+}
+
+/// Losses told, by (session, record, cause).
+fn told(sensor: &Sensor) -> BTreeMap<(Option<SessionId>, &'static str, &'static str), u64> {
+    let mut told = BTreeMap::new();
+    sensor.each(|event| {
+        if let Detail::Lost(lost) = &event.detail {
+            *told
+                .entry((event.session, lost.record, lost.cause))
+                .or_default() += lost.count;
+        }
+    });
+    told
+}
+
+/// Until every loss the kernel counted was told, for every kind and cause.
+fn reconciled(sensor: &Sensor) -> PipelineCounts {
+    wait_for("every loss to be told", || {
+        let counts = sensor.settled_counts();
+        let told = told(sensor);
+        let level = counts.kernel.iter().all(|kernel| {
+            kernel.lost.iter().all(|(cause, count)| {
+                let sum: u64 = told
+                    .iter()
+                    .filter(|((_, record, why), _)| {
+                        *record == kernel.kind.name() && *why == cause.name()
+                    })
+                    .map(|(_, count)| count)
+                    .sum();
+                sum == *count
+            })
+        });
+        level.then_some(counts)
+    })
+}
+
+fn opens(sensor: &Sensor, prefix: &str) -> usize {
+    let mut count = 0;
+    sensor.each(|event| {
+        if let Detail::Open(file) = &event.detail
+            && shown(file).starts_with(prefix)
+        {
+            count += 1;
+        }
+    });
+    count
+}
+
+fn throttling(sensor: &Sensor, session: SessionId, phase: CoveragePhase) -> Option<Event> {
+    sensor.find(|event| {
+        event.session == Some(session)
+            && matches!(&event.detail, Detail::Coverage(coverage)
+                if coverage.what == CoverageKind::Throttled && coverage.phase == phase)
+    })
+}
+
+#[test]
+fn with_a_stalled_reader_every_open_is_sent_or_counted_as_lost() {
+    const FILES: usize = 4_000;
+    let sensor = Sensor::start_with(SMALL_RING, &[]);
+    let directory = scratch("stalled");
+    let (mut child, first) = agent(&directory, "many", Duration::from_secs(2), FILES);
+    let session = session_of(&sensor, &first);
+    let stalled = sensor.stall();
+    assert!(child.wait().expect("a child").success());
+    drop(stalled);
+
+    let counts = reconciled(&sensor);
+    let open = of_kind(&counts, Kind::Open);
+    assert!(
+        lost(open) > 1_000,
+        "a small ring cannot hold them: {open:?}"
+    );
+    // What was seen and what was told of the session make up what it did, to the last open.
+    let seen = opens(&sensor, &format!("{}/many", directory.display()));
+    let of_session: u64 = told(&sensor)
+        .iter()
+        .filter(|((of, record, _), _)| *of == Some(session) && *record == "open")
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(seen as u64 + of_session, FILES as u64 + 1);
+    // The session knows that its story is incomplete.
+    wait_for("the mark of the gap", || {
+        sensor.find(|event| {
+            event.session == Some(session)
+                && matches!(&event.detail, Detail::Session(info) if info.gaps > 0)
+        })
+    });
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn one_sessions_storm_does_not_take_the_room_of_another() {
+    let sensor = Sensor::start_with(SMALL_RING, &[]);
+    let directory = scratch("storm");
+    let (mut loud, loud_first) = agent(&directory, "loud", Duration::from_secs(2), 4_000);
+    let (mut quiet, quiet_first) = agent(&directory, "quiet", Duration::from_secs(5), 20);
+    let loud_session = session_of(&sensor, &loud_first);
+    let quiet_session = session_of(&sensor, &quiet_first);
+
+    // The quiet one acts when the loud one has filled the ring as far as it may.
+    let stalled = sensor.stall();
+    assert!(loud.wait().expect("a child").success());
+    assert!(quiet.wait().expect("a child").success());
+    drop(stalled);
+
+    let counts = reconciled(&sensor);
+    let throttled = of_kind(&counts, Kind::Open)
+        .lost
+        .iter()
+        .find(|(cause, _)| *cause == Cause::Throttled)
+        .map(|(_, count)| *count);
+    assert!(
+        throttled.is_some_and(|count| count > 1_000),
+        "{throttled:?}"
+    );
+    assert_eq!(
+        opens(&sensor, &format!("{}/quiet-", directory.display())),
+        20,
+        "the quiet session is whole"
+    );
+    for ((session, record, cause), count) in told(&sensor) {
+        assert_ne!(session, Some(quiet_session), "{record} {cause} {count}");
+    }
+    let ended = sensor.find(|event| {
+        event.session == Some(quiet_session)
+            && matches!(&event.detail, Detail::Session(info) if info.phase == Phase::End)
+    });
+    let ended = ended.expect("the quiet session's end");
+    assert!(matches!(&ended.detail, Detail::Session(info) if info.gaps == 0));
+
+    let begin = wait_for("the record of its beginning", || {
+        throttling(&sensor, loud_session, CoveragePhase::Begin)
+    });
+    let end = wait_for("the record of its end", || {
+        throttling(&sensor, loud_session, CoveragePhase::End)
+    });
+    let Detail::Coverage(coverage) = &end.detail else {
+        unreachable!("found by its detail")
+    };
+    assert!(coverage.count > 1_000 && begin.time <= end.time);
+    std::fs::remove_dir_all(directory).expect("own directory");
+}

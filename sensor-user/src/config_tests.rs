@@ -46,7 +46,7 @@ fn every_key_is_taken() {
     let config = load(
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
-         avoid = ['lsm/', 'fentry/security_file_open']\n[catalogue]\ndirectory = '/'\n",
+         avoid = ['lsm/', 'fentry/security_file_open']\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
     )
     .unwrap();
     assert_eq!(config.collector.address, "http://[::1]:99");
@@ -55,6 +55,7 @@ fn every_key_is_taken() {
     assert_eq!(config.status.socket, Path::new("/r/s.sock"));
     assert_eq!(config.kernel.ring_bytes, 4096);
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
+    assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
     assert_eq!(load(&config.effective()).unwrap(), config);
 }

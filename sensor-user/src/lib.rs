@@ -15,6 +15,7 @@ pub mod git;
 pub mod identify;
 pub mod install_id;
 pub mod journal;
+pub mod liveness;
 pub mod manifest;
 pub mod output;
 pub mod pipeline;

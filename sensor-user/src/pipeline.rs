@@ -8,6 +8,7 @@
 
 mod adopt;
 mod keep;
+mod liveness;
 
 use std::{
     io,
@@ -33,6 +34,9 @@ use crate::{
     track::{Judge, TrackCounts, Tracker, Verdicts},
 };
 
+use self::liveness::Watchdog;
+pub use self::liveness::{Canaries, LivenessReport};
+
 /// Records handled before the caller gets its turn.
 const ROUND: usize = 4096;
 /// How often the kernel's loss counters are looked at.
@@ -53,6 +57,7 @@ pub struct Pipeline<J> {
     clock: BootClock,
     /// For the next life of the sensor.
     journal: Option<Journal>,
+    watchdog: Option<Watchdog>,
 }
 
 /// Figures for `status`.
@@ -157,6 +162,7 @@ impl<J: Judge> Pipeline<J> {
             room: Vec::new(),
             clock,
             journal: None,
+            watchdog: None,
         })
     }
 
@@ -185,6 +191,16 @@ impl<J: Judge> Pipeline<J> {
             now,
             sink: &mut sink,
         });
+        if !last {
+            self.check_hooks(
+                more,
+                &mut FoldSink {
+                    fold,
+                    now,
+                    sink: &mut sink,
+                },
+            );
+        }
         let read = self.read[Kind::Open as usize - 1];
         let ends = last && self.epochs.finish(&mut self.probes, fold, read);
         if !last {

@@ -42,7 +42,7 @@ impl<J: Judge> Pipeline<J> {
 
     /// Compares what is followed with what runs: for the time in which a hook was missing that says
     /// who is there.
-    fn find_again(&mut self, since_ns: u64, sink: &mut impl Sink) {
+    pub(super) fn find_again(&mut self, since_ns: u64, sink: &mut impl Sink) {
         self.tracker.expect_all();
         self.find_running(since_ns, sink);
     }

@@ -49,6 +49,8 @@ impl Judge for Everything {
 struct Nowhere;
 
 impl Verdicts for Nowhere {
+    fn begin_session(&mut self, _: u64) {}
+    fn end_session(&mut self, _: u64) {}
     fn settle(&mut self, _claim: Claim, _verdict: ClaimVerdict) {}
     fn never(&mut self, _file: FileKey) {}
 }

@@ -8,6 +8,7 @@
 mod agents;
 mod evasion;
 mod folding;
+mod liveness;
 mod losses;
 mod opens;
 mod races;

@@ -4,6 +4,7 @@
 //! Needs root, like the sensor.
 
 mod collector;
+mod liveness;
 mod mistakes;
 mod restart;
 mod running;

@@ -34,7 +34,7 @@ use skep_sensor::{
 };
 
 use self::{
-    counting::{Counting, allocations},
+    counting::{Counting, allocations, begin, peak},
     records::{Actor, BEGIN_NS, Tape},
 };
 
@@ -48,6 +48,12 @@ const RUNS: usize = 15;
 /// Records between two looks at what the fold lets go of, as in the sensor.
 const ROUND: usize = 4096;
 const AGENTS: u32 = 8;
+/// Acts of the agents themselves, in thousandths.
+const BY_AGENTS: u64 = 750;
+/// Files that are opened again and again.
+const FILES: u64 = 64;
+/// Records of one epoch: at 500,000 a second the shortest one, a tenth of a second.
+const EPOCH: usize = 50_000;
 /// Processes the agents have started, at most.
 const CHILDREN: usize = 48;
 const AGENT_PID: u32 = 4_100_000;
@@ -93,10 +99,10 @@ impl Judge for Named {
 struct Nowhere;
 
 impl Verdicts for Nowhere {
-    fn begin_session(&mut self, _: u64) {}
-    fn end_session(&mut self, _: u64) {}
     fn settle(&mut self, _claim: Claim, _verdict: ClaimVerdict) {}
     fn never(&mut self, _file: FileKey) {}
+    fn begin_session(&mut self, _kernel: u64) {}
+    fn end_session(&mut self, _kernel: u64) {}
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
@@ -125,6 +131,8 @@ struct World {
     next_pid: u32,
     next_file: u64,
     epoch: u32,
+    /// Epoch of the first record of the tape.
+    first_epoch: u32,
     tool: FileKey,
     /// Again, other, connect, fork, exec, exit.
     mix: [u64; 6],
@@ -151,6 +159,7 @@ impl World {
             next_pid: AGENT_PID + AGENTS,
             next_file: 1_000_000,
             epoch: 1,
+            first_epoch: 1,
             tool,
             mix: [0; 6],
         })
@@ -179,16 +188,17 @@ impl World {
     }
 
     fn actor(&mut self) -> Actor {
-        let index = self
-            .draw
-            .below(self.agents.len() as u64 + self.children.len() as u64);
-        let all = self.agents.iter().chain(&self.children);
-        *all.skip(index as usize).next().expect("within both")
+        // What an agent starts lives for some dozen acts.
+        let agent = self.children.is_empty() || self.draw.below(1000) < BY_AGENTS;
+        let from = if agent { &self.agents } else { &self.children };
+        from[self.draw.below(from.len() as u64) as usize]
     }
 
     fn draw_records(&mut self) {
         self.tape.clear();
+        self.first_epoch = self.epoch + 1;
         while self.tape.len() < RECORDS {
+            self.epoch = self.first_epoch + (self.tape.len() / EPOCH) as u32;
             let actor = self.actor();
             let dice = self.draw.below(1000);
             let mut end = OPEN_AGAIN;
@@ -198,7 +208,7 @@ impl World {
                 is
             };
             let which = if is(OPEN_OTHER) {
-                let file = self.draw.below(200);
+                let file = self.draw.below(FILES);
                 let path = format!("module-{file}.ts\0src\0app\0project\0dev\0home\0");
                 self.tape
                     .open(&actor, path.as_bytes(), 10 + file, self.epoch);
@@ -244,6 +254,7 @@ impl World {
 }
 
 fn main() -> io::Result<()> {
+    let before_anything = begin();
     let mut world = World::new()?;
     let judge = Named {
         identifier: Identifier::new(Arc::new(Catalogue::embedded())),
@@ -268,29 +279,30 @@ fn main() -> io::Result<()> {
         let before = allocations();
         let start = Instant::now();
         let mut records = world.tape.iter();
+        let mut fed_in_run = 0;
         loop {
             let mut sink = FoldSink {
                 fold: &mut fold,
                 now,
                 sink: |event| left.push(event),
             };
-            let mut any = false;
+            let before_round = fed_in_run;
             for record in records.by_ref().take(ROUND) {
-                any = true;
+                fed_in_run += 1;
                 if let Ok(record) = decode::decode(record, &mut room) {
                     tracker.handle(record, &mut Nowhere, &mut sink);
                 }
             }
+            if before_round / EPOCH != fed_in_run / EPOCH {
+                now += Duration::from_millis(100);
+                let current = world.first_epoch + (fed_in_run / EPOCH) as u32;
+                fold.close(current.saturating_sub(2));
+            }
             fold.tick(now, |event| left.push(event));
-            if !any {
+            if before_round == fed_in_run {
                 break;
             }
         }
-        // One measurement takes about as long as an epoch does.
-        world.epoch += 1;
-        fold.close(world.epoch - 2);
-        now += Duration::from_millis(400);
-        fold.tick(now, |event| left.push(event));
         let took = start.elapsed();
         if run > 1 {
             asked += allocations() - before;
@@ -326,6 +338,8 @@ fn main() -> io::Result<()> {
             "records_per_second_with_redaction":
                 (1.0 / (best.as_secs_f64() / RECORDS as f64 + redaction)).round(),
             "allocations_per_record": asked as f64 / measured,
+            // With the records of one measurement, and every event it gave.
+            "heap_peak_bytes": peak() - before_anything,
             "records": fed,
             "events": events,
             "mix": {

@@ -23,6 +23,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// Bounds of the kernel's ring buffer, bytes; a power of two, at least a page.
 pub const RING_BYTES: std::ops::RangeInclusive<u32> = 4096..=64 << 20;
 
+/// Bounds of the memory the sensor may take, bytes. It needs about 20 MiB with nothing to do.
+pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
+
 /// Bounds of the spool, bytes.
 pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
 
@@ -42,6 +45,7 @@ pub struct Config {
     pub status: Status,
     pub kernel: Kernel,
     pub liveness: Liveness,
+    pub limits: Limits,
     pub catalogue: Catalogue,
 }
 
@@ -76,6 +80,12 @@ pub struct Kernel {
 pub struct Liveness {
     /// How often a canary goes through the hooks; 0: never.
     pub interval_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// The tables of the sensor are bounded so that it takes no more memory than this.
+    pub memory_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -123,6 +133,8 @@ struct RawConfig {
     #[serde(default)]
     liveness: RawLiveness,
     #[serde(default)]
+    limits: RawLimits,
+    #[serde(default)]
     catalogue: RawCatalogue,
 }
 
@@ -156,6 +168,12 @@ struct RawKernel {
 #[serde(deny_unknown_fields, expecting = "a table [liveness]")]
 struct RawLiveness {
     interval_seconds: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [limits]")]
+struct RawLimits {
+    memory_bytes: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -193,10 +211,20 @@ impl Default for Config {
             liveness: Liveness {
                 interval_seconds: 10,
             },
+            limits: Limits {
+                memory_bytes: 64 << 20,
+            },
             catalogue: Catalogue {
                 directory: "/etc/skep/catalogue".into(),
             },
         }
+    }
+}
+
+impl Limits {
+    /// As a size in this process.
+    pub fn memory(&self) -> usize {
+        usize::try_from(self.memory_bytes).unwrap_or(usize::MAX)
     }
 }
 
@@ -239,6 +267,7 @@ impl Config {
             status,
             kernel,
             liveness,
+            limits,
             catalogue,
         } = raw;
         let RawCollector { address } = collector;
@@ -249,6 +278,7 @@ impl Config {
         let RawStatus { socket } = status;
         let RawKernel { ring_bytes, avoid } = kernel;
         let RawLiveness { interval_seconds } = liveness;
+        let RawLimits { memory_bytes } = limits;
         let RawCatalogue {
             directory: catalogue_directory,
         } = catalogue;
@@ -278,6 +308,9 @@ impl Config {
         }
         if let Some(value) = interval_seconds {
             config.liveness.interval_seconds = checked(value, liveness_interval)?;
+        }
+        if let Some(value) = memory_bytes {
+            config.limits.memory_bytes = checked(value, memory_size)?;
         }
         if let Some(value) = catalogue_directory {
             config.catalogue.directory = checked(value, existing_directory)?;
@@ -346,6 +379,14 @@ fn spool_bytes(value: i64) -> Result<u64, String> {
     u64::try_from(value)
         .ok()
         .filter(|value| SPOOL_BYTES.contains(value))
+        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
+}
+
+fn memory_size(value: i64) -> Result<u64, String> {
+    let (low, high) = (MEMORY_BYTES.start(), MEMORY_BYTES.end());
+    u64::try_from(value)
+        .ok()
+        .filter(|value| MEMORY_BYTES.contains(value))
         .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
 }
 

@@ -46,7 +46,8 @@ fn every_key_is_taken() {
     let config = load(
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
-         avoid = ['lsm/', 'fentry/security_file_open']\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
+         avoid = ['lsm/', 'fentry/security_file_open']\n[limits]\n\
+         memory_bytes = 33_554_432\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
     )
     .unwrap();
     assert_eq!(config.collector.address, "http://[::1]:99");
@@ -55,6 +56,7 @@ fn every_key_is_taken() {
     assert_eq!(config.status.socket, Path::new("/r/s.sock"));
     assert_eq!(config.kernel.ring_bytes, 4096);
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
+    assert_eq!(config.limits.memory(), 32 << 20);
     assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
     assert_eq!(load(&config.effective()).unwrap(), config);
@@ -90,6 +92,24 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[kernel]\nring_bytes = -1",
             "FILE:2:14: -1 is not a power of two",
+        ),
+        (
+            "[kernel]\navoid = ['lsm/', 'kprobe/']",
+            "FILE:2:18: `kprobe/` is the start of no hook that the sensor can do without, \
+             expected `cgroup/`, `fentry/`, `lsm/`, `tp/` or more",
+        ),
+        (
+            "[kernel]\navoid = ['raw_tp/']",
+            "FILE:2:10: `raw_tp/` is the start of no hook that",
+        ),
+        ("[kernel]\navoid = ['']", "FILE:2:10: `` is the start"),
+        (
+            "[kernel]\navoid = 'lsm/'",
+            "FILE:2:9: invalid type: string \"lsm/\", expected a sequence",
+        ),
+        (
+            "[limits]\nmemory_bytes = 1048576",
+            "FILE:2:16: 1048576 is out of range, expected 33554432 to 1073741824 bytes",
         ),
         (
             "[spool]\nmax_bytes = 10",

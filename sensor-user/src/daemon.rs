@@ -17,7 +17,7 @@ use crate::{
     clock::BootClock,
     config::Config,
     event::{CoverageKind, Detail, Event},
-    fold::Fold,
+    fold::{Fold, Limits},
     install_id::{InstallId, InstallIdError},
     journal::Journal,
     pipeline::{Canaries, PipelineCounts},
@@ -88,7 +88,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
-    let mut fold = Fold::default();
+    let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let interval = Duration::from_secs(config.liveness.interval_seconds);
     board.tell_time_by(clock);
     board.update(|status| status.canary.interval_seconds = interval.as_secs());

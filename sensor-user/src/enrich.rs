@@ -20,6 +20,29 @@ pub struct SessionFacts {
     pub repository: Option<Repository>,
 }
 
+impl SessionFacts {
+    /// Memory of its texts.
+    pub fn bytes(&self) -> usize {
+        let Self {
+            user,
+            uid: _,
+            login_uid: _,
+            terminal,
+            cwd,
+            repository,
+        } = self;
+        let texts = terminal.iter().chain(cwd).chain(repository.iter().flat_map(
+            |Repository {
+                 root,
+                 remote,
+                 branch,
+             }| std::iter::once(root).chain(remote).chain(branch),
+        ));
+        user.as_ref().map_or(0, String::len)
+            + texts.map(|text| text.as_bytes().len()).sum::<usize>()
+    }
+}
+
 /// Looks the facts up.
 pub struct Enrich {
     users: Users,

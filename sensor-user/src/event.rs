@@ -202,7 +202,7 @@ pub struct Repository {
 /// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// `kernel`, `decode`, `track`, `spool`
+    /// `kernel`, `decode`, `track`, `fold`, `spool`
     pub hop: &'static str,
     /// Record type, or `any`.
     pub record: &'static str,

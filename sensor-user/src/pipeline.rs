@@ -26,12 +26,12 @@ use crate::{
     clock::BootClock,
     decode::{self, Body},
     epochs::{Epochs, FoldCounts},
-    event::Event,
+    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
-    track::{Judge, TrackCounts, Tracker, Verdicts},
+    track::{Evicted, Judge, TrackCounts, Tracker, Verdicts},
 };
 
 use self::liveness::Watchdog;
@@ -52,9 +52,13 @@ pub struct Pipeline<J> {
     epochs: Epochs,
     accounts: Accounts,
     looked_at: Instant,
+    /// So many records had been sent when the last rounds began.
+    until: u64,
+    clock: BootClock,
+    /// What has been told of tables at their bound, and when.
+    evicted: (UnixNanos, Evicted),
     /// Where the decoder puts paths together.
     room: Vec<u8>,
-    clock: BootClock,
     /// For the next life of the sensor.
     journal: Option<Journal>,
     watchdog: Option<Watchdog>,
@@ -159,8 +163,10 @@ impl<J: Judge> Pipeline<J> {
             epochs: Epochs::new(clock),
             accounts,
             looked_at: Instant::now(),
-            room: Vec::new(),
+            until: 0,
             clock,
+            evicted: (clock.now(), Evicted::default()),
+            room: Vec::new(),
             journal: None,
             watchdog: None,
         })
@@ -183,6 +189,7 @@ impl<J: Judge> Pipeline<J> {
         let began_ns = BootClock::boot_now();
         if last && !self.epochs.is_stopped() {
             self.epochs.stop(&mut self.probes);
+            self.until = self.probes.counts().iter().map(|counts| counts.sent).sum();
         }
         let redactor = self.redactor.clone();
         let mut sink = |event| sink(redactor.event(event));
@@ -202,7 +209,9 @@ impl<J: Judge> Pipeline<J> {
             );
         }
         let read = self.read[Kind::Open as usize - 1];
-        let ends = last && self.epochs.finish(&mut self.probes, fold, read);
+        let ends = last
+            && self.read.iter().sum::<u64>() >= self.until
+            && self.epochs.finish(&mut self.probes, fold, read);
         if !last {
             self.epochs.run(&mut self.probes, fold, read, now);
         }
@@ -267,7 +276,7 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// Tells what was lost since the last time.
-    pub fn account(&mut self, sink: impl FnMut(Event)) {
+    pub fn account(&mut self, mut sink: impl FnMut(Event)) {
         let own = OwnLosses {
             malformed: self.malformed,
             table_full: self.tracker.counts().refused,
@@ -279,10 +288,42 @@ impl<J: Judge> Pipeline<J> {
             tracker,
             ..
         } = self;
-        if let Err(error) = accounts.look(|| probes.counts(), own, tracker, sink) {
+        if let Err(error) = accounts.look(|| probes.counts(), own, tracker, &mut sink) {
             tracing::error!(%error, "the kernel's accounts cannot be read");
         }
         self.looked_at = Instant::now();
+        self.tell_evicted(sink);
+    }
+
+    /// Says that tables were at their bound, and what they let go of.
+    fn tell_evicted(&mut self, mut sink: impl FnMut(Event)) {
+        let now = self.clock.now();
+        let (first, before) = self.evicted;
+        let evicted = self.tracker.counts().evicted;
+        self.evicted = (now, evicted);
+        let count = evicted.total() - before.total();
+        if count == 0 {
+            return;
+        }
+        let reason = evicted.since(&before);
+        tracing::warn!(count, reason, "a table is at its bound");
+        sink(Event {
+            time: now,
+            session: None,
+            agent: None,
+            process: None,
+            result: None,
+            hook: None,
+            detail: Detail::Coverage(Coverage {
+                what: CoverageKind::Evicted,
+                phase: CoveragePhase::Point,
+                hook: None,
+                first,
+                last: now,
+                count,
+                reason,
+            }),
+        });
     }
 
     pub fn counts(&self) -> PipelineCounts {

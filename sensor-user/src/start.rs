@@ -11,7 +11,7 @@ use crate::{
     identify::Identifier,
     pipeline::Pipeline,
     probes::{HostError, ProbeConfig, Probes},
-    track::Tracker,
+    track::{Bounds, Tracker},
     users::Users,
 };
 
@@ -62,7 +62,13 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         );
     }
     let enrich = Enrich::new(Users::host());
-    let tracker = Tracker::new(boot_id(), clock, Identifier::new(catalogue), enrich);
+    let tracker = Tracker::with_bounds(
+        boot_id(),
+        clock,
+        Identifier::new(catalogue),
+        enrich,
+        Bounds::within(config.limits.memory()),
+    );
     Pipeline::new(probes, tracker, clock).map_err(StartError::Accounts)
 }
 

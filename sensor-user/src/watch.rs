@@ -9,7 +9,7 @@ use crate::{
     clock::BootClock,
     config::Config,
     event::Event,
-    fold::Fold,
+    fold::{Fold, Limits},
     output::{human::Human, json},
     start::{self, StartError},
     stop::Stop,
@@ -35,10 +35,10 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let stdout = io::stdout();
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
-    let mut fold = Fold::default();
     let mut found_running = Vec::new();
     pipeline.adopt(None, |event| found_running.push(event));
     eprintln!("ready");
+    let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let mut stopping = false;
     loop {
         let mut written = Ok(());

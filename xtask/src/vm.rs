@@ -23,8 +23,8 @@ use crate::{setup, workspace};
 use console::Outcome;
 use guest::{Guest, GuestFile};
 
-/// Seconds a machine has.
-const TIMEOUT: u64 = 300;
+/// Seconds a machine has: ample, because a busy host slows an emulated one several times.
+const TIMEOUT: u64 = 900;
 
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
@@ -156,6 +156,7 @@ impl Machine<'_> {
             .with_context(|| format!("cannot write {}", image.display()))?;
         let files = scratch.join(self.name);
         if files.exists() {
+            // What another run left is not this one's.
             std::fs::remove_dir_all(&files)
                 .with_context(|| format!("cannot remove {}", files.display()))?;
         }

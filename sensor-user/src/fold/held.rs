@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 use crate::{
     act::{Act, Folding},
     event::{Detail, Event, UnixNanos},
+    track::process_bytes,
 };
 
 /// Slots kept when the table is empty.
@@ -52,10 +53,20 @@ struct Ends {
     last: Option<Index>,
 }
 
+/// What is held of one process.
+#[derive(Clone, Copy, Debug)]
+struct Kin {
+    ends: Ends,
+    /// Memory of the process itself, which its events share.
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Slot {
     held: Held,
     serial: u64,
+    /// Memory of the process, when it is told: it may be gone everywhere else.
+    process_bytes: usize,
     age: Links,
     kin: Links,
 }
@@ -65,7 +76,7 @@ pub struct Table {
     slots: Vec<Option<Slot>>,
     free: Vec<Index>,
     by_key: HashTable<Index>,
-    by_process: HashMap<ProcessKey, Ends, RandomState>,
+    by_process: HashMap<ProcessKey, Kin, RandomState>,
     waiting: Ends,
     told: Ends,
     waiting_len: usize,
@@ -173,7 +184,7 @@ impl Table {
 
     /// The oldest of a process that waits.
     pub fn oldest_of(&self, process: ProcessKey) -> Option<Index> {
-        self.by_process.get(&process)?.first
+        self.by_process.get(&process)?.ends.first
     }
 
     pub fn serial(&self, index: Index) -> Option<u64> {
@@ -188,10 +199,12 @@ impl Table {
     pub fn insert(&mut self, held: Held) -> Index {
         let (hash, bytes) = (held.hash, held.bytes());
         let process = ProcessKey::of(&held.event);
+        let image = held.event.process.clone();
         self.serial += 1;
         let slot = Some(Slot {
             held,
             serial: self.serial,
+            process_bytes: 0,
             age: Links::default(),
             kin: Links::default(),
         });
@@ -209,8 +222,13 @@ impl Table {
         self.waiting_len += 1;
         self.waiting = append(&mut self.slots, self.waiting, index, |slot| &mut slot.age);
         if let Some(process) = process {
-            let ends = self.by_process.entry(process).or_default();
-            *ends = append(&mut self.slots, *ends, index, |slot| &mut slot.kin);
+            let kin = self.by_process.entry(process).or_insert_with(|| {
+                let bytes = image.as_deref().map_or(0, process_bytes);
+                self.bytes += bytes;
+                let ends = Ends::default();
+                Kin { ends, bytes }
+            });
+            kin.ends = append(&mut self.slots, kin.ends, index, |slot| &mut slot.kin);
         }
         let slots = &self.slots;
         self.by_key.insert_unique(hash, index, |index| {
@@ -227,8 +245,10 @@ impl Table {
         self.unlist(index);
         self.told = append(&mut self.slots, self.told, index, |slot| &mut slot.age);
         self.told_len += 1;
-        if let Some(held) = self.get_mut(index) {
-            held.told = true;
+        if let Some(Some(slot)) = self.slots.get_mut(index as usize) {
+            slot.held.told = true;
+            slot.process_bytes = slot.held.event.process.as_deref().map_or(0, process_bytes);
+            self.bytes += slot.process_bytes;
         }
     }
 
@@ -240,8 +260,12 @@ impl Table {
         } else {
             self.unlist(index);
         }
-        let held = self.slots.get_mut(index as usize)?.take()?.held;
-        self.bytes -= held.bytes();
+        let Slot {
+            held,
+            process_bytes,
+            ..
+        } = self.slots.get_mut(index as usize)?.take()?;
+        self.bytes -= held.bytes() + process_bytes;
         self.free.push(index);
         if self.waiting_len + self.told_len == 0 {
             self.slots.clear();
@@ -268,10 +292,11 @@ impl Table {
         self.waiting = cut(&mut self.slots, self.waiting, index, |slot| &mut slot.age);
         self.waiting_len -= 1;
         if let Some(process) = process
-            && let Some(ends) = self.by_process.get_mut(&process)
+            && let Some(kin) = self.by_process.get_mut(&process)
         {
-            *ends = cut(&mut self.slots, *ends, index, |slot| &mut slot.kin);
-            if ends.first.is_none() {
+            kin.ends = cut(&mut self.slots, kin.ends, index, |slot| &mut slot.kin);
+            if kin.ends.first.is_none() {
+                self.bytes -= kin.bytes;
                 self.by_process.remove(&process);
             }
         }

@@ -45,7 +45,7 @@ const LATE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub events: usize,
-    /// Memory of the events, what they share with the tracker left out.
+    /// Memory of the events and their processes.
     pub bytes: usize,
 }
 
@@ -86,6 +86,18 @@ pub struct FoldSink<'a, S> {
     pub sink: S,
 }
 
+// === impl Limits ===
+
+impl Limits {
+    /// For a sensor that may take so many bytes in all.
+    pub fn within(memory_bytes: usize) -> Self {
+        Self {
+            bytes: memory_bytes / 16 * 3,
+            ..Self::default()
+        }
+    }
+}
+
 // === impl FoldSink ===
 
 impl<S: FnMut(Event)> Sink for FoldSink<'_, S> {
@@ -102,12 +114,16 @@ impl<S: FnMut(Event)> Sink for FoldSink<'_, S> {
 
 impl Default for Fold {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new()
     }
 }
 
 impl Fold {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub fn with_limits(limits: Limits) -> Self {
         Self {
             limits,
             table: Table::default(),

@@ -48,7 +48,7 @@ fn give_folding(
 
 fn with_room_for(events: usize) -> Fold {
     let bytes = Limits::default().bytes;
-    Fold::new(Limits { events, bytes })
+    Fold::with_limits(Limits { events, bytes })
 }
 
 /// The kernel side counts repeats of the record of this time in this epoch.
@@ -350,7 +350,7 @@ fn what_has_no_event_to_be_counted_in_is_refused() {
 fn long_paths_are_held_within_the_bound_of_bytes() {
     let bytes = 64 << 10;
     let (mut now, mut out) = (Instant::now(), vec![]);
-    let mut fold = Fold::new(Limits {
+    let mut fold = Fold::with_limits(Limits {
         events: 4096,
         bytes,
     });

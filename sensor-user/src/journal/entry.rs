@@ -10,7 +10,7 @@ use prost::Message;
 use crate::{
     event::{Agent, Found, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos},
     track::{
-        PROCESSES_MAX, SESSIONS_MAX,
+        Bounds,
         changes::{Kept, KeptProcess, KeptSession},
     },
 };
@@ -235,6 +235,7 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
 pub struct Replay {
     sessions: HashMap<SessionId, KeptSession>,
     processes: HashMap<u32, KeptProcess>,
+    bounds: Bounds,
 }
 
 impl Replay {
@@ -266,7 +267,7 @@ impl Replay {
             Some(parent) => Some(session_id(&parent)?),
             None => None,
         };
-        if self.sessions.len() >= SESSIONS_MAX && !self.sessions.contains_key(&id) {
+        if self.sessions.len() >= self.bounds.sessions && !self.sessions.contains_key(&id) {
             return None;
         }
         let text = |bytes: Option<Vec<u8>>| bytes.map(Text::from);
@@ -301,7 +302,9 @@ impl Replay {
 
     fn process(&mut self, entry: ProcessEntry) -> Option<()> {
         let session = session_id(&entry.session)?;
-        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&entry.tgid) {
+        if self.processes.len() >= self.bounds.processes
+            && !self.processes.contains_key(&entry.tgid)
+        {
             return None;
         }
         let image = Process {
@@ -330,7 +333,7 @@ impl Replay {
 
     /// Of a parent that is not known (it was refused) nothing can be told.
     fn child(&mut self, entry: &ChildEntry) {
-        let full = self.processes.len() >= PROCESSES_MAX;
+        let full = self.processes.len() >= self.bounds.processes;
         if full && !self.processes.contains_key(&entry.tgid) {
             return;
         }

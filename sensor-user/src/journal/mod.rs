@@ -18,13 +18,14 @@
 //! [`MAX_BYTES`]; from half of that on without executables and arguments.
 
 mod entry;
+mod load;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +35,10 @@ use std::{
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use self::entry::{ChildEntry, Entry, Kind, Replay};
+use self::{
+    entry::{ChildEntry, Entry, Kind},
+    load::{load, read},
+};
 use crate::{
     redact::Redactor,
     spool::frame,
@@ -44,7 +48,7 @@ use crate::{
 /// File in the state directory.
 const FILE: &str = "sessions.journal";
 /// A longer file is never written, and not read.
-pub const MAX_BYTES: u64 = 32 << 20;
+pub const MAX_BYTES: u64 = 8 << 20;
 /// A file this long is not worth being written anew.
 const SMALL: u64 = 256 << 10;
 /// How often the heartbeat is written, and how long a failing disk is left alone.
@@ -363,78 +367,4 @@ fn boot_of(boot_id: &str) -> [u8; 16] {
     let mut boot = [0; 16];
     boot.copy_from_slice(digest.get(..16).expect("a SHA-256 digest has 32 bytes"));
     boot
-}
-
-/// The whole file; `None` when there is none.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > MAX_BYTES {
-        return Err(io::Error::other(format!(
-            "it is no file of at most {MAX_BYTES} bytes"
-        )));
-    }
-    let mut bytes = Vec::new();
-    (&mut file).take(MAX_BYTES).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
-}
-
-fn load(bytes: &[u8], boot: &[u8; 16]) -> Found {
-    let damaged = |damage: String, kept| Found {
-        kept,
-        damage: Some(damage),
-    };
-    let word = |at: usize| -> Option<u64> {
-        let bytes = bytes.get(at..at + 8)?;
-        bytes.try_into().ok().map(u64::from_le_bytes)
-    };
-    let half = |at: usize| -> Option<u32> {
-        let bytes = bytes.get(at..at + 4)?;
-        bytes.try_into().ok().map(u32::from_le_bytes)
-    };
-    let header_crc = bytes.get(..HEADER_CRC_AT).map(crc32fast::hash);
-    let good_header = bytes.starts_with(&MAGIC)
-        && bytes.len() >= HEADER
-        && header_crc.is_some()
-        && header_crc == half(HEADER_CRC_AT);
-    if !good_header {
-        return damaged("its header is not one".to_owned(), None);
-    }
-    if bytes.get(BOOT_AT..BEGUN_AT) != Some(boot.as_slice()) {
-        return Found::default();
-    }
-    let beat = word(HEARTBEAT_AT).unwrap_or(0);
-    let beat_good = half(HEARTBEAT_AT + 8) == Some(crc32fast::hash(&beat.to_le_bytes()));
-    // At the latest it watched when it began.
-    let until_ns = match beat_good {
-        true => beat,
-        false => word(BEGUN_AT).unwrap_or(0),
-    };
-    let mut replay = Replay::default();
-    let mut damage = (!beat_good).then(|| "its heartbeat is not one".to_owned());
-    let mut at = HEADER;
-    while at < bytes.len() {
-        let rest = bytes.len() - at;
-        let length = half(at).map_or(usize::MAX, |length| length as usize);
-        // Shorter than it says: it was being written.
-        if rest < FRAME || (length <= crate::spool::MAX_RECORD && rest - FRAME < length) {
-            break;
-        }
-        let payload = bytes.get(at + FRAME..(at + FRAME).saturating_add(length));
-        let good =
-            payload.filter(|payload| frame(payload).get(..FRAME) == bytes.get(at..at + FRAME));
-        let taken = good.is_some_and(|payload| replay.take(payload));
-        if !taken {
-            damage = Some(format!("the record at byte {at} is not one"));
-            break;
-        }
-        at += FRAME + length;
-    }
-    let kept = Some(replay.finish(until_ns));
-    Found { kept, damage }
 }

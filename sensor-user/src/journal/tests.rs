@@ -312,7 +312,7 @@ fn a_directory_that_cannot_be_written_is_said_and_nothing_else_happens() {
 fn a_table_at_its_bound_still_fits() {
     let dir = tempfile::tempdir().unwrap();
     let long = |n: u32| Text::new(vec![b'a' + (n % 20) as u8; 4_000]);
-    let processes = (0..crate::track::PROCESSES_MAX as u32).map(|n| {
+    let processes = (0..crate::track::Bounds::default().processes as u32).map(|n| {
         let mut kept = process(n + 1, 1);
         let image = Arc::make_mut(&mut kept.image);
         (image.exe, image.cwd) = (Some(long(n)), Some(long(n)));
@@ -328,7 +328,10 @@ fn a_table_at_its_bound_still_fits() {
     assert!(journal_.bytes < MAX_BYTES, "{}", journal_.bytes);
     drop(journal_);
     let kept = journal(dir.path()).1.kept.unwrap();
-    assert_eq!(kept.processes.len(), crate::track::PROCESSES_MAX);
+    assert_eq!(
+        kept.processes.len(),
+        crate::track::Bounds::default().processes
+    );
 }
 
 proptest! {
@@ -347,7 +350,7 @@ proptest! {
         bytes.extend(&tail);
         let found = load(&bytes, &boot_of(BOOT));
         if let Some(kept) = found.kept {
-            prop_assert!(kept.processes.len() <= crate::track::PROCESSES_MAX);
+            prop_assert!(kept.processes.len() <= crate::track::Bounds::default().processes);
         }
         load(&tail, &boot_of(BOOT));
         // With a good frame around it.

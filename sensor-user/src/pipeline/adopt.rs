@@ -11,6 +11,7 @@ use super::{Each, Maps, Pipeline};
 use crate::{
     act::Sink,
     clock::BootClock,
+    decode::{Common, Task},
     event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
     probes::{WalkError, WalkStep},
     proc::Proc,
@@ -51,14 +52,16 @@ impl<J: Judge> Pipeline<J> {
         let mut walks = 0;
         loop {
             walks += 1;
-            if let Err(error) = self.walk(sink) {
-                tracing::warn!(%error, "processes that run already are not all found");
-                let now = self.clock.now();
-                let reason = format!("{error}: processes that run already are not all found");
-                sink.event(self.coverage(CoveragePhase::Begin, now, now, reason));
-                break;
-            }
-            let tasks = self.tracker.take_walked();
+            let tasks = match self.walk(sink) {
+                Ok(tasks) => tasks,
+                Err(error) => {
+                    tracing::warn!(%error, "processes that run already are not all found");
+                    let now = self.clock.now();
+                    let reason = format!("{error}: processes that run already are not all found");
+                    sink.event(self.coverage(now, now, reason));
+                    break;
+                }
+            };
             let mut maps = Maps::of(&mut self.probes);
             let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
             tracing::debug!(walks, found = adopted.len(), "processes that run already");
@@ -77,13 +80,15 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// One whole walk; what else comes out of the ring meanwhile is handled as always.
-    fn walk(&mut self, sink: &mut impl Sink) -> Result<(), WalkError> {
+    fn walk(&mut self, sink: &mut impl Sink) -> Result<Vec<(Common, Task)>, WalkError> {
         let mut upset = 0;
+        let mut tasks = Vec::new();
         loop {
             let step = self.probes.walk(&mut upset)?;
             while self.read(sink) {}
+            tasks.append(&mut self.tracker.take_walked());
             if step == WalkStep::Done {
-                return Ok(());
+                return Ok(tasks);
             }
         }
     }
@@ -120,12 +125,11 @@ impl<J: Judge> Pipeline<J> {
         let reason =
             "the sensor was not running: what agents did meanwhile is not known".to_owned();
         let since = self.clock.unix(since_ns);
-        self.coverage(CoveragePhase::Point, since, self.clock.now(), reason)
+        self.coverage(since, self.clock.now(), reason)
     }
 
     fn coverage(
         &self,
-        phase: CoveragePhase,
         first: crate::event::UnixNanos,
         last: crate::event::UnixNanos,
         reason: String,
@@ -139,7 +143,7 @@ impl<J: Judge> Pipeline<J> {
             hook: None,
             detail: Detail::Coverage(Coverage {
                 what: CoverageKind::Blind,
-                phase,
+                phase: CoveragePhase::Point,
                 hook: None,
                 first,
                 last,

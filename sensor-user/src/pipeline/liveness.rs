@@ -198,7 +198,13 @@ impl<J: Judge> Pipeline<J> {
             let reason = "the hook does not report the sensor's own calls: somebody has detached it; \
                           what it would have seen is not known";
             let since = self.clock.unix(*since_ns);
-            sink.event(about(*hook, CoveragePhase::Begin, since, now, reason));
+            sink.event(about(
+                *hook,
+                CoveragePhase::Begin,
+                (since, since),
+                now,
+                reason,
+            ));
         }
         if !outcome.silent.is_empty() {
             self.tracker.add_gap(now, sink);
@@ -207,7 +213,7 @@ impl<J: Judge> Pipeline<J> {
             tracing::warn!(hook = hook.name(), "a hook reports again");
             let since = self.clock.unix(*since_ns);
             let reason = "attached again: the hook reports";
-            sink.event(about(*hook, CoveragePhase::End, since, now, reason));
+            sink.event(about(*hook, CoveragePhase::End, (since, now), now, reason));
         }
         let event = self.canary(&outcome, watchdog, running.began_ns, now);
         sink.event(event);
@@ -302,19 +308,19 @@ impl Drop for Running {
 fn about(
     hook: Hook,
     phase: CoveragePhase,
-    first: UnixNanos,
-    last: UnixNanos,
+    range: (UnixNanos, UnixNanos),
+    now: UnixNanos,
     reason: &str,
 ) -> Event {
-    let name = Some(hook.name());
-    coverage(
+    let event = coverage(
         CoverageKind::Hook,
         phase,
-        name,
-        (first, last),
+        Some(hook.name()),
+        range,
         0,
         reason.to_owned(),
-    )
+    );
+    Event { time: now, ..event }
 }
 
 fn coverage(

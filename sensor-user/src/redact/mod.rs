@@ -36,11 +36,13 @@ use crate::event::{
     Agent, Coverage, Detail, Event, Exec, Exit, File, Lost, Net, Process, Repository, SessionInfo,
     Text,
 };
+use crate::track::process_bytes;
 
 pub use rules::{Carries, Finder, PROGRAMS, ProgramFlag, RULES, Rule};
 
-/// How many processes and agents are remembered as redacted.
+/// How many processes and agents are remembered as redacted, and what memory they may take.
 const REMEMBERED: usize = 128;
+const REMEMBERED_BYTES: usize = 1 << 20;
 
 /// What stands where a secret was: more passes than this find nothing new in practice, and the bound
 /// keeps hostile text from costing more.
@@ -61,6 +63,9 @@ pub struct Redactor {
 #[derive(Debug)]
 struct Memory<T> {
     known: VecDeque<(Arc<T>, Arc<T>)>,
+    /// Memory of one of them, and of all.
+    weigh: fn(&T) -> usize,
+    bytes: usize,
 }
 
 /// Redacts one event.
@@ -80,8 +85,8 @@ impl Redactor {
     pub fn new() -> Self {
         Self {
             shapes: Shapes::new(),
-            processes: Mutex::new(Memory::new()),
-            agents: Mutex::new(Memory::new()),
+            processes: Mutex::new(Memory::new(process_bytes)),
+            agents: Mutex::new(Memory::new(|_| 0)),
         }
     }
 
@@ -396,9 +401,11 @@ impl Redactor {
 // === impl Memory ===
 
 impl<T> Memory<T> {
-    fn new() -> Self {
+    fn new(weigh: fn(&T) -> usize) -> Self {
         Self {
             known: VecDeque::with_capacity(REMEMBERED),
+            weigh,
+            bytes: 0,
         }
     }
 }
@@ -423,8 +430,14 @@ fn remember<T: PartialEq>(
     } else {
         Arc::new(redacted)
     };
-    if memory.known.len() == REMEMBERED {
-        memory.known.pop_front();
+    let weigh = memory.weigh;
+    let bytes = |(original, redacted): &(Arc<T>, Arc<T>)| weigh(original) + weigh(redacted);
+    memory.bytes += weigh(&original) + weigh(&redacted);
+    while memory.known.len() >= REMEMBERED || memory.bytes > REMEMBERED_BYTES {
+        let Some(oldest) = memory.known.pop_front() else {
+            break;
+        };
+        memory.bytes -= bytes(&oldest);
     }
     memory.known.push_back((original, Arc::clone(&redacted)));
     redacted

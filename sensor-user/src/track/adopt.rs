@@ -61,49 +61,6 @@ pub(super) struct Expected {
 }
 
 impl<J: Judge> Tracker<J> {
-    /// From now on every change is remembered until [`Tracker::take_changes`].
-    pub fn remember_changes(&mut self) {
-        self.changes.get_or_insert_default();
-    }
-
-    pub fn take_changes(&mut self) -> Vec<Change> {
-        self.changes
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
-    }
-
-    pub(super) fn changed(&mut self, change: impl FnOnce() -> Option<Change>) {
-        if let Some(changes) = &mut self.changes {
-            changes.extend(change());
-        }
-    }
-
-    pub(super) fn changed_process(&mut self, tgid: u32, start_ns: Option<u64>, member: &Member) {
-        self.changed(|| {
-            Some(Change::Process(Box::new(KeptProcess {
-                tgid,
-                // Without its exact start it could not be told from another process later.
-                start_ns: start_ns?,
-                session: member.session,
-                core: member.core,
-                ppid: member.ppid,
-                executable: member.runs.unwrap_or(0),
-                image: member.image.clone(),
-            })))
-        });
-    }
-
-    /// What there is to keep of a session; `None` when it has ended.
-    pub fn kept_session(&self, id: SessionId) -> Option<KeptSession> {
-        let session = self.sessions.get(id)?;
-        Some(KeptSession {
-            id,
-            agent: session.agent.clone(),
-            info: session.info(Phase::Update),
-        })
-    }
-
     // === resumption ===
 
     /// Takes up what an earlier life of the sensor knew, before any record is handled. Its processes
@@ -163,7 +120,7 @@ impl<J: Judge> Tracker<J> {
                 session,
                 core,
                 ppid,
-                runs: (executable != 0).then_some(executable),
+                executable,
                 image,
                 own: None,
             };
@@ -211,8 +168,8 @@ impl<J: Judge> Tracker<J> {
                 if let Some(expected) = self.expected.get_mut(&tgid) {
                     expected.seen = true;
                     // An exec that was seen is newer than any walk.
-                    another_image =
-                        Arc::ptr_eq(&expected.image, &member.image) && member.runs != common.image;
+                    another_image = Arc::ptr_eq(&expected.image, &member.image)
+                        && member.executable != common.image.unwrap_or(0);
                 }
                 let entered = common.session == Some(member.session.kernel());
                 match (another_image, entered) {
@@ -299,7 +256,7 @@ impl<J: Judge> Tracker<J> {
             session,
             core,
             ppid: Some(task.ppid),
-            runs: common.image,
+            executable: common.image.unwrap_or(0),
             image,
             own: None,
         };
@@ -326,7 +283,7 @@ impl<J: Judge> Tracker<J> {
                     tgid,
                     start_ns,
                     session: member.session,
-                    executable: member.runs.unwrap_or(0),
+                    executable: member.executable,
                 });
             } else {
                 self.vanished(tgid, start_ns);
@@ -452,30 +409,6 @@ impl<J: Judge> Tracker<J> {
             super::process::Inserted::Done => {}
             super::process::Inserted::Emptied(session) => self.emptied.push(session),
             super::process::Inserted::NoRoom => self.refused += 1,
-        }
-    }
-
-    /// Every process and session, for a journal that is written anew.
-    pub fn kept(&self) -> Kept {
-        let sessions = self.sessions.live_ids();
-        Kept {
-            sessions: sessions.filter_map(|id| self.kept_session(id)).collect(),
-            processes: self
-                .processes
-                .iter()
-                .filter_map(|(tgid, start_ns, member)| {
-                    Some(KeptProcess {
-                        tgid,
-                        start_ns: start_ns?,
-                        session: member.session,
-                        core: member.core,
-                        ppid: member.ppid,
-                        executable: member.runs.unwrap_or(0),
-                        image: member.image.clone(),
-                    })
-                })
-                .collect(),
-            until_ns: 0,
         }
     }
 }

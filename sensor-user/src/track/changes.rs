@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::event::{Agent, Process, SessionId, SessionInfo};
+use super::{Judge, Tracker, process::Member};
+use crate::{
+    decode,
+    event::{Agent, Phase, Process, SessionId, SessionInfo},
+};
 
 /// One change, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,4 +59,85 @@ pub struct Kept {
     pub processes: Vec<KeptProcess>,
     /// Boot clock: up to here it had seen everything, nanoseconds.
     pub until_ns: u64,
+}
+
+impl<J: Judge> Tracker<J> {
+    /// From now on every change is remembered until [`Tracker::take_changes`].
+    pub fn remember_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn changed(&mut self, change: impl FnOnce() -> Option<Change>) {
+        if let Some(changes) = &mut self.changes {
+            changes.extend(change());
+        }
+    }
+
+    pub(super) fn changed_process(&mut self, tgid: u32, start_ns: Option<u64>, member: &Member) {
+        self.changed(|| {
+            Some(Change::Process(Box::new(KeptProcess {
+                tgid,
+                // Without its exact start it could not be told from another process later.
+                start_ns: start_ns?,
+                session: member.session,
+                core: member.core,
+                ppid: member.ppid,
+                executable: member.executable,
+                image: member.image.clone(),
+            })))
+        });
+    }
+
+    /// What there is to keep of a session; `None` when it has ended.
+    pub fn kept_session(&self, id: SessionId) -> Option<KeptSession> {
+        let session = self.sessions.get(id)?;
+        Some(KeptSession {
+            id,
+            agent: session.agent.clone(),
+            info: session.info(Phase::Update),
+        })
+    }
+
+    pub(super) fn changed_child(&mut self, parent: u32, fork: &decode::Fork) {
+        let (tgid, start_ns, ppid) = (fork.child, fork.child_start_ns, fork.child_ppid);
+        self.changed(|| {
+            Some(Change::Child {
+                tgid,
+                start_ns: start_ns?,
+                ppid,
+                parent,
+            })
+        });
+    }
+
+    /// Every process and session, for a journal that is written anew.
+    pub fn kept(&self) -> Kept {
+        let sessions = self.sessions.live_ids();
+        Kept {
+            sessions: sessions.filter_map(|id| self.kept_session(id)).collect(),
+            processes: self
+                .processes
+                .iter()
+                .filter_map(|(tgid, start_ns, member)| {
+                    Some(KeptProcess {
+                        tgid,
+                        start_ns: start_ns?,
+                        session: member.session,
+                        core: member.core,
+                        ppid: member.ppid,
+                        executable: member.executable,
+                        image: member.image.clone(),
+                    })
+                })
+                .collect(),
+            until_ns: 0,
+        }
+    }
 }

@@ -1,9 +1,13 @@
-//! Gaps in sessions: what the accounts know of, marked where it belongs.
+//! Gaps in sessions, marked where they belong: what the accounts know of, and execs that were not seen.
 
-use super::{Judge, Tracker, changes::Change};
+use std::sync::Arc;
+
+use super::{Judge, Tracker, changes::Change, process::Member};
 use crate::{
     accounts,
-    event::{Detail, Event, Phase, SessionId, UnixNanos},
+    act::Sink,
+    decode::Common,
+    event::{Detail, Event, Phase, Process, SessionId, UnixNanos},
 };
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
@@ -14,17 +18,75 @@ impl<J: Judge> accounts::Sessions for Tracker<J> {
     fn gap(&mut self, id: SessionId, time: UnixNanos) -> Option<Event> {
         let session = self.sessions.get_mut(id)?;
         session.gaps += 1;
-        if let Some(changes) = &mut self.changes {
-            changes.push(Change::Session(id));
-        }
+        let (agent, info) = (session.agent.clone(), session.info(Phase::Update));
+        self.changed(|| Some(Change::Session(id)));
         Some(Event {
             time,
             session: Some(id),
-            agent: Some(session.agent.clone()),
+            agent: Some(agent),
             process: None,
             result: None,
             hook: None,
-            detail: Detail::Session(session.info(Phase::Update)),
+            detail: Detail::Session(info),
         })
+    }
+}
+
+impl<J: Judge> Tracker<J> {
+    /// A process that runs something else than its last exec says has executed it unseen: what it
+    /// runs is not known from here on, and its session has a gap.
+    pub(super) fn current(
+        &mut self,
+        common: &Common,
+        member: Member,
+        out: &mut impl Sink,
+    ) -> Member {
+        if !member.runs_another(common.image) {
+            return member;
+        }
+        let image = self.unknown(common, Some(&member));
+        let member = Member {
+            core: false,
+            executable: common.image.unwrap_or(0),
+            own: Some(image.clone()),
+            image,
+            ..member
+        };
+        let process = member.image.clone();
+        self.changed_process(common.tgid, common.start_ns, &member);
+        self.processes
+            .update(common.tgid, common.start_ns, member.clone());
+        self.exec_was_lost(common, member.session, Some(process), out);
+        member
+    }
+
+    /// A process of which nothing is known but what its fork said.
+    pub(super) fn unknown(&self, common: &Common, member: Option<&Member>) -> Arc<Process> {
+        Arc::new(Process {
+            pid: common.tgid,
+            start: common.start_ns.map(|ns| self.clock.unix(ns)),
+            ppid: member.and_then(|member| member.ppid),
+            exe: None,
+            argv: Vec::new(),
+            argv_truncated: false,
+            cwd: None,
+            uid: member.and_then(|member| member.image.uid),
+            inferred: false,
+        })
+    }
+
+    fn exec_was_lost(
+        &mut self,
+        common: &Common,
+        id: SessionId,
+        process: Option<Arc<Process>>,
+        out: &mut impl Sink,
+    ) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.gaps += 1;
+            let info = session.info(Phase::Update);
+            self.changed(|| Some(Change::Session(id)));
+            self.emit(common, id, process, None, Detail::Session(info), out);
+        }
     }
 }

@@ -7,14 +7,18 @@
 //!   it executes an agent of its own;
 //! - a record of a process that turns out not to be an agent is dropped here and kept nowhere;
 //! - what was not observed stays unknown: a process whose fork was lost has no parent, not a guess;
-//! - bounded: at most [`PROCESSES_MAX`] processes and [`SESSIONS_MAX`] sessions, each refusal counted.
+//! - bounded in number and memory ([`Bounds`]); what is refused or forgotten for that is counted.
 //!
-//! Every exec, exit, open and connect record gives an event or is counted as ignored; a fork makes a
-//! process known and gives no event of its own. Malformed records are counted by the caller.
+//! Every record gives one event that tells of it (`session` events may come with it), or is counted:
+//! as ignored (no agent's), as consumed (forks, which make a process known, the walk and the canaries)
+//! or as refused. Malformed records are counted by the caller.
 
+mod acts;
 pub mod adopt;
+mod bounds;
 pub mod changes;
 mod gaps;
+mod images;
 mod process;
 mod session;
 #[cfg(test)]
@@ -31,18 +35,18 @@ use self::{
     session::{Session, Sessions},
 };
 use crate::{
-    act::{self, Act, Folding, RecordId, Sink, Target},
+    act::Sink,
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
-    event::{self, Agent, CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId},
+    event::{self, Agent, Detail, Event, Phase, Process, SessionId},
     identify::{Candidate, Identifier, Judgement},
 };
 
-/// Processes in sessions at once.
-pub const PROCESSES_MAX: usize = 32 * 1024;
-/// Sessions that live, or ended lately.
-pub const SESSIONS_MAX: usize = 4 * 1024;
+pub use self::{
+    bounds::{Bounds, Evicted},
+    images::bytes as process_bytes,
+};
 
 /// Judges an exec. The real one is [`Identifier`].
 pub trait Judge {
@@ -74,8 +78,14 @@ pub struct TrackCounts {
     pub sessions: u64,
     /// Records of processes that are no agents: their verdict came after the record.
     pub ignored: u64,
-    /// Processes and sessions not followed because a bound was reached.
+    /// Records that gave no event because a table was full: forks, and execs that would have begun a
+    /// session.
     pub refused: u64,
+    /// Records that give no event of their own and did what they are for.
+    pub consumed: u64,
+    pub evicted: Evicted,
+    /// Memory of what the processes run.
+    pub image_bytes: u64,
 }
 
 /// The state of this step.
@@ -90,6 +100,10 @@ pub struct Tracker<J> {
     claims: HashMap<Claim, SessionId>,
     ignored: u64,
     refused: u64,
+    consumed: u64,
+    /// Processes that did something and are not followed; walked ones nobody asked for.
+    evicted: Evicted,
+    bounds: Bounds,
     walked: Vec<(Common, decode::Task)>,
     canaries: Vec<Common>,
     /// For a journal, if there is one.
@@ -104,16 +118,29 @@ pub struct Tracker<J> {
 
 impl<J: Judge> Tracker<J> {
     pub fn new(boot_id: String, clock: BootClock, judge: J, enrich: Enrich) -> Self {
+        Self::with_bounds(boot_id, clock, judge, enrich, Bounds::default())
+    }
+
+    pub fn with_bounds(
+        boot_id: String,
+        clock: BootClock,
+        judge: J,
+        enrich: Enrich,
+        bounds: Bounds,
+    ) -> Self {
         Self {
             boot_id,
             clock,
             judge,
             enrich,
-            processes: Processes::default(),
-            sessions: Sessions::default(),
+            processes: Processes::new(bounds),
+            sessions: Sessions::new(bounds),
             claims: HashMap::new(),
             ignored: 0,
             refused: 0,
+            consumed: 0,
+            evicted: Evicted::default(),
+            bounds,
             walked: Vec::new(),
             canaries: Vec::new(),
             changes: None,
@@ -139,6 +166,14 @@ impl<J: Judge> Tracker<J> {
             sessions: self.sessions.live() as u64,
             ignored: self.ignored,
             refused: self.refused,
+            consumed: self.consumed,
+            evicted: Evicted {
+                images: self.processes.cut(),
+                facts: self.sessions.evicted().facts,
+                claims: self.sessions.evicted().claims,
+                ..self.evicted
+            },
+            image_bytes: self.processes.image_bytes() as u64,
         }
     }
 
@@ -151,7 +186,12 @@ impl<J: Judge> Tracker<J> {
     ) {
         let Record { common, body } = record;
         if common.session == Some(CANARY_SESSION) {
-            self.canaries.push(common);
+            self.consumed += 1;
+            if self.canaries.len() < self.bounds.walked {
+                self.canaries.push(common);
+            } else {
+                self.evicted.walked += 1;
+            }
             return;
         }
         match body {
@@ -161,7 +201,14 @@ impl<J: Judge> Tracker<J> {
             Body::Open(open) => self.open(&common, open, verdicts, out),
             Body::Connect(connect) => self.connect(&common, connect, verdicts, out),
             Body::Uring => self.io_uring(&common, verdicts, out),
-            Body::Task(task) => self.walked.push((common, task)),
+            Body::Task(task) => {
+                self.consumed += 1;
+                if self.walked.len() < self.bounds.walked {
+                    self.walked.push((common, task));
+                } else {
+                    self.evicted.walked += 1;
+                }
+            }
         }
     }
 
@@ -170,7 +217,7 @@ impl<J: Judge> Tracker<J> {
     fn exec(
         &mut self,
         common: &Common,
-        exec: decode::Exec,
+        mut exec: decode::Exec,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
@@ -187,7 +234,7 @@ impl<J: Judge> Tracker<J> {
             // Measured at the fork where that was seen, else now, in the kernel.
             ppid: member.as_ref().and_then(|member| member.ppid).or(exec.ppid),
             exe: exec.exe.clone(),
-            argv: exec.argv.clone(),
+            argv: std::mem::take(&mut exec.argv),
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
@@ -214,7 +261,13 @@ impl<J: Judge> Tracker<J> {
                         self.account(session, verdicts);
                         (session, true)
                     }
-                    None => return,
+                    None => {
+                        // Nobody follows it: the kernel need not either.
+                        if let Some(claim) = common.claim {
+                            verdicts.settle(claim, IGNORED);
+                        }
+                        return;
+                    }
                 }
             }
         };
@@ -228,19 +281,23 @@ impl<J: Judge> Tracker<J> {
                     pad: 0,
                 },
             );
-            self.sessions.add_claim(session, claim);
+            if let Some(forgotten) = self.sessions.add_claim(session, claim) {
+                self.claims.remove(&forgotten);
+            }
             self.claims.insert(claim, session);
         }
         let member = Member {
             session,
             core,
             ppid: image.ppid,
-            runs: exec.file.map(|file| file.key.image()),
+            executable: exec.file.map_or(0, |file| file.key.image()),
             image: image.clone(),
             own: Some(image.clone()),
         };
         self.changed_process(common.tgid, common.start_ns, &member);
-        self.put(common, common.tgid, common.start_ns, member, out);
+        if !self.put(common, common.tgid, common.start_ns, member, out) {
+            self.evicted.processes += 1;
+        }
         let filename = exec.filename;
         self.emit(
             common,
@@ -343,16 +400,12 @@ impl<J: Judge> Tracker<J> {
             own: None,
             ..parent
         };
-        let (tgid, start_ns, ppid) = (fork.child, fork.child_start_ns, fork.child_ppid);
-        self.changed(|| {
-            Some(Change::Child {
-                tgid,
-                start_ns: start_ns?,
-                ppid,
-                parent: common.tgid,
-            })
-        });
-        self.put(common, fork.child, fork.child_start_ns, child, out);
+        self.changed_child(common.tgid, &fork);
+        if self.put(common, fork.child, fork.child_start_ns, child, out) {
+            self.consumed += 1;
+        } else {
+            self.refused += 1;
+        }
     }
 
     fn exit(&mut self, common: &Common, exit: decode::Exit, out: &mut impl Sink) {
@@ -388,156 +441,7 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
-    // === open and connect ===
-
-    fn open(
-        &mut self,
-        common: &Common,
-        open: decode::Open<'_>,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) {
-        let decode::Open {
-            path,
-            resolved,
-            flags,
-            mode,
-            file,
-            links,
-            epoch,
-            result,
-        } = open;
-        let record = RecordId {
-            time_ns: common.time_ns,
-            tid: common.tid,
-        };
-        let target = Target::Open(act::Open {
-            path,
-            resolved,
-            flags,
-            mode,
-            inode: file.map(|file| file.ino),
-            device: file.map(|file| event::Device::from_kernel(file.dev)),
-            links,
-            folding: epoch.map(|epoch| Folding { epoch, record }),
-        });
-        self.act(common, result, target, verdicts, out);
-    }
-
-    fn connect(
-        &mut self,
-        common: &Common,
-        connect: decode::Connect<'_>,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) {
-        let decode::Connect {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-            result,
-        } = connect;
-        let target = Target::Connect(act::Connect {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-        });
-        self.act(common, result, target, verdicts, out);
-    }
-
-    /// The hot path: nothing is copied or allocated for a process that acted before.
-    fn act(
-        &mut self,
-        common: &Common,
-        result: Option<i32>,
-        target: Target<'_>,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) {
-        let stranger = match self.known(common, verdicts, out) {
-            Known::Not => return,
-            Known::Followed => None,
-            Known::NoRoom(member) => Some(member),
-        };
-        let followed = self.processes.get(common.tgid, common.start_ns);
-        let Some((session, process)) = stranger
-            .as_ref()
-            .or(followed)
-            .and_then(|member| Some((member.session, member.own.as_ref()?)))
-        else {
-            return;
-        };
-        out.act(&Act {
-            time: self.clock.unix(common.time_ns),
-            session,
-            agent: self.sessions.get(session).map(|session| &session.agent),
-            process,
-            result,
-            hook: common.hook.name(),
-            target,
-        });
-    }
-
-    /// The open hook does not see what is asked through an io_uring: the session says so.
-    fn io_uring(&mut self, common: &Common, verdicts: &mut impl Verdicts, out: &mut impl Sink) {
-        let member = match self.known(common, verdicts, out) {
-            Known::Not => return,
-            Known::NoRoom(member) => Some(member),
-            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
-        };
-        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
-        else {
-            return;
-        };
-        let now = self.clock.unix(common.time_ns);
-        let coverage = event::Coverage {
-            what: CoverageKind::IoUring,
-            phase: CoveragePhase::Point,
-            hook: Some(common.hook.name()),
-            first: now,
-            last: now,
-            count: 0,
-            reason: "an io_uring was set up; what is opened through it is not seen by this host's open hook"
-                .to_owned(),
-        };
-        let detail = Detail::Coverage(coverage);
-        self.emit(common, id, Some(process), None, detail, out);
-    }
-
     // === shared ===
-
-    /// Makes the process of a record known, under its own pid and as what it runs.
-    fn known(
-        &mut self,
-        common: &Common,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) -> Known {
-        if let Some(member) = self.processes.get(common.tgid, common.start_ns)
-            && member.own.is_some()
-            && !member.runs_another(common.image)
-        {
-            return Known::Followed;
-        }
-        let Some(member) = self.member(common, common.claim, out) else {
-            self.ignored += 1;
-            // The kernel may have evicted the verdict: answer again, so that it stops asking.
-            if let (Some(claim), None) = (common.claim, common.session) {
-                verdicts.settle(claim, IGNORED);
-            }
-            return Known::Not;
-        };
-        let mut member = self.current(common, member, out);
-        member.own = Some(self.process(common, &member));
-        match self.processes.update(common.tgid, member) {
-            None => Known::Followed,
-            Some(member) => Known::NoRoom(member),
-        }
-    }
 
     /// Which session a record's process is in: by its own entry, else (its fork or exec was lost) by
     /// the claim it waited for, else by the session the kernel has noted.
@@ -561,68 +465,18 @@ impl<J: Judge> Tracker<J> {
             session,
             core: false,
             ppid: None,
-            runs: common.image,
+            executable: common.image.unwrap_or(0),
             image: self.unknown(common, None),
             own: None,
         };
         self.changed_process(common.tgid, common.start_ns, &member);
-        self.put(common, common.tgid, common.start_ns, member.clone(), out);
+        if !self.put(common, common.tgid, common.start_ns, member.clone(), out) {
+            self.evicted.processes += 1;
+        }
         Some(member)
     }
 
-    /// A process that runs something else than its last exec says has executed it unseen: what it
-    /// runs is not known from here on, and its session has a gap.
-    fn current(&mut self, common: &Common, member: Member, out: &mut impl Sink) -> Member {
-        if !member.runs_another(common.image) {
-            return member;
-        }
-        let image = self.unknown(common, Some(&member));
-        let member = Member {
-            core: false,
-            runs: common.image,
-            own: Some(image.clone()),
-            image,
-            ..member
-        };
-        let process = member.image.clone();
-        self.changed_process(common.tgid, common.start_ns, &member);
-        self.processes.update(common.tgid, member.clone());
-        self.gap(common, member.session, Some(process), out);
-        member
-    }
-
-    /// A process of which nothing is known but what its fork said.
-    fn unknown(&self, common: &Common, member: Option<&Member>) -> Arc<Process> {
-        Arc::new(Process {
-            pid: common.tgid,
-            start: common.start_ns.map(|ns| self.clock.unix(ns)),
-            ppid: member.and_then(|member| member.ppid),
-            exe: None,
-            argv: Vec::new(),
-            argv_truncated: false,
-            cwd: None,
-            uid: member.and_then(|member| member.image.uid),
-            inferred: false,
-        })
-    }
-
-    /// Something of a session was not seen: its story has a gap, and says so.
-    fn gap(
-        &mut self,
-        common: &Common,
-        id: SessionId,
-        process: Option<Arc<Process>>,
-        out: &mut impl Sink,
-    ) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.gaps += 1;
-            let info = session.info(Phase::Update);
-            self.changed(|| Some(Change::Session(id)));
-            self.emit(common, id, process, None, Detail::Session(info), out);
-        }
-    }
-
-    /// Follows a process; what that ends or what there is no room for is said.
+    /// Follows a process, and says what that ends; false when there is no room for it.
     fn put(
         &mut self,
         common: &Common,
@@ -630,14 +484,17 @@ impl<J: Judge> Tracker<J> {
         start_ns: Option<u64>,
         member: Member,
         out: &mut impl Sink,
-    ) {
+    ) -> bool {
         match self
             .processes
             .insert(tgid, start_ns, member, &mut self.sessions)
         {
-            Inserted::Done => {}
-            Inserted::Emptied(session) => self.end(common, session, out),
-            Inserted::NoRoom => self.refused += 1,
+            Inserted::Done => true,
+            Inserted::Emptied(session) => {
+                self.end(common, session, out);
+                true
+            }
+            Inserted::NoRoom => false,
         }
     }
 
@@ -680,15 +537,6 @@ impl<J: Judge> Tracker<J> {
             detail,
         });
     }
-}
-
-/// Whether a record's process is one of a session.
-enum Known {
-    Not,
-    /// It is, and the table has it, under its own pid.
-    Followed,
-    /// It is, and the table has no room for it.
-    NoRoom(Member),
 }
 
 const IGNORED: ClaimVerdict = ClaimVerdict {

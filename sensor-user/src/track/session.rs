@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
-use super::SESSIONS_MAX;
+use super::bounds::{Bounds, Evicted};
 use crate::{
     enrich::SessionFacts,
     event::{Agent, Found, Phase, SessionId, SessionInfo},
@@ -28,15 +28,19 @@ pub struct Session {
     /// Processes of it that live.
     processes: usize,
     /// Claims answered with it, to be forgotten with it.
-    claims: Vec<Claim>,
+    claims: VecDeque<Claim>,
 }
 
-/// Live sessions, and the last [`ENDED_KEPT`] that ended.
-#[derive(Default)]
+/// Live sessions, and the last [`ENDED_KEPT`] that ended. Bounded in number ([`Bounds::sessions`]) and
+/// in memory of their facts ([`Bounds::session_bytes`]).
 pub struct Sessions {
     by_id: HashMap<SessionId, Session, RandomState>,
     by_kernel: HashMap<u64, SessionId, RandomState>,
     ended: VecDeque<SessionId>,
+    bounds: Bounds,
+    /// Memory of the facts.
+    bytes: usize,
+    evicted: Evicted,
     /// Kernel ids of sessions forgotten since the last time they were asked for.
     forgotten: Vec<u64>,
 }
@@ -52,7 +56,7 @@ impl Session {
             found: Found::Observed,
             gaps: 0,
             processes: 0,
-            claims: Vec::new(),
+            claims: VecDeque::new(),
         }
     }
 
@@ -88,6 +92,23 @@ impl Session {
 // === impl Sessions ===
 
 impl Sessions {
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            by_id: HashMap::default(),
+            by_kernel: HashMap::default(),
+            ended: VecDeque::new(),
+            bounds,
+            bytes: 0,
+            evicted: Evicted::default(),
+            forgotten: Vec::new(),
+        }
+    }
+
+    /// What a bound of the sessions made it forget.
+    pub fn evicted(&self) -> Evicted {
+        self.evicted
+    }
+
     pub fn live(&self) -> usize {
         self.by_id
             .values()
@@ -125,15 +146,27 @@ impl Sessions {
     pub fn begin(
         &mut self,
         id: SessionId,
-        session: Session,
+        mut session: Session,
         claims: &mut HashMap<Claim, SessionId>,
     ) -> bool {
-        while self.ended.len() > ENDED_KEPT || self.by_id.len() >= SESSIONS_MAX {
+        let has_room =
+            |sessions: &Self, bytes: usize| sessions.bytes + bytes <= sessions.bounds.session_bytes;
+        let mut bytes = session.facts.bytes();
+        while self.ended.len() > ENDED_KEPT
+            || self.by_id.len() >= self.bounds.sessions
+            || (!has_room(self, bytes) && !self.ended.is_empty())
+        {
             let Some(oldest) = self.ended.pop_front() else {
                 return false;
             };
             self.forget(oldest, claims);
         }
+        if !has_room(self, bytes) {
+            (session.facts.cwd, session.facts.repository) = (None, None);
+            self.evicted.facts += 1;
+            bytes = session.facts.bytes();
+        }
+        self.bytes += bytes;
         self.by_kernel.insert(id.kernel(), id);
         self.by_id.insert(id, session);
         true
@@ -158,6 +191,7 @@ impl Sessions {
             return;
         }
         if let Some(session) = self.by_id.remove(&id) {
+            self.bytes -= session.facts.bytes();
             self.by_kernel.remove(&id.kernel());
             self.forgotten.push(id.kernel());
             for claim in session.claims {
@@ -170,12 +204,18 @@ impl Sessions {
         std::mem::take(&mut self.forgotten)
     }
 
-    pub fn add_claim(&mut self, id: SessionId, claim: Claim) {
-        if let Some(session) = self.by_id.get_mut(&id)
-            && session.claims.last() != Some(&claim)
-        {
-            session.claims.push(claim);
+    /// Notes a claim answered with a session; gives the one to be forgotten for it.
+    pub fn add_claim(&mut self, id: SessionId, claim: Claim) -> Option<Claim> {
+        let session = self.by_id.get_mut(&id)?;
+        if session.claims.back() == Some(&claim) {
+            return None;
         }
+        session.claims.push_back(claim);
+        if session.claims.len() <= self.bounds.claims {
+            return None;
+        }
+        self.evicted.claims += 1;
+        session.claims.pop_front()
     }
 
     pub fn add_process(&mut self, id: SessionId) {

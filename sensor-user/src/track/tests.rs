@@ -3,6 +3,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use skep_abi::Hook;
 
 use super::*;
+
+mod bounds;
+mod gaps;
+
 use crate::{
     event::{NetFamily, Text},
     users::Users,
@@ -77,11 +81,22 @@ impl Verdicts for Maps {
     }
 }
 
+/// What is executed, where the test cares.
+const FILE: FileKey = FileKey {
+    ino: 4,
+    ctime_sec: 3,
+    ctime_nsec: 2,
+    dev: 1,
+};
+
 /// A kernel with one clock tick a record.
 struct World {
     tracker: Tracker<ByName>,
     maps: Maps,
     now: u64,
+    /// The executable the kernel side names, and the session.
+    image: Option<u64>,
+    session: Option<u64>,
 }
 
 fn claim(exec_ns: u64, tgid: u32) -> Claim {
@@ -94,12 +109,18 @@ fn claim(exec_ns: u64, tgid: u32) -> Claim {
 
 impl World {
     fn new() -> Self {
+        Self::with(Bounds::default())
+    }
+
+    fn with(bounds: Bounds) -> Self {
         let enrich = Enrich::new(Users::of_file(std::path::Path::new("/dev/null")));
         let clock = BootClock::measure();
         Self {
-            tracker: Tracker::new("boot".into(), clock, ByName, enrich),
+            tracker: Tracker::with_bounds("boot".into(), clock, ByName, enrich, bounds),
             maps: Maps::default(),
             now: 1_000,
+            image: None,
+            session: None,
         }
     }
 
@@ -110,9 +131,9 @@ impl World {
             tgid: pid,
             tid: pid,
             start_ns: Some(u64::from(pid) * 10),
-            session: None,
+            session: self.session,
             claim,
-            image: None,
+            image: self.image,
             hook,
         };
         let mut out = Vec::new();
@@ -125,7 +146,11 @@ impl World {
     fn exec(&mut self, pid: u32, argv: &[&str], previous: Option<Claim>) -> (Claim, Vec<Event>) {
         let new = claim(self.now + 1, pid);
         let exec = decode::Exec {
-            file: None,
+            file: self.image.map(|_| decode::ExecFile {
+                key: FILE,
+                size: 1,
+                mode: 0o755,
+            }),
             previous_claim: previous,
             ppid: Some(1),
             parent_start_ns: None,

@@ -9,3 +9,4 @@ mod mistakes;
 mod restart;
 mod running;
 mod secrets;
+mod storms;

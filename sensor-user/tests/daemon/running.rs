@@ -50,6 +50,10 @@ impl Running {
         self.child.stdout.take().expect("a pipe")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM; the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);

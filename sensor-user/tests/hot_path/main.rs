@@ -4,7 +4,11 @@
 mod counting;
 mod records;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use skep_abi::{Claim, ClaimVerdict, FileKey};
 use skep_sensor::{
@@ -19,7 +23,7 @@ use skep_sensor::{
 };
 
 use self::{
-    counting::{Counting, allocations},
+    counting::{Counting, allocations, begin, peak},
     records::{Actor, BEGIN_NS, Tape, key},
 };
 
@@ -49,10 +53,10 @@ impl Judge for Everything {
 struct Nowhere;
 
 impl Verdicts for Nowhere {
-    fn begin_session(&mut self, _: u64) {}
-    fn end_session(&mut self, _: u64) {}
     fn settle(&mut self, _claim: Claim, _verdict: ClaimVerdict) {}
     fn never(&mut self, _file: FileKey) {}
+    fn begin_session(&mut self, _kernel: u64) {}
+    fn end_session(&mut self, _kernel: u64) {}
 }
 
 struct Sensor {
@@ -132,9 +136,12 @@ fn opens(tape: &mut Tape, actor: &Actor, records: u64, files: u64) {
     }
 }
 
-// One test: the count is the whole program's.
+/// The count is the whole program's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn records_that_repeat_earlier_ones_allocate_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut tape, agent) = (Tape::new(), agent());
     let mut sensor = Sensor::new(&mut tape, &agent);
 
@@ -170,6 +177,11 @@ fn records_that_repeat_earlier_ones_allocate_nothing() {
     assert_eq!(sensor.run(&tape), 0, "for {} records", tape.len());
     let told = told + files + tape.len() as u64;
 
+    // Nothing it did stays behind when it ends.
+    tape.clear();
+    tape.exit(&child);
+    sensor.run(&tape);
+
     let told_by_fold = &mut sensor.told;
     sensor.fold.flush(|event| *told_by_fold += count(&event));
     assert_eq!(sensor.told, told, "every record is in a count");
@@ -181,4 +193,50 @@ fn records_that_repeat_earlier_ones_allocate_nothing() {
     let asked = sensor.run(&tape);
     println!("{asked} allocations for {distinct} distinct opens");
     assert!((distinct..distinct + 64).contains(&asked), "{asked}");
+}
+
+/// 20,000 processes at once, each with as much to remember as the kernel side sends: 8 KiB of arguments,
+/// sometimes 4,096 of them, an executable with a path of 4,000 bytes, and an open of another such path.
+#[test]
+fn a_storm_of_long_command_lines_stays_within_the_memory_bound() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let memory = 64 << 20;
+    let (mut tape, agent) = (Tape::new(), agent());
+    let mut sensor = Sensor::new(&mut tape, &agent);
+    let before = begin();
+    let argv = [
+        b"a\0".repeat(4_096),
+        [&[b'a'; 31][..], b"\0"].concat().repeat(256),
+    ];
+    let long = [&[b'x'; 249][..], b"\0"].concat().repeat(16);
+    for number in 0..20_000 {
+        tape.clear();
+        let child = Actor {
+            pid: 1_000_000 + number,
+            start_ns: BEGIN_NS + u64::from(number),
+            image: key(2).image(),
+            ..agent
+        };
+        tape.fork(&agent, child.pid, child.start_ns);
+        let argv = &argv[usize::from(number % 16 != 0)];
+        tape.exec(&child, key(2), &long, argv);
+        let path = [format!("{number}\0").as_bytes(), &long[..3_750]].concat();
+        tape.open(&child, &path, u64::from(number), 1 + number / 4_096);
+        sensor.run(&tape);
+        if number % 256 == 0 {
+            sensor.now += Duration::from_millis(50);
+            let told = &mut sensor.told;
+            sensor.fold.tick(sensor.now, |event| *told += count(&event));
+        }
+    }
+    let counts = sensor.tracker.counts();
+    let taken = peak() - before;
+    println!("{} MiB at most, {:?}", taken >> 20, counts.evicted);
+    assert_eq!(counts.processes, 20_001, "all of them are followed");
+    assert!(counts.evicted.images > 0);
+    // The program itself, its catalogue and what the allocator wastes have the rest.
+    assert!(taken < memory * 3 / 4, "{taken} bytes");
+    let told = &mut sensor.told;
+    sensor.fold.flush(|event| *told += count(&event));
+    assert_eq!(sensor.told, 20_000);
 }

@@ -1,14 +1,15 @@
 //! Repeated opens are counted in the kernel: few records, every open in a count.
 
-use std::sync::OnceLock;
+use std::{process::Command, sync::OnceLock};
 
 use skep_abi::Kind;
 use skep_sensor::{
     event::{Detail, Event, SessionId, Text},
+    fold::Fold,
     pipeline::PipelineCounts,
 };
 
-use crate::sensor::{Sensor, file, scratch, shown, wait_for};
+use crate::sensor::{Sensor, actor, attach, file, scratch, shown, wait_for};
 
 fn sensor() -> &'static Sensor {
     static FOLDING: OnceLock<Sensor> = OnceLock::new();
@@ -126,6 +127,42 @@ fn opens_by_other_names_of_a_file_are_told_by_those_names() {
     ));
     for name in [&path, &link, &moved] {
         all_opens(session, name, 2);
+    }
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn a_sensor_that_stops_at_once_has_counted_every_open() {
+    let directory = scratch("stopped");
+    let path = file(&directory, "again");
+    let (mut pipeline, mut fold) = (attach(4 << 20, &[]), Fold::default());
+    let (mut opens, mut lost) = (0, 0);
+    let mut look = |event: Event| match &event.detail {
+        Detail::Open(open) if shown(open) == path => opens += open.count,
+        Detail::Lost(_) => lost += 1,
+        _ => {}
+    };
+    pipeline.round(&mut fold, false, &mut look);
+    let script = format!("i=0; while [ $i -lt 2000 ]; do : < {path}; i=$((i+1)); done");
+    let mut agent = Command::new(actor())
+        .args(["do", "exec", "/bin/sh", "-c", &script])
+        .spawn()
+        .expect("the actor");
+    while agent.try_wait().expect("own child").is_none() {
+        pipeline.round(&mut fold, false, &mut look);
+    }
+    while pipeline.round(&mut fold, true, &mut look) {}
+    assert_eq!((opens, lost), (2_000, 0));
+    let counts = pipeline.counts();
+    let (_, folded) = records(&counts);
+    assert!(folded > 0);
+    assert_eq!(
+        folded, counts.folded.added,
+        "exactly what the kernel counted"
+    );
+    for (kernel, (kind, read)) in counts.kernel.iter().zip(&counts.read) {
+        assert_eq!(kernel.kind, *kind);
+        assert!(kernel.sent >= *read);
     }
     std::fs::remove_dir_all(directory).expect("own directory");
 }

@@ -93,7 +93,7 @@ fn the_lsm_serves_where_vfs_open_cannot_be_hooked() {
 
 #[test]
 fn fentry_serves_where_the_lsm_does_not() {
-    let tier = scenario(&["fentry/vfs_open", "lsm/"]);
+    let tier = scenario(&["fentry/vfs_open", "fentry/unix_stream_connect", "lsm/"]);
     served_by(&tier, "open", "fentry/security_file_open");
     served_by(&tier, "connect_unix", "fentry/security_socket_connect");
 }

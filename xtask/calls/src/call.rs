@@ -236,7 +236,7 @@ fn own_time() -> io::Result<u64> {
 }
 
 /// CPU time of the children that were waited for, nanoseconds; the kernel tells microseconds.
-fn children_time() -> io::Result<u64> {
+pub fn children_time() -> io::Result<u64> {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the result is a live structure.
     if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) } < 0 {

@@ -8,6 +8,8 @@
 //!   and resets it; `connect-udp N` sets the peer of a datagram socket.
 //! - `getppid N` calls what no sensor looks at: what it costs more is what every call costs more.
 //! - `loop N` makes no call: two instructions a round, to find out what the clock counts.
+//! - `run COMMAND…` runs a command once, its output thrown away, and prints the seconds it took by
+//!   the wall clock and of CPU time, its children's included.
 //!
 //! N is the number of calls in a repetition; there are [`REPETITIONS`] after one that does not
 //! count. Prints a JSON object: nanoseconds of CPU time a call of each repetition, and their
@@ -15,7 +17,8 @@
 
 mod call;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use call::Call;
 
@@ -35,6 +38,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["run", command @ ..] = &words[..] {
+        return run_once(command);
+    }
     let (name, subject, count) = match words[..] {
         [name, count] => (name, "", count),
         [name, subject, count] => (name, subject, count),
@@ -67,5 +73,27 @@ fn run() -> Result<(), String> {
         listed.join(","),
         costs[costs.len() / 2]
     );
+    Ok(())
+}
+
+fn run_once(command: &[&str]) -> Result<(), String> {
+    let [program, arguments @ ..] = command else {
+        return Err("expected run COMMAND".to_owned());
+    };
+    let failed = |error: std::io::Error| format!("{program}: {error}");
+    let cpu_before = call::children_time().map_err(failed)?;
+    let begun = Instant::now();
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(failed)?;
+    let wall = begun.elapsed().as_secs_f64();
+    let cpu = (call::children_time().map_err(failed)? - cpu_before) as f64 / 1e9;
+    if !status.success() {
+        return Err(format!("{program}: {status}"));
+    }
+    println!(r#"{{"wall":{wall:.6},"cpu":{cpu:.6}}}"#);
     Ok(())
 }

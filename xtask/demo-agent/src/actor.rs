@@ -15,6 +15,7 @@ mod files;
 mod place;
 mod process;
 mod spawn;
+mod storm;
 mod syscall;
 mod uring;
 

@@ -24,28 +24,39 @@ const FILE: &str = "/tmp/project/source/module/file.rs";
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
     subject: &'static str,
     count: u32,
     /// Its figure depends on whether the object was seen before, so it needs new ones.
     fresh: bool,
 }
 
+/// Files a case opens once each: as many as `skep-calls fill` makes.
+pub const FILES_ONCE: u32 = 3000;
+
 /// Every call, in the order it is measured and shown.
 pub const CALLS: [Measured; 6] = [
-    measured("open", FILE, 1000),
+    measured("open", "open+close, the same file", FILE, 1000),
     Measured {
         fresh: true,
-        ..measured("open-each", "", 500)
+        ..measured("open-each", "open+close, each time another file", "", 500)
     },
-    measured("exec", "/bin/skep-nothing", 60),
-    measured("connect", "", 800),
-    measured("connect-udp", "", 2000),
-    measured("getppid", "", 20_000),
+    measured("exec", "fork+exec+wait", "/bin/skep-nothing", 40),
+    measured("connect", "TCP connect+accept+reset", "", 500),
+    measured("connect-udp", "UDP bind+connect+close", "", 2000),
+    measured("getppid", "getppid", "", 20_000),
 ];
 
-const fn measured(name: &'static str, subject: &'static str, count: u32) -> Measured {
+const fn measured(
+    name: &'static str,
+    title: &'static str,
+    subject: &'static str,
+    count: u32,
+) -> Measured {
     Measured {
         name,
+        title,
         subject,
         count,
         fresh: false,
@@ -53,7 +64,7 @@ const fn measured(name: &'static str, subject: &'static str, count: u32) -> Meas
 }
 
 /// Whose cost is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Subject {
     /// The sensor with the best hooks.
     Sensor,
@@ -76,6 +87,23 @@ impl Subject {
             Self::Snoop => "snoop",
             Self::Audit => "audit",
         }
+    }
+
+    /// As it is called on the page.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sensor => "skep-sensor, best tier",
+            Self::Fallback => "skep-sensor, fallback tier",
+            Self::Snoop => "opensnoop and execsnoop",
+            Self::Audit => "auditd",
+        }
+    }
+
+    /// Whether calls stay dearer when it has ended, so that only what was measured before it is
+    /// bare: the kernel goes on to enter and leave every call the long way once a task has been
+    /// audited.
+    pub fn leaves_traces(self) -> bool {
+        self == Self::Audit
     }
 
     /// The cases between the bare ones.
@@ -115,13 +143,22 @@ impl Subject {
         .expect(STRING);
         writeln!(script, "echo content > {FILE}\nsleep {SETTLE}").expect(STRING);
         writeln!(script, "take clock loop skep-calls loop 1000000").expect(STRING);
+        // While nobody looks: who tells of opens shall not tell of these.
+        for case in [BEFORE, AFTER].iter().chain(self.cases()) {
+            for Measured { count, .. } in CALLS.iter().filter(|call| call.fresh) {
+                let folder = folder_of(case);
+                writeln!(script, "skep-calls fill {folder} {count}").expect(STRING);
+            }
+        }
         script.push_str(&round(BEFORE, ""));
         match self {
             Self::Sensor | Self::Fallback => {
                 writeln!(script, "start_sensor\nsleep {SETTLE}").expect(STRING);
                 script.push_str(&round("unwatched", ""));
                 script.push_str(&round("watched", "skep-demo-agent do sleep 1000 exec "));
-                script.push_str("stop_sensor\n");
+                script.push_str(
+                    "stop\ntold unwatched /tmp/subject.out\ntold watched /tmp/subject.out\n",
+                );
             }
             Self::Snoop => {
                 // Where they look for the tracepoints.
@@ -134,7 +171,7 @@ impl Subject {
                 ] {
                     writeln!(script, "start {command}\nsleep {SETTLE}").expect(STRING);
                     script.push_str(&round(case, ""));
-                    script.push_str("stop\n");
+                    writeln!(script, "stop\ntold {case} /tmp/subject.out").expect(STRING);
                 }
             }
             Self::Audit => {
@@ -145,7 +182,8 @@ impl Subject {
                 ] {
                     writeln!(script, "rule {filter}\nsleep {SETTLE}").expect(STRING);
                     script.push_str(&round(case, ""));
-                    writeln!(script, "auditctl -s\nauditctl -D > /dev/null").expect(STRING);
+                    writeln!(script, "sleep {SETTLE}\nauditctl -D > /dev/null").expect(STRING);
+                    writeln!(script, "told {case} /var/log/audit/*").expect(STRING);
                 }
                 script.push_str("stop_audit\n");
             }
@@ -158,21 +196,24 @@ impl Subject {
 
 const STRING: &str = "writing to a string does not fail";
 
+/// Where a case has the files it opens once each; as deep as the file opened again and again.
+fn folder_of(case: &str) -> String {
+    format!("/tmp/project/source/{case}")
+}
+
 /// Every call once, as a child of what the prefix starts.
 fn round(case: &str, prefix: &str) -> String {
     let mut text = String::new();
     for Measured {
         name,
+        title: _,
         subject,
         count,
         fresh,
     } in CALLS
     {
-        let own = format!("/tmp/project/source/{case}");
+        let own = folder_of(case);
         let subject = if fresh { &own } else { subject };
-        if fresh {
-            writeln!(text, "skep-calls fill {own} {count}").expect(STRING);
-        }
         let end = if prefix.is_empty() { "" } else { " --" };
         writeln!(
             text,
@@ -209,18 +250,14 @@ stop() {
     kill -INT $subject
     wait $subject
     cat /tmp/subject.err
-    echo "lines: $(wc -l < /tmp/subject.out)"
 }
 start_sensor() {
     start skep-sensor watch --json
     patiently grep -q ready /tmp/subject.err
 }
-stop_sensor() {
-    stop
-    for case in unwatched watched; do
-        echo "seen $case $(grep -c "/tmp/project/source/$case/" /tmp/subject.out)" >> OUTPUT/FIGURES
-    done
-    grep '"class":"lost"' /tmp/subject.out
+told() {
+    case=$1; shift
+    echo "told $case $(cat "$@" | grep -c "/tmp/project/source/$case/")" >> OUTPUT/FIGURES
 }
 start_audit() {
     mkdir -p /var/log/audit /etc/audit/plugins.d

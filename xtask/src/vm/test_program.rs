@@ -53,6 +53,19 @@ pub fn program_of(package: &str, program: &str, profile: Profile) -> Result<Path
     executable(&arguments, program, "bin")
 }
 
+/// Builds an example of a package, optimised and statically.
+pub fn example_of(package: &str, example: &str) -> Result<PathBuf> {
+    let arguments = [
+        "build",
+        "--package",
+        package,
+        "--example",
+        example,
+        "--release",
+    ];
+    executable(&arguments, example, "example")
+}
+
 /// Runs a static build in a target folder of its own and returns the executable of the target.
 /// Without debug information: the guest keeps its files in memory.
 fn executable(arguments: &[&str], target: &str, kind: &str) -> Result<PathBuf> {

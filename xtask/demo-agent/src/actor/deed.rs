@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{files, place, process, spawn, syscall, uring};
+use super::{files, place, process, spawn, storm, syscall, uring};
 
 /// Work that another action is to do somewhere else.
 pub type Inner<'a> = &'a dyn Fn() -> io::Result<()>;
@@ -65,7 +65,13 @@ pub const ALL: &[(&str, How)] = &[
     // In the folder, `NUMBER` folders deep, one step at a time; then a file there.
     ("deep-create", PathAndNumber(files::deep_create)),
     // Opens the files 0, 1, … of the folder, `NUMBER` of them.
-    ("storm", PathAndNumber(files::storm)),
+    ("storm", PathAndNumber(storm::opens)),
+    // Creates them.
+    ("create-storm", PathAndNumber(storm::creates)),
+    // Runs the program so many times.
+    ("exec-storm", PathAndNumber(storm::execs)),
+    // So many processes that live at the same time.
+    ("fork-storm", Number(storm::processes)),
     // `openat` by io_uring: by the caller, by a kernel worker, by the kernel's polling thread.
     ("uring-open", Path(uring::open)),
     ("uring-open-worker", Path(uring::open_by_worker)),
@@ -117,6 +123,8 @@ pub const ALL: &[(&str, How)] = &[
     ("chroot", AroundIn(place::chroot)),
     // A binary tree of processes, `NUMBER` generations of them; each creates a file of its own.
     ("fork-tree", PathAndNumber(process::fork_tree)),
+    // Until a file of that name is there; it is not opened.
+    ("wait-for", Path(files::wait_for)),
     // Milliseconds.
     ("sleep", Number(sleep)),
 ];

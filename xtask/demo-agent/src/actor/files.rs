@@ -6,8 +6,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{c_string, check, syscall};
+
+/// How long [`wait_for`] waits.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of each folder's name in [`deep_create`].
 const DEEP_NAME_BYTES: usize = 200;
@@ -102,6 +106,18 @@ pub fn bind_open(path: &OsStr, over: &OsStr) -> io::Result<()> {
     syscall::open(over)
 }
 
+/// Returns when a file of this name is there, without opening it; gives up after [`PATIENCE`].
+pub fn wait_for(path: &OsStr) -> io::Result<()> {
+    let begun = Instant::now();
+    while !Path::new(path).try_exists()? {
+        if begun.elapsed() > PATIENCE {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// `unlink`.
 pub fn remove(path: &OsStr) -> io::Result<()> {
     std::fs::remove_file(path)
@@ -118,12 +134,6 @@ pub fn deep_create(folder: &OsStr, depth: u64) -> io::Result<()> {
     }
     syscall::create(OsStr::new("leaf"))?;
     std::env::set_current_dir("/")
-}
-
-/// Opens the files `0`, `1`, … of a folder as fast as it can.
-pub fn storm(folder: &OsStr, count: u64) -> io::Result<()> {
-    let folder = Path::new(folder);
-    (0..count).try_for_each(|number| syscall::open(folder.join(number.to_string()).as_os_str()))
 }
 
 #[cfg(test)]

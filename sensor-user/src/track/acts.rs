@@ -1,0 +1,171 @@
+//! Opens, connects and the like: what a process does, under the process it is.
+
+use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
+use crate::{
+    act::{self, Act, Folding, RecordId, Sink, Target},
+    decode::{self, Common},
+    event::{self, CoverageKind, CoveragePhase, Detail},
+};
+
+/// Whether a record's process is one of a session.
+enum Known {
+    Not,
+    /// It is, and the table has it, under its own pid.
+    Followed,
+    /// It is, and the table has no room for it.
+    NoRoom(Member),
+}
+
+impl<J: Judge> Tracker<J> {
+    pub(super) fn open(
+        &mut self,
+        common: &Common,
+        open: decode::Open<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let decode::Open {
+            path,
+            resolved,
+            flags,
+            mode,
+            file,
+            links,
+            epoch,
+            result,
+        } = open;
+        let record = RecordId {
+            time_ns: common.time_ns,
+            tid: common.tid,
+        };
+        let target = Target::Open(act::Open {
+            path,
+            resolved,
+            flags,
+            mode,
+            inode: file.map(|file| file.ino),
+            device: file.map(|file| event::Device::from_kernel(file.dev)),
+            links,
+            folding: epoch.map(|epoch| Folding { epoch, record }),
+        });
+        self.act(common, result, target, verdicts, out);
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        common: &Common,
+        connect: decode::Connect<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let decode::Connect {
+            family,
+            addr,
+            port,
+            proto,
+            path,
+            result,
+        } = connect;
+        let target = Target::Connect(act::Connect {
+            family,
+            addr,
+            port,
+            proto,
+            path,
+        });
+        self.act(common, result, target, verdicts, out);
+    }
+
+    /// The hot path: nothing is copied or allocated for a process that acted before.
+    fn act(
+        &mut self,
+        common: &Common,
+        result: Option<i32>,
+        target: Target<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let stranger = match self.known(common, verdicts, out) {
+            Known::Not => return,
+            Known::Followed => None,
+            Known::NoRoom(member) => Some(member),
+        };
+        let followed = self.processes.get(common.tgid, common.start_ns);
+        let Some((session, process)) = stranger
+            .as_ref()
+            .or(followed)
+            .and_then(|member| Some((member.session, member.own.as_ref()?)))
+        else {
+            return;
+        };
+        out.act(&Act {
+            time: self.clock.unix(common.time_ns),
+            session,
+            agent: self.sessions.get(session).map(|session| &session.agent),
+            process,
+            result,
+            hook: common.hook.name(),
+            target,
+        });
+    }
+
+    /// The open hook does not see what is asked through an io_uring: the session says so.
+    pub(super) fn io_uring(
+        &mut self,
+        common: &Common,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let member = match self.known(common, verdicts, out) {
+            Known::Not => return,
+            Known::NoRoom(member) => Some(member),
+            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
+        };
+        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
+        else {
+            return;
+        };
+        let now = self.clock.unix(common.time_ns);
+        let coverage = event::Coverage {
+            what: CoverageKind::IoUring,
+            phase: CoveragePhase::Point,
+            hook: Some(common.hook.name()),
+            first: now,
+            last: now,
+            count: 0,
+            reason: "an io_uring was set up; what is opened through it is not seen by this host's open hook"
+                .to_owned(),
+        };
+        let detail = Detail::Coverage(coverage);
+        self.emit(common, id, Some(process), None, detail, out);
+    }
+
+    /// Makes the process of a record known, under its own pid and as what it runs.
+    fn known(
+        &mut self,
+        common: &Common,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) -> Known {
+        if let Some(member) = self.processes.get(common.tgid, common.start_ns)
+            && member.own.is_some()
+            && !member.runs_another(common.image)
+        {
+            return Known::Followed;
+        }
+        let Some(member) = self.member(common, common.claim, out) else {
+            self.ignored += 1;
+            // The kernel may have evicted the verdict: answer again, so that it stops asking.
+            if let (Some(claim), None) = (common.claim, common.session) {
+                verdicts.settle(claim, IGNORED);
+            }
+            return Known::Not;
+        };
+        let mut member = self.current(common, member, out);
+        member.own = Some(self.process(common, &member));
+        match self.processes.update(common.tgid, common.start_ns, member) {
+            None => Known::Followed,
+            Some(member) => Known::NoRoom(member),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Storms: too many processes, opens, programs and arguments at once, and a quiet agent beside them.
+//!
+//! After each: the daemon stayed under its memory cap; what it read is what the kernel sent; what was
+//! lost was told, to the last record; and the quiet agent's story is whole. Sizes are those of a quick
+//! test; `SKEP_STORM=full` takes those that break things.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use skep_proto::v1::{self, event::Detail};
+
+use crate::{
+    collector::Collector,
+    running::{Running, actor, configure, ended, sensor, wait_for},
+};
+
+/// Default of `[limits] memory_bytes`.
+const MEMORY_CAP: u64 = 64 << 20;
+/// Files the quiet agent opens, one at a time.
+const QUIET: usize = 40;
+
+fn size(quick: u64, full: u64) -> String {
+    let full_size = std::env::var("SKEP_STORM").is_ok_and(|size| size == "full");
+    if full_size { full } else { quick }.to_string()
+}
+
+fn agent(actions: &[&str]) -> Command {
+    let mut command = Command::new(actor());
+    command.arg("do").args(actions).stdin(Stdio::null());
+    command
+}
+
+/// Peak resident memory of a process, bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.expect("the kernel tells it") << 10
+}
+
+fn status(config: &Path) -> Value {
+    let output = sensor()
+        .args(["status", "--json", "--config"])
+        .arg(config)
+        .output()
+        .expect("the sensor's binary");
+    serde_json::from_slice(&output.stdout).expect("a JSON object")
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// Losses told, by record type and cause.
+fn told(events: &[v1::Event], record: &str, cause: &str) -> u64 {
+    let losses = events.iter().filter_map(|event| match &event.detail {
+        Some(Detail::Lost(lost)) if lost.record == record && lost.cause == cause => {
+            Some(lost.count)
+        }
+        _ => None,
+    });
+    losses.sum()
+}
+
+/// Everything sent was read, and everything lost was told.
+fn reconcile(config: &Path, collector: &Collector) -> Value {
+    wait_for("the accounts to be level", || {
+        let status = status(config);
+        let events = collector.events();
+        let kernel = status["kernel"].as_object().expect("by record type");
+        let level = kernel.iter().all(|(record, counters)| {
+            let lost = counters["lost"].as_object().into_iter().flatten();
+            counters["sent"] == status["read"][record]
+                && lost
+                    .map(|(cause, count)| (told(&events, record, cause), number(count)))
+                    .all(|(told, counted)| told == counted)
+        });
+        level.then_some(status)
+    })
+}
+
+/// Runs a storm beside a quiet agent; `check` looks at what came of it.
+fn storm(name: &str, mut command: Command, check: impl FnOnce(&[v1::Event], &Value)) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = Collector::start(0);
+    let config = configure(directory.path(), collector.address);
+    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+
+    let quiet_folder = directory.path().join("quiet");
+    std::fs::create_dir(&quiet_folder).expect("own directory");
+    let paths: Vec<String> = (0..QUIET)
+        .map(|number| format!("{}/{number}", quiet_folder.display()))
+        .collect();
+    let mut quiet_actions = vec!["sleep", "300"];
+    for path in &paths {
+        quiet_actions.extend(["create", path, "sleep", "20"]);
+    }
+    let mut quiet = agent(&quiet_actions).spawn().expect("the actor");
+
+    let output = command.output().expect("the storm");
+    assert!(
+        output.status.success(),
+        "{name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(quiet.wait().expect("a child").success());
+    wait_for("the quiet agent's session to end", || {
+        ended(&collector.events(), &paths[0]).then_some(())
+    });
+    let status = reconcile(&config, &collector);
+    let peak = peak(running.pid());
+    println!("{name}: peak {} KiB; {}", peak >> 10, status["kernel"]);
+    assert!(peak <= MEMORY_CAP, "{name}: {peak} bytes");
+
+    let events = collector.events();
+    let whole = paths.iter().filter(|path| {
+        events.iter().any(|event| {
+            matches!(&event.detail, Some(Detail::Open(file)) if file.path.as_ref() == Some(*path))
+        })
+    });
+    assert_eq!(whole.count(), QUIET, "{name}: the quiet agent's files");
+    check(&events, &status);
+    assert_eq!(running.stop(), Some(0));
+}
+
+#[test]
+fn an_open_storm_is_counted_to_the_last_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let folder = directory.path().to_str().expect("text").to_owned();
+    let count = size(20_000, 1_000_000);
+    let command = agent(&["create-storm", &folder, &count]);
+    storm("open storm", command, |events, status| {
+        let prefix = format!("{folder}/");
+        let seen = events.iter().filter_map(|event| match &event.detail {
+            Some(Detail::Open(file)) => file
+                .path
+                .as_deref()
+                .filter(|path| path.starts_with(&prefix))
+                .map(|_| file.count),
+            _ => None,
+        });
+        let lost: u64 = ["throttled", "ring_full", "scratch_busy"]
+            .iter()
+            .map(|cause| number(&status["kernel"]["open"]["lost"][*cause]))
+            .sum();
+        let seen: u64 = seen.sum();
+        let count: u64 = count.parse().expect("a number");
+        // The spool may have dropped its oldest: that is told as well.
+        let dropped: u64 = number(&status["spool"]["lost"]["full"]);
+        println!("open storm: {seen} seen, {lost} lost in the kernel, {dropped} in the spool");
+        assert!(seen <= count && seen + lost + dropped >= count);
+    });
+}
+
+#[test]
+fn the_same_file_opened_again_and_again_is_a_count() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("0");
+    std::fs::write(&file, "x").expect("own directory");
+    let folder = directory.path().to_str().expect("text").to_owned();
+    let count = size(20_000, 1_000_000);
+    // One file a call: the storm opens `0` only.
+    let mut command = Command::new("/bin/sh");
+    let script = format!(
+        "exec \"$0\" do exec /bin/sh -c 'n=0; while [ $n -lt {count} ]; do : < {folder}/0; n=$((n+1)); done' --"
+    );
+    command.args(["-c", &script]).arg(actor());
+    storm("repeated opens", command, |events, status| {
+        let path = file.to_str().expect("text");
+        let opens: Vec<u64> = events
+            .iter()
+            .filter_map(|event| match &event.detail {
+                Some(Detail::Open(open)) if open.path.as_deref() == Some(path) => Some(open.count),
+                _ => None,
+            })
+            .collect();
+        let sum: u64 = opens.iter().sum();
+        println!("repeated opens: {} events for {sum} opens", opens.len());
+        assert_eq!(sum.to_string(), count, "{}", status["kernel"]);
+        assert!(opens.len() < 2_000, "{} events", opens.len());
+    });
+}
+
+#[test]
+fn a_fork_storm_is_followed() {
+    let count = size(3_000, 20_000);
+    let command = agent(&["fork-storm", &count]);
+    storm("fork storm", command, |_, status| {
+        let fork = &status["kernel"]["fork"];
+        let lost: u64 = fork["lost"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, count)| number(count))
+            .sum();
+        let count: u64 = count.parse().expect("a number");
+        assert!(number(&fork["sent"]) + lost >= count, "{fork}");
+    });
+}
+
+#[test]
+fn an_exec_storm_is_followed() {
+    let count = size(300, 20_000);
+    let command = agent(&["exec-storm", "/bin/true", &count]);
+    storm("exec storm", command, |events, status| {
+        let execs = events.iter().filter(|event| {
+            matches!(event.detail, Some(Detail::Exec(_)))
+                && event.process.as_ref().is_some_and(|process| {
+                    process.argv.first().is_some_and(|arg| arg == "/bin/true")
+                })
+        });
+        let lost: u64 = status["kernel"]["exec"]["lost"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, count)| number(count))
+            .sum();
+        assert!((execs.count() as u64 + lost).to_string() >= count);
+    });
+}
+
+#[test]
+fn two_megabytes_of_arguments_and_long_paths_are_cut_and_said_to_be() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = agent(&[]);
+    // Nearly all the kernel takes (two megabytes), in arguments of the most one may have
+    // (MAX_ARG_STRLEN); the agent has them, and hands them on.
+    let big = "a".repeat(128 * 1024 - 1);
+    command.args(["exec", "/bin/true"]);
+    command
+        .args(std::iter::repeat_n(big.as_str(), 14))
+        .arg("--");
+    // A path of more than 4,096 bytes.
+    command
+        .args(["deep-create"])
+        .arg(directory.path())
+        .arg("24");
+    storm("large arguments", command, |events, _| {
+        let cut = events.iter().filter(|event| {
+            matches!(event.detail, Some(Detail::Exec(_)))
+                && event
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.argv_truncated)
+        });
+        assert!(
+            cut.count() >= 2,
+            "the agent's own exec, and that of its tool"
+        );
+        let deep = events.iter().any(|event| {
+            matches!(&event.detail, Some(Detail::Open(file))
+                if file.path.as_deref().is_some_and(|path| path.starts_with('…') && path.ends_with("/leaf")))
+        });
+        assert!(
+            deep,
+            "the file in the depth is seen, its path said to be cut"
+        );
+    });
+}

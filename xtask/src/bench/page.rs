@@ -1,0 +1,131 @@
+//! `docs/performance.md`: what was measured, between marks, one pair for each part of the benchmark.
+//! What stands outside of them is written by hand and kept.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::Run;
+use crate::workspace;
+
+/// A part of the benchmark and its place on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// System calls in virtual machines, in instructions
+    Vm,
+    /// Real work on this machine's kernel
+    Machine,
+    /// The sensor itself
+    Sensor,
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [Self::Vm, Self::Machine, Self::Sensor];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Machine => "machine",
+            Self::Sensor => "sensor",
+        }
+    }
+}
+
+fn page() -> PathBuf {
+    workspace::root().join("docs/performance.md")
+}
+
+/// The line that says where figures come from: command, day, processor, kernel, revision.
+pub fn origin(part: Part, arguments: &str, write: bool) -> Result<String> {
+    let cpu_info = std::fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
+    let model = cpu_info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |rest| {
+            rest.trim_start_matches(['\t', ':', ' '])
+        });
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .context("cannot read the kernel's release")?;
+    let day = Command::new("date")
+        .args(["-u", "+%Y-%m-%d"])
+        .quiet_output()?;
+    let revision = Command::new("git")
+        .args(["describe", "--always", "--dirty", "--abbrev=10"])
+        .current_dir(workspace::root())
+        .quiet_output()
+        .unwrap_or_else(|_| "no git revision".to_owned());
+    Ok(format!(
+        "`cargo xtask bench kernel --only {}{arguments}{}`, {}, {} × {model}, kernel {}, source {}.\n",
+        part.name(),
+        if write { " --write" } else { "" },
+        day.trim(),
+        processors,
+        kernel.trim(),
+        revision.trim()
+    ))
+}
+
+/// Puts a part's text between its marks on the page.
+pub fn write(part: Part, text: &str) -> Result<()> {
+    let page = page();
+    let old = std::fs::read_to_string(&page)
+        .with_context(|| format!("cannot read {}", page.display()))?;
+    let new = replaced(&old, part.name(), text)
+        .with_context(|| format!("cannot write to {}", page.display()))?;
+    std::fs::write(&page, new).with_context(|| format!("cannot write {}", page.display()))?;
+    println!("wrote {}", page.display());
+    Ok(())
+}
+
+fn replaced(page: &str, part: &str, text: &str) -> Result<String> {
+    let begin = format!("<!-- bench kernel {part}: begin -->\n");
+    let end = format!("<!-- bench kernel {part}: end -->\n");
+    let Some((before, rest)) = page.split_once(&begin) else {
+        bail!("it has no line {begin:?}: put one where the figures shall stand");
+    };
+    let Some((_, after)) = rest.split_once(&end) else {
+        bail!("it has no line {end:?} behind the one that begins");
+    };
+    Ok(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
+}
+
+/// `met`, or by how much not.
+pub fn verdict(value: f64, goal: f64) -> String {
+    if value <= goal {
+        "met".to_owned()
+    } else {
+        format!("**missed by {:.1} %**", (value / goal - 1.0) * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# Title\n<!-- bench kernel vm: begin -->\nold\n\
+                        <!-- bench kernel vm: end -->\nby hand\n";
+
+    #[test]
+    fn only_what_stands_between_the_marks_changes() {
+        let page = replaced(PAGE, "vm", "new\n").unwrap();
+        assert_eq!(
+            page,
+            "# Title\n<!-- bench kernel vm: begin -->\n\nnew\n\n\
+             <!-- bench kernel vm: end -->\nby hand\n"
+        );
+    }
+
+    #[test]
+    fn a_page_without_marks_is_left_alone() {
+        let refused = replaced(PAGE, "machine", "new").unwrap_err().to_string();
+        assert!(refused.contains("bench kernel machine: begin"), "{refused}");
+    }
+
+    #[test]
+    fn a_goal_is_met_at_its_limit() {
+        assert_eq!(verdict(1.01, 1.01), "met");
+        assert_eq!(verdict(1.11, 1.0), "**missed by 11.0 %**");
+    }
+}

@@ -6,10 +6,11 @@
 //! - an open is sent, or folded, or lost: never two of them, never none;
 //! - an entry stands for a record that is in the ring: it is made after the record was sent;
 //! - a full table, or an epoch of 0, means that nothing is folded, not that something is lost;
-//! - what a pending process opens is not folded: its record is needed to judge by.
+//! - what a pending process opens is not folded: its record is needed to judge by; nor what a canary
+//!   opens: each of its records proves that a hook works.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use skep_abi::{FoldCount, FoldKey, Offset, ProcessState, STATE_AGENT};
+use skep_abi::{CANARY_SESSION, FoldCount, FoldKey, Offset, ProcessState, STATE_AGENT};
 
 use crate::{
     kernel::Place,
@@ -26,7 +27,7 @@ pub fn key<P: Place>(
     target: &Target<P>,
     flags: u32,
 ) -> Option<FoldKey> {
-    if state.state != STATE_AGENT {
+    if state.state != STATE_AGENT || state.session == CANARY_SESSION {
         return None;
     }
     let control = CONTROL.get_ptr(0)?;

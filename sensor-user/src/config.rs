@@ -29,18 +29,22 @@ pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
 /// Bounds of the spool, bytes.
 pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
 
+/// Bounds of the time between two self-tests of the hooks, seconds.
+pub const LIVENESS_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
+
 /// Longest socket path: `sun_path` of unix(7) less the suffix of the name it is created under.
 const MAX_SOCKET_PATH: usize = 100;
 
 /// Effective configuration: what the file says, else the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
-    /// Holds the install id and the boot clock.
+    /// Holds the install id, the boot clock and the journal of sessions.
     pub state_directory: PathBuf,
     pub collector: Collector,
     pub spool: Spool,
     pub status: Status,
     pub kernel: Kernel,
+    pub liveness: Liveness,
     pub limits: Limits,
     pub catalogue: Catalogue,
 }
@@ -70,6 +74,12 @@ pub struct Kernel {
     pub ring_bytes: u32,
     /// Hooks that are not to be used, by the start of their names; the next best is taken.
     pub avoid: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Liveness {
+    /// How often a canary goes through the hooks; 0: never.
+    pub interval_seconds: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,6 +131,8 @@ struct RawConfig {
     #[serde(default)]
     kernel: RawKernel,
     #[serde(default)]
+    liveness: RawLiveness,
+    #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
     catalogue: RawCatalogue,
@@ -150,6 +162,12 @@ struct RawStatus {
 struct RawKernel {
     ring_bytes: Option<Spanned<i64>>,
     avoid: Option<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [liveness]")]
+struct RawLiveness {
+    interval_seconds: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -189,6 +207,9 @@ impl Default for Config {
             kernel: Kernel {
                 ring_bytes: 4 << 20,
                 avoid: Vec::new(),
+            },
+            liveness: Liveness {
+                interval_seconds: 10,
             },
             limits: Limits {
                 memory_bytes: 64 << 20,
@@ -245,6 +266,7 @@ impl Config {
             spool,
             status,
             kernel,
+            liveness,
             limits,
             catalogue,
         } = raw;
@@ -255,6 +277,7 @@ impl Config {
         } = spool;
         let RawStatus { socket } = status;
         let RawKernel { ring_bytes, avoid } = kernel;
+        let RawLiveness { interval_seconds } = liveness;
         let RawLimits { memory_bytes } = limits;
         let RawCatalogue {
             directory: catalogue_directory,
@@ -282,6 +305,9 @@ impl Config {
         }
         for value in avoid.unwrap_or_default() {
             config.kernel.avoid.push(checked(value, avoidable)?);
+        }
+        if let Some(value) = interval_seconds {
+            config.liveness.interval_seconds = checked(value, liveness_interval)?;
         }
         if let Some(value) = memory_bytes {
             config.limits.memory_bytes = checked(value, memory_size)?;
@@ -370,6 +396,16 @@ fn ring_size(value: i64) -> Result<u32, String> {
         .ok()
         .filter(|value| RING_BYTES.contains(value) && value.is_power_of_two())
         .ok_or_else(|| format!("{value} is not a power of two from {low} to {high} (bytes)"))
+}
+
+fn liveness_interval(value: i64) -> Result<u64, String> {
+    let high = LIVENESS_SECONDS.end();
+    u64::try_from(value)
+        .ok()
+        .filter(|value| LIVENESS_SECONDS.contains(value))
+        .ok_or_else(|| {
+            format!("{value} is out of range, expected 0 (no self-tests) to {high} seconds")
+        })
 }
 
 /// The start of the name of a hook that has another beside it.

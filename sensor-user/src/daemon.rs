@@ -1,6 +1,7 @@
 //! `skep-sensor run`: the pipeline into the spool, the uplink beside it, status on a socket.
 //!
-//! Order at start: signals, probes (while there is one thread), then everything that has threads.
+//! Order at start: signals, probes (while there is one thread), the status socket, which keeps a second
+//! daemon away, the journal and the processes that run already, then the rest that has threads.
 //! Order at stop: drain the ring, flush the fold, let the uplink send for a while, detach. The
 //! collector's absence stops nothing: the spool fills, then drops its oldest, and says so.
 
@@ -15,14 +16,15 @@ use skep_proto::v1;
 use crate::{
     clock::BootClock,
     config::Config,
-    event::Event,
+    event::{CoverageKind, Detail, Event},
     fold::{Fold, Limits},
     install_id::{InstallId, InstallIdError},
-    pipeline::PipelineCounts,
+    journal::Journal,
+    pipeline::{Canaries, PipelineCounts},
     probes::{HookReport, HookStatus},
     spool::Spool,
     start::{self, StartError},
-    status::{self, Server, StatusBoard, StatusError},
+    status::{self, Server, StatusBoard, StatusError, hooks::status_hooks},
     stop::Stop,
     uplink::{Settings, Uplink},
     wire,
@@ -57,13 +59,19 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let mut pipeline = start::pipeline(config, clock)?;
 
     let board = StatusBoard::new(env!("CARGO_PKG_VERSION"));
-    let hooks: Vec<_> = pipeline.hooks().iter().map(status_hook).collect();
+    let hooks = status_hooks(pipeline.hooks(), None, clock);
     board.update(|status| {
         status.hooks = hooks;
         status.uplink.address = config.collector.address.clone();
     });
     // Held until the end: it answers, and keeps a second daemon away.
     let _server = Server::start(&config.status.socket, board.clone())?;
+    // Not before a second daemon is kept away.
+    let mut found_running = Vec::new();
+    let now_ns = BootClock::boot_now();
+    let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
+    pipeline.keep_in(journal);
+    pipeline.adopt(found.kept, |event| found_running.push(event));
     let spool = Spool::open(&config.spool.directory, config.spool.max_bytes);
     let uplink = Uplink::start(
         Settings {
@@ -81,6 +89,12 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     eprintln!("ready");
 
     let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
+    let interval = Duration::from_secs(config.liveness.interval_seconds);
+    board.tell_time_by(clock);
+    board.update(|status| status.canary.interval_seconds = interval.as_secs());
+    if !interval.is_zero() {
+        pipeline.send_canaries(Canaries::every(interval));
+    }
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
     let mut stopping = false;
@@ -88,13 +102,24 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         let mut spooled = |event: Event| {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
+            if is_canary(&event) {
+                board.canary_spooled(event.time);
+            }
         };
+        found_running.drain(..).for_each(&mut spooled);
         let more = pipeline.round(&mut fold, stopping, &mut spooled);
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(Instant::now());
             let counts = pipeline.counts();
             let stats = spool.stats();
+            let liveness = pipeline.liveness();
+            if let Some(time) = liveness.as_ref().and_then(|liveness| liveness.last) {
+                board.canary_judged(time);
+            }
+            let hooks = status_hooks(pipeline.hooks(), liveness.as_ref(), clock);
             board.renew(|status| {
+                status.hooks = hooks;
+                status.canary.error = liveness.and_then(|liveness| liveness.error);
                 fill(status, &counts, &classes);
                 status.spool = stats;
             });
@@ -108,6 +133,10 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!("stopping");
     uplink.stop(LAST_WORDS);
     Ok(())
+}
+
+fn is_canary(event: &Event) -> bool {
+    matches!(&event.detail, Detail::Coverage(coverage) if coverage.what == CoverageKind::Canary)
 }
 
 fn fill(
@@ -146,25 +175,6 @@ fn fill(
         .iter()
         .map(|(class, count)| ((*class).to_owned(), *count))
         .collect();
-}
-
-fn status_hook(hook: &HookReport) -> status::Hook {
-    let HookReport {
-        fact,
-        hook,
-        status,
-        reason,
-    } = hook;
-    status::Hook {
-        fact: (*fact).to_owned(),
-        hook: hook.map(str::to_owned),
-        status: match status {
-            HookStatus::Live => status::HookStatus::Live,
-            HookStatus::Fallback => status::HookStatus::Fallback,
-            HookStatus::Off => status::HookStatus::Off,
-        },
-        reason: reason.clone(),
-    }
 }
 
 fn wire_hook(hook: &HookReport) -> v1::HookState {

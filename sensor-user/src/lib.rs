@@ -14,10 +14,13 @@ pub mod fold;
 pub mod git;
 pub mod identify;
 pub mod install_id;
+pub mod journal;
+pub mod liveness;
 pub mod manifest;
 pub mod output;
 pub mod pipeline;
 pub mod probes;
+mod proc;
 pub mod redact;
 #[cfg(test)]
 mod sample;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use skep_sensor::{
     config::{self, Config, ConfigError},
     daemon::{self, DaemonError},
+    liveness::act,
     manifest::{self, Family},
     start::{self, StartError},
     status,
@@ -74,6 +75,11 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
+    // Many times an hour, so before anything else is set up.
+    if act::is_asked(std::env::args_os()) {
+        act::act();
+        return ExitCode::SUCCESS;
+    }
     // `RUST_LOG` as usual; the journal adds its own time stamps, a terminal gets ours.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

@@ -6,6 +6,10 @@
 //! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
 //! step could not decode becomes a `lost` event with its time range.
 
+mod adopt;
+mod keep;
+mod liveness;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -13,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::{HashMap as BpfHashMap, MapData};
+use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
 use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 
 use crate::{
@@ -24,10 +28,14 @@ use crate::{
     epochs::{Epochs, FoldCounts},
     event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
     fold::{Fold, FoldSink},
+    journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
     track::{Evicted, Judge, TrackCounts, Tracker, Verdicts},
 };
+
+use self::liveness::Watchdog;
+pub use self::liveness::{Canaries, LivenessReport};
 
 /// Records handled before the caller gets its turn.
 const ROUND: usize = 4096;
@@ -51,6 +59,9 @@ pub struct Pipeline<J> {
     evicted: (UnixNanos, Evicted),
     /// Where the decoder puts paths together.
     room: Vec<u8>,
+    /// For the next life of the sensor.
+    journal: Option<Journal>,
+    watchdog: Option<Watchdog>,
 }
 
 /// Figures for `status`.
@@ -82,6 +93,28 @@ struct Maps<'a> {
     claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
     verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
     sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
+}
+
+impl<'a> Maps<'a> {
+    fn beside_ring(probes: &'a mut Probes) -> (&'a mut RingBuf<MapData>, Self) {
+        let Probes {
+            ring,
+            claims,
+            verdicts,
+            sessions,
+            ..
+        } = probes;
+        let maps = Self {
+            claims,
+            verdicts,
+            sessions,
+        };
+        (ring, maps)
+    }
+
+    fn of(probes: &'a mut Probes) -> Self {
+        Self::beside_ring(probes).1
+    }
 }
 
 /// Create an entry only if there is none (linux/bpf.h).
@@ -134,6 +167,8 @@ impl<J: Judge> Pipeline<J> {
             clock,
             evicted: (clock.now(), Evicted::default()),
             room: Vec::new(),
+            journal: None,
+            watchdog: None,
         })
     }
 
@@ -151,6 +186,7 @@ impl<J: Judge> Pipeline<J> {
     /// read, every loss up to now is told and the fold is emptied.
     pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
         let now = Instant::now();
+        let began_ns = BootClock::boot_now();
         if last && !self.epochs.is_stopped() {
             self.epochs.stop(&mut self.probes);
             self.until = self.probes.counts().iter().map(|counts| counts.sent).sum();
@@ -162,6 +198,16 @@ impl<J: Judge> Pipeline<J> {
             now,
             sink: &mut sink,
         });
+        if !last {
+            self.check_hooks(
+                more,
+                &mut FoldSink {
+                    fold,
+                    now,
+                    sink: &mut sink,
+                },
+            );
+        }
         let read = self.read[Kind::Open as usize - 1];
         let ends = last
             && self.read.iter().sum::<u64>() >= self.until
@@ -176,6 +222,7 @@ impl<J: Judge> Pipeline<J> {
         if ends {
             fold.flush(&mut sink);
         }
+        self.keep(began_ns, more, ends, fold);
         if last { !ends } else { more }
     }
 
@@ -197,18 +244,7 @@ impl<J: Judge> Pipeline<J> {
             room,
             ..
         } = self;
-        let Probes {
-            ring,
-            claims,
-            verdicts,
-            sessions,
-            ..
-        } = probes;
-        let mut maps = Maps {
-            claims,
-            verdicts,
-            sessions,
-        };
+        let (ring, mut maps) = Maps::beside_ring(probes);
         let now = Instant::now();
         for _ in 0..ROUND {
             let Some(bytes) = ring.next() else {

@@ -35,6 +35,8 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let stdout = io::stdout();
     let human = (!as_json).then(|| Human::new(stdout.is_terminal()));
     let mut out = BufWriter::new(stdout.lock());
+    let mut found_running = Vec::new();
+    pipeline.adopt(None, |event| found_running.push(event));
     eprintln!("ready");
     let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let mut stopping = false;
@@ -48,6 +50,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
                 };
             }
         };
+        found_running.drain(..).for_each(&mut print);
         let more = pipeline.round(&mut fold, stopping, &mut print);
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}

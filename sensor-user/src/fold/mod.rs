@@ -138,6 +138,11 @@ impl Fold {
         self.table.waiting()
     }
 
+    /// Time of the event that waits longest.
+    pub fn oldest(&self) -> Option<UnixNanos> {
+        self.table.oldest().map(|(_, held)| held.event.time)
+    }
+
     /// Bytes of what is held and kept.
     pub fn bytes(&self) -> usize {
         self.table.bytes()

@@ -58,6 +58,36 @@ pub enum Trial {
     Attach,
 }
 
+/// The hook whose records need this program; two programs may serve one hook.
+pub fn serves(program: &str) -> Option<Hook> {
+    Some(match program {
+        "sched_process_exec" => Hook::RawTpExec,
+        "sched_process_fork" => Hook::RawTpFork,
+        "sched_process_exit" => Hook::RawTpExit,
+        "fentry_vfs_open" => Hook::FentryVfsOpen,
+        "fentry_finish_open" => Hook::FentryFinishOpen,
+        "lsm_file_open" => Hook::LsmFileOpen,
+        "fentry_file_open" => Hook::FentryFileOpen,
+        "enter_open" | "exit_open" => Hook::TpOpen,
+        "enter_openat" | "exit_openat" => Hook::TpOpenat,
+        "enter_openat2" | "exit_openat2" => Hook::TpOpenat2,
+        "enter_creat" | "exit_creat" => Hook::TpCreat,
+        "enter_open_by_handle_at" | "exit_open_by_handle_at" => Hook::TpOpenByHandleAt,
+        "exit_io_uring_setup" => Hook::TpIoUringSetup,
+        "cgroup_connect4" => Hook::CgroupConnect4,
+        "cgroup_connect6" => Hook::CgroupConnect6,
+        "cgroup_sendmsg4" => Hook::CgroupSendmsg4,
+        "cgroup_sendmsg6" => Hook::CgroupSendmsg6,
+        "fentry_unix_stream_connect" => Hook::FentryUnixStreamConnect,
+        "lsm_socket_connect" => Hook::LsmSocketConnect,
+        "fentry_socket_connect" => Hook::FentrySocketConnect,
+        "lsm_unix_may_send" => Hook::LsmUnixMaySend,
+        "fentry_unix_may_send" => Hook::FentryUnixMaySend,
+        "enter_connect" | "exit_connect" => Hook::TpConnect,
+        _ => return None,
+    })
+}
+
 const fn required(name: &'static str, attach: Attach) -> Program {
     Program {
         name,
@@ -258,3 +288,21 @@ pub const FACTS: [Fact; 6] = [
         trial: Trial::Attach,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_serves_a_hook_and_every_candidate_the_one_it_is_tried_by() {
+        for candidate in FACTS.iter().flat_map(|fact| fact.candidates) {
+            let served: Vec<_> = candidate.programs.iter().map(|p| serves(p.name)).collect();
+            assert!(served.iter().all(Option::is_some), "{}", candidate.name);
+            assert!(
+                served.contains(&Some(candidate.reports)),
+                "{}",
+                candidate.name
+            );
+        }
+    }
+}

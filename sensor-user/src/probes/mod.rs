@@ -5,12 +5,14 @@
 //! that claims support is not evidence, and an LSM program attaches happily on a kernel that never
 //! calls it. What was tried and refused is kept as the reason shown in `status`.
 
+mod attach;
 mod batch;
 pub mod btf;
 mod candidates;
 mod folds;
 mod host;
 mod processes;
+mod reattach;
 mod trial;
 mod walk;
 
@@ -23,19 +25,22 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
 };
 use skep_abi::{
     Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, PENDING_SESSION, SessionState, Walk,
     folded_index, lost_index, sent_index,
 };
 
-use self::candidates::{Attach, Candidate, FACTS, Fact, Program};
+use self::{
+    attach::{attach_program, unload},
+    candidates::{Attach, Candidate, FACTS, Fact, Program},
+};
 pub use self::{
     batch::Batch,
     folds::Folds,
     host::HostError,
     processes::Processes,
+    reattach::AttachedHook,
     walk::{WalkError, WalkStep},
 };
 
@@ -118,6 +123,9 @@ pub struct Probes {
     walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, u64>,
     pub hooks: Vec<HookReport>,
+    /// Programs that were attached at the start, and where those of the cgroup type are.
+    attached: Vec<Program>,
+    cgroup: File,
     /// Records of the trials, read here: so that `sent` and `read` agree from the start.
     pub read_by_trials: [u64; Kind::ALL.len()],
 }
@@ -301,7 +309,23 @@ impl Loaded {
         let entered = sessions.insert(PENDING_SESSION, SessionState::default(), 0);
         let map_error = |error| HostError::Load(format!("a map cannot be written: {error}"));
         entered.map_err(map_error)?;
+        let is_attached =
+            |name| matches!(object.program(name), Some(program) if program.fd().is_ok());
+        let mut attached: Vec<Program> = Vec::new();
+        for program in FACTS
+            .iter()
+            .flat_map(|f| f.candidates)
+            .flat_map(|c| c.programs)
+        {
+            if is_attached(program.name) && attached.iter().all(|p| p.name != program.name) {
+                attached.push(*program);
+            }
+        }
+        let cgroup = self.cgroup.try_clone();
+        let cgroup = cgroup.map_err(|error| HostError::Load(format!("cgroup v2: {error}")))?;
         Ok(Attached::Complete(Box::new(Probes {
+            attached,
+            cgroup,
             ring,
             claims: take_map(&mut object, "CLAIMS")?,
             verdicts: take_map(&mut object, "VERDICTS")?,
@@ -337,7 +361,7 @@ impl Loaded {
         let mut attached = Vec::new();
         let mut outcome = Ok(());
         for program in candidate.programs {
-            match self.attach_program(object, btf, program) {
+            match attach_program(object, btf, &self.cgroup, program) {
                 Ok(true) => attached.push(program.name),
                 Ok(false) => {} // serves another fact already
                 Err(reason) if program.required => {
@@ -357,74 +381,6 @@ impl Loaded {
         }
         outcome
     }
-
-    /// False when the program is attached already.
-    fn attach_program(
-        &self,
-        object: &mut Ebpf,
-        btf: Option<&aya::Btf>,
-        program: &Program,
-    ) -> Result<bool, String> {
-        let Program {
-            name,
-            attach,
-            required: _,
-        } = *program;
-        let loaded = object
-            .program_mut(name)
-            .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
-        if loaded.fd().is_ok() {
-            return Ok(false);
-        }
-        let types = || btf.ok_or_else(|| "no kernel type information".to_owned());
-        let result = match (loaded, attach) {
-            (AyaProgram::RawTracePoint(p), Attach::RawTracepoint(hook)) => {
-                p.load().and_then(|()| p.attach(hook).map(drop))
-            }
-            (AyaProgram::TracePoint(p), Attach::Tracepoint(hook)) => {
-                p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
-            }
-            (AyaProgram::Lsm(p), Attach::Lsm(hook)) => {
-                p.load(hook, types()?).and_then(|()| p.attach().map(drop))
-            }
-            (AyaProgram::FEntry(p), Attach::Fentry(hook)) => {
-                p.load(hook, types()?).and_then(|()| p.attach().map(drop))
-            }
-            // A cgroup link (5.7) shares the cgroup with others by itself, and takes no flags.
-            (AyaProgram::CgroupSockAddr(p), Attach::Cgroup) => p
-                .load()
-                .and_then(|()| p.attach(&self.cgroup, CgroupAttachMode::Single).map(drop)),
-            _ => return Err(format!("program {name} is of another type")),
-        };
-        if result.is_ok()
-            && let Some(Ok(info)) = object.program(name).map(AyaProgram::info)
-        {
-            // What the verifier walked; it refuses at a million (5.2, `BPF_COMPLEXITY_LIMIT_INSNS`).
-            tracing::debug!(
-                program = name,
-                verified = info.verified_instruction_count(),
-                "attached"
-            );
-        }
-        result.map(|()| true).map_err(|error| {
-            // Loaded but not attached: take it down again.
-            unload(object, name);
-            program_error(&error)
-        })
-    }
-}
-
-/// Detaches and unloads a program; one that is not loaded is left as it is.
-fn unload(object: &mut Ebpf, name: &str) {
-    // The errors say "not loaded", which is what is wanted.
-    let _ = match object.program_mut(name) {
-        Some(AyaProgram::RawTracePoint(p)) => p.unload(),
-        Some(AyaProgram::TracePoint(p)) => p.unload(),
-        Some(AyaProgram::Lsm(p)) => p.unload(),
-        Some(AyaProgram::FEntry(p)) => p.unload(),
-        Some(AyaProgram::CgroupSockAddr(p)) => p.unload(),
-        _ => Ok(()),
-    };
 }
 
 fn take_map<T>(object: &mut Ebpf, name: &'static str) -> Result<T, HostError>
@@ -460,31 +416,6 @@ fn load_error(error: &aya::EbpfError) -> HostError {
         }
     } else {
         HostError::Load(text)
-    }
-}
-
-/// One line for people; the verifier's log goes to the debug log.
-fn program_error(error: &ProgramError) -> String {
-    match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            tracing::debug!(%verifier_log, "the verifier refused a program");
-            let log = verifier_log.to_string();
-            // The verdict stands before the statistics.
-            let last = log.lines().rev().find(|line| {
-                !line.is_empty()
-                    && !["processed ", "verification time", "stack depth"]
-                        .iter()
-                        .any(|statistic| line.starts_with(statistic))
-            });
-            match last {
-                Some(last) => format!("load refused: {io_error}: {last}"),
-                None => format!("load refused: {io_error}"),
-            }
-        }
-        error => chain(error),
     }
 }
 

@@ -181,9 +181,8 @@ impl Redactor {
                 reason: self.string(&reason),
             }),
         };
-        let agent = agent.map(|agent| remember(&self.agents, agent, |agent| self.agent(agent)));
-        let process = process
-            .map(|process| remember(&self.processes, process, |process| self.process(process)));
+        let agent = agent.map(|agent| self.agent_once(agent));
+        let process = process.map(|process| self.process_once(process));
         Event {
             time,
             session,
@@ -193,6 +192,16 @@ impl Redactor {
             hook,
             detail,
         }
+    }
+
+    /// Redacts an agent, the same one once.
+    pub fn agent_once(&self, agent: Arc<Agent>) -> Arc<Agent> {
+        remember(&self.agents, agent, |agent| self.agent(agent))
+    }
+
+    /// Redacts a process, the same one once.
+    pub fn process_once(&self, process: Arc<Process>) -> Arc<Process> {
+        remember(&self.processes, process, |process| self.process(process))
     }
 
     /// Redacts what is no command line; `None` when there is nothing to redact.
@@ -350,7 +359,8 @@ impl Redactor {
         }
     }
 
-    fn session(&self, info: SessionInfo) -> SessionInfo {
+    /// Redacts the facts of a session.
+    pub fn session(&self, info: SessionInfo) -> SessionInfo {
         let SessionInfo {
             phase,
             parent,

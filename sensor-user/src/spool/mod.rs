@@ -56,6 +56,7 @@ use self::{disk::Disk, losses::Losses};
 use crate::status;
 
 pub use segment::MAX_RECORD;
+pub(crate) use segment::frame;
 
 /// How often a directory that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@
 //!   is refused and a socket left by a killed one is replaced;
 //! - a client that does not read holds up other clients for [`PATIENCE`] at most, the daemon never.
 
+pub mod hooks;
 mod page;
 mod socket;
 
@@ -18,6 +19,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+
+use crate::{clock::BootClock, event::UnixNanos};
 
 pub use page::{bytes as page_bytes, render};
 pub use socket::{Server, StatusError, fetch};
@@ -34,6 +37,7 @@ pub struct Status {
     /// Resident memory.
     pub rss_bytes: Option<u64>,
     pub hooks: Vec<Hook>,
+    pub canary: Canary,
     /// By record type (exec, fork, exit, open, connect): what the kernel side sent and lost.
     pub kernel: BTreeMap<String, KernelCounters>,
     /// By record type: what was read from the ring.
@@ -46,13 +50,39 @@ pub struct Status {
 }
 
 /// One fact and the hook that serves it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hook {
     pub fact: String,
     pub hook: Option<String>,
     pub status: HookStatus,
-    /// Why not the best; empty when it is.
+    /// Why not the best, or why it is lost; empty when it is live.
     pub reason: String,
+    /// Each kernel hook of it, and when it last reported a canary.
+    pub canaries: Vec<HookCanary>,
+}
+
+/// A kernel hook and its canary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HookCanary {
+    pub hook: String,
+    /// Age of its last canary record; `null` when none has reached it.
+    pub seconds_ago: Option<f64>,
+    /// It does not report any more.
+    pub lost: bool,
+}
+
+/// The self-test: how old the newest one is that has come to each hop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// 0: there are none.
+    pub interval_seconds: u64,
+    /// Read from the ring and judged.
+    pub ring_seconds_ago: Option<f64>,
+    pub spooled_seconds_ago: Option<f64>,
+    /// Stored by the collector.
+    pub acknowledged_seconds_ago: Option<f64>,
+    /// Why the last one did not count, if it did not.
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +90,8 @@ pub struct Hook {
 pub enum HookStatus {
     Live,
     Fallback,
+    /// It was, but does not report any more; attaching it again is being tried.
+    Lost,
     #[default]
     Off,
 }
@@ -114,10 +146,21 @@ pub struct StatusBoard {
     started: Instant,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Canaries {
+    judged: Option<UnixNanos>,
+    spooled: Option<UnixNanos>,
+    acknowledged: Option<UnixNanos>,
+}
+
 #[derive(Debug)]
 struct Board {
     status: Status,
     last_ack: Option<Instant>,
+    /// Events tell time by it.
+    clock: Option<BootClock>,
+    /// The newest self-test that was judged, spooled, acknowledged.
+    canaries: Canaries,
     /// Somebody waits for the figures of the pipeline.
     asked: bool,
     /// How often the pipeline has renewed its figures.
@@ -137,6 +180,8 @@ impl StatusBoard {
             inner: Arc::new(Mutex::new(Board {
                 status,
                 last_ack: None,
+                clock: None,
+                canaries: Canaries::default(),
                 asked: false,
                 renewals: 0,
             })),
@@ -155,6 +200,26 @@ impl StatusBoard {
         let mut board = self.lock();
         board.last_ack = Some(Instant::now());
         board.status.uplink.acked_events += events;
+    }
+
+    /// From now on ages are told of times on this clock.
+    pub fn tell_time_by(&self, clock: BootClock) {
+        self.lock().clock = Some(clock);
+    }
+
+    /// The self-test whose event has this time was judged.
+    pub fn canary_judged(&self, time: UnixNanos) {
+        self.lock().canaries.judged = Some(time);
+    }
+
+    /// It is in the spool.
+    pub fn canary_spooled(&self, time: UnixNanos) {
+        self.lock().canaries.spooled = Some(time);
+    }
+
+    /// The collector has stored it.
+    pub fn canary_acknowledged(&self, time: UnixNanos) {
+        self.lock().canaries.acknowledged = Some(time);
     }
 
     /// Whether somebody waits for [`StatusBoard::renew`].
@@ -191,6 +256,14 @@ impl StatusBoard {
         status.uptime_seconds = self.started.elapsed().as_secs();
         status.rss_bytes = resident_bytes();
         status.uplink.last_ack_seconds_ago = board.last_ack.map(|at| at.elapsed().as_secs_f64());
+        let now = board.clock.map(|clock| clock.now());
+        let age = |time: Option<UnixNanos>| {
+            let nanos = now?.0.saturating_sub(time?.0);
+            Some(Duration::from_nanos(nanos).as_secs_f64())
+        };
+        status.canary.ring_seconds_ago = age(board.canaries.judged);
+        status.canary.spooled_seconds_ago = age(board.canaries.spooled);
+        status.canary.acknowledged_seconds_ago = age(board.canaries.acknowledged);
         status
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Hook, HookStatus, KernelCounters, Spool, Status, Tracker, Uplink};
+use super::{Canary, Hook, HookCanary, HookStatus, KernelCounters, Spool, Status, Tracker, Uplink};
 
 /// A page of text, ending in a line break.
 pub fn render(status: &Status) -> String {
@@ -19,6 +19,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         uptime_seconds,
         rss_bytes,
         hooks,
+        canary,
         kernel,
         read,
         tracker:
@@ -44,11 +45,13 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         hook,
         status,
         reason,
+        canaries,
     } in hooks
     {
         let word = match status {
             HookStatus::Live => "live",
             HookStatus::Fallback => "fallback",
+            HookStatus::Lost => "LOST",
             HookStatus::Off => "off",
         };
         writeln!(
@@ -56,6 +59,10 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             "  {fact:<13} {word:<9} {}",
             hook.as_deref().unwrap_or("-")
         )?;
+        if !canaries.is_empty() {
+            let ages: Vec<String> = canaries.iter().map(hook_canary).collect();
+            writeln!(out, "{:27}canary: {}", "", ages.join(", "))?;
+        }
         // One refusal, or one thing it does not see, a line.
         for part in reason.split("; ").filter(|part| !part.is_empty()) {
             writeln!(out, "{:27}{part}", "")?;
@@ -84,6 +91,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(out, "events            {}", list.join(", "))?;
     }
     write_spool(out, spool)?;
+    write_canary(out, canary)?;
     write_uplink(out, uplink)
 }
 
@@ -139,6 +147,50 @@ fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
         writeln!(out, "  last error: {error}")?;
     }
     Ok(())
+}
+
+/// The newest self-test that has come to each hop.
+fn write_canary(out: &mut String, canary: &Canary) -> std::fmt::Result {
+    let Canary {
+        interval_seconds,
+        ring_seconds_ago,
+        spooled_seconds_ago,
+        acknowledged_seconds_ago,
+        error,
+    } = canary;
+    if *interval_seconds == 0 {
+        return writeln!(out, "canary            off: hooks are not tested");
+    }
+    writeln!(
+        out,
+        "canary            every {}: ring {}, spooled {}, acknowledged {}",
+        span(*interval_seconds),
+        ago(*ring_seconds_ago),
+        ago(*spooled_seconds_ago),
+        ago(*acknowledged_seconds_ago)
+    )?;
+    if let Some(error) = error {
+        writeln!(out, "  the last one did not count: {error}")?;
+    }
+    Ok(())
+}
+
+fn hook_canary(canary: &HookCanary) -> String {
+    let HookCanary {
+        hook,
+        seconds_ago,
+        lost,
+    } = canary;
+    let program = hook.split_once('/').map_or(hook.as_str(), |(_, name)| name);
+    let lost = if *lost { " LOST" } else { "" };
+    format!("{program}{lost} {}", ago(*seconds_ago))
+}
+
+fn ago(seconds: Option<f64>) -> String {
+    seconds.map_or_else(
+        || "never".to_owned(),
+        |seconds| format!("{} ago", span(seconds as u64)),
+    )
 }
 
 fn total(lost: &BTreeMap<String, u64>) -> u64 {
@@ -205,7 +257,26 @@ mod tests {
             hook: Some("tp/sys_enter_openat".into()),
             status: HookStatus::Fallback,
             reason: "lsm/file_open: EPERM".into(),
+            canaries: vec![
+                HookCanary {
+                    hook: "tp/sys_exit_openat".into(),
+                    seconds_ago: Some(3.2),
+                    lost: false,
+                },
+                HookCanary {
+                    hook: "tp/sys_exit_openat2".into(),
+                    seconds_ago: Some(65.0),
+                    lost: true,
+                },
+            ],
         }];
+        status.canary = Canary {
+            interval_seconds: 10,
+            ring_seconds_ago: Some(3.2),
+            spooled_seconds_ago: Some(3.2),
+            acknowledged_seconds_ago: None,
+            error: None,
+        };
         let lost = BTreeMap::from([("ring_full".to_owned(), 4), ("none".to_owned(), 0)]);
         status
             .kernel
@@ -219,6 +290,8 @@ mod tests {
             "  open          fallback  tp/sys_enter_openat",
             "                           lsm/file_open: EPERM",
             "  open             100           96            4  (ring_full 4)",
+            "                           canary: sys_exit_openat 3 s ago, sys_exit_openat2 LOST 1 min 5 s ago",
+            "canary            every 10 s: ring 3 s ago, spooled 3 s ago, acknowledged never",
             "  last error: refused",
         ] {
             assert!(

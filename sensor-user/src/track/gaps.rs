@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Judge, Tracker, process::Member};
+use super::{Judge, Tracker, changes::Change, process::Member};
 use crate::{
     accounts,
     act::Sink,
@@ -18,14 +18,16 @@ impl<J: Judge> accounts::Sessions for Tracker<J> {
     fn gap(&mut self, id: SessionId, time: UnixNanos) -> Option<Event> {
         let session = self.sessions.get_mut(id)?;
         session.gaps += 1;
+        let (agent, info) = (session.agent.clone(), session.info(Phase::Update));
+        self.changed(|| Some(Change::Session(id)));
         Some(Event {
             time,
             session: Some(id),
-            agent: Some(session.agent.clone()),
+            agent: Some(agent),
             process: None,
             result: None,
             hook: None,
-            detail: Detail::Session(session.info(Phase::Update)),
+            detail: Detail::Session(info),
         })
     }
 }
@@ -51,6 +53,7 @@ impl<J: Judge> Tracker<J> {
             ..member
         };
         let process = member.image.clone();
+        self.changed_process(common.tgid, common.start_ns, &member);
         self.processes
             .update(common.tgid, common.start_ns, member.clone());
         self.exec_was_lost(common, member.session, Some(process), out);
@@ -82,6 +85,7 @@ impl<J: Judge> Tracker<J> {
         if let Some(session) = self.sessions.get_mut(id) {
             session.gaps += 1;
             let info = session.info(Phase::Update);
+            self.changed(|| Some(Change::Session(id)));
             self.emit(common, id, process, None, Detail::Session(info), out);
         }
     }

@@ -14,7 +14,9 @@
 //! or as refused. Malformed records are counted by the caller.
 
 mod acts;
+pub mod adopt;
 mod bounds;
+pub mod changes;
 mod gaps;
 mod images;
 mod process;
@@ -27,6 +29,8 @@ use std::{collections::HashMap, sync::Arc};
 use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
 
 use self::{
+    adopt::Expected,
+    changes::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
 };
@@ -102,6 +106,14 @@ pub struct Tracker<J> {
     bounds: Bounds,
     walked: Vec<(Common, decode::Task)>,
     canaries: Vec<Common>,
+    /// For a journal, if there is one.
+    changes: Option<Vec<Change>>,
+    /// Processes whose image or existence comes from elsewhere than a hook, during an adoption.
+    expected: HashMap<u32, Expected>,
+    /// Sessions of an earlier life of the sensor that are still to be told of.
+    resumed: Vec<SessionId>,
+    /// Sessions whose last process turned out to be gone.
+    emptied: Vec<SessionId>,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -131,6 +143,10 @@ impl<J: Judge> Tracker<J> {
             bounds,
             walked: Vec::new(),
             canaries: Vec::new(),
+            changes: None,
+            expected: HashMap::new(),
+            resumed: Vec::new(),
+            emptied: Vec::new(),
         }
     }
 
@@ -278,6 +294,7 @@ impl<J: Judge> Tracker<J> {
             image: image.clone(),
             own: Some(image.clone()),
         };
+        self.changed_process(common.tgid, common.start_ns, &member);
         if !self.put(common, common.tgid, common.start_ns, member, out) {
             self.evicted.processes += 1;
         }
@@ -319,6 +336,7 @@ impl<J: Judge> Tracker<J> {
         if better {
             session.agent = agent;
             let info = session.info(Phase::Update);
+            self.changed(|| Some(Change::Session(id)));
             self.emit(
                 common,
                 id,
@@ -349,6 +367,7 @@ impl<J: Judge> Tracker<J> {
             self.refused += 1;
             return None;
         }
+        self.changed(|| Some(Change::Session(id)));
         self.emit(
             common,
             id,
@@ -381,6 +400,7 @@ impl<J: Judge> Tracker<J> {
             own: None,
             ..parent
         };
+        self.changed_child(common.tgid, &fork);
         if self.put(common, fork.child, fork.child_start_ns, child, out) {
             self.consumed += 1;
         } else {
@@ -406,6 +426,7 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         let last = self.processes.remove(common.tgid, &mut self.sessions);
+        self.changed(|| Some(Change::Gone { tgid: common.tgid }));
         if last {
             self.end(common, id, out);
         }
@@ -416,6 +437,7 @@ impl<J: Judge> Tracker<J> {
             let info = session.info(Phase::End);
             self.emit(common, id, None, None, Detail::Session(info), out);
             self.sessions.end(id);
+            self.changed(|| Some(Change::Ended(id)));
         }
     }
 
@@ -447,6 +469,7 @@ impl<J: Judge> Tracker<J> {
             image: self.unknown(common, None),
             own: None,
         };
+        self.changed_process(common.tgid, common.start_ns, &member);
         if !self.put(common, common.tgid, common.start_ns, member.clone(), out) {
             self.evicted.processes += 1;
         }

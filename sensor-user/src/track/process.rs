@@ -132,6 +132,12 @@ impl Processes {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Option<u64>, &Member)> {
+        self.by_tgid
+            .iter()
+            .map(|(tgid, entry)| (*tgid, entry.start_ns, &entry.member))
+    }
+
     /// Changes what is known of a process; gives it back when the process is not followed.
     pub fn update(&mut self, tgid: u32, start_ns: Option<u64>, member: Member) -> Option<Member> {
         if self.get(tgid, start_ns).map(|known| known.session) != Some(member.session) {

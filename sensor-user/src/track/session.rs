@@ -60,6 +60,11 @@ impl Session {
         }
     }
 
+    /// Whether a process of it lives.
+    pub fn is_live(&self) -> bool {
+        self.processes > 0
+    }
+
     pub fn info(&self, phase: Phase) -> SessionInfo {
         let SessionFacts {
             user,
@@ -107,7 +112,7 @@ impl Sessions {
     pub fn live(&self) -> usize {
         self.by_id
             .values()
-            .filter(|session| session.processes > 0)
+            .filter(|session| session.is_live())
             .count()
     }
 
@@ -117,6 +122,20 @@ impl Sessions {
 
     pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.by_id.get_mut(&id)
+    }
+
+    pub fn live_ids(&self) -> impl Iterator<Item = SessionId> {
+        self.by_id
+            .iter()
+            .filter(|(_, session)| session.is_live())
+            .map(|(id, _)| *id)
+    }
+
+    pub fn live_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
+        self.by_id
+            .iter_mut()
+            .filter(|(_, session)| session.is_live())
+            .map(|(id, session)| (*id, session))
     }
 
     pub fn by_kernel(&self, kernel: u64) -> Option<SessionId> {
@@ -151,6 +170,11 @@ impl Sessions {
         self.by_kernel.insert(id.kernel(), id);
         self.by_id.insert(id, session);
         true
+    }
+
+    /// Whether its end was told.
+    pub fn has_ended(&self, id: SessionId) -> bool {
+        self.ended.contains(&id)
     }
 
     pub fn end(&mut self, id: SessionId) {

@@ -14,7 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{codec::CompressionEncoding, transport::Endpoint};
 
 use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker};
-use crate::spool::SpoolError;
+use crate::{
+    event::{CoverageKind, UnixNanos},
+    spool::SpoolError,
+};
 
 /// After this many refusals of one event it is given up.
 const REFUSALS: u32 = 3;
@@ -59,6 +62,8 @@ struct Sent {
     last_seq: u64,
     events: u64,
     bytes: usize,
+    /// The newest self-test in it.
+    canary: Option<UnixNanos>,
 }
 
 // === impl End ===
@@ -273,8 +278,12 @@ impl Worker {
             last_seq,
             events: events.len() as u64,
             bytes,
+            canary: None,
         });
         let count = events.len() as u64;
+        if let Some(sent) = sent.back_mut() {
+            sent.canary = events.iter().rev().find_map(canary);
+        }
         self.board.update(|status| {
             status.uplink.sent_events += count;
             status.uplink.sent_bytes += bytes as u64;
@@ -312,13 +321,18 @@ impl Worker {
     fn acknowledged(&mut self, seq: u64, sent: &mut VecDeque<Sent>) -> Result<(), End> {
         self.spool.ack(seq)?;
         let mut events = 0;
+        let mut canary = None;
         while let Some(batch) = sent.front()
             && batch.last_seq <= seq
         {
             events += batch.events;
+            canary = batch.canary.or(canary);
             sent.pop_front();
         }
         self.board.acknowledged(events);
+        if let Some(time) = canary {
+            self.board.canary_acknowledged(time);
+        }
         self.failures.in_a_row = 0;
         if self.position.refused.is_some_and(|(first, _)| seq >= first) {
             self.position = Position::default();
@@ -341,6 +355,18 @@ impl Worker {
             tracing::warn!(seq = suspect, "an event the collector refuses is given up");
             self.position.condemned = Some(suspect);
         }
+    }
+}
+
+/// Time of the event if it tells of a self-test.
+fn canary(event: &v1::Event) -> Option<UnixNanos> {
+    match &event.detail {
+        Some(v1::event::Detail::Coverage(coverage))
+            if coverage.what == CoverageKind::Canary.name() =>
+        {
+            Some(UnixNanos(event.time_unix_nano))
+        }
+        _ => None,
     }
 }
 

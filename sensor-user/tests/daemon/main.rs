@@ -4,7 +4,9 @@
 //! Needs root, like the sensor.
 
 mod collector;
+mod liveness;
 mod mistakes;
+mod restart;
 mod running;
 mod secrets;
 mod storms;

@@ -5,9 +5,11 @@
 //! is `skep-demo-agent do …` (from `SKEP_DEMO_AGENT`, else beside the test binary's directory).
 //! Without root nothing can be tested: the tests then say so and fail.
 
+mod adoption;
 mod agents;
 mod evasion;
 mod folding;
+mod liveness;
 mod losses;
 mod opens;
 mod races;

@@ -53,6 +53,16 @@ impl Sensor {
         Self::run_pipeline(attach(4 << 20, avoid), true)
     }
 
+    /// The same, with the agents that run already.
+    pub fn start_adopting() -> Self {
+        let mut pipeline = attach(4 << 20, &[]);
+        let mut found = Vec::new();
+        pipeline.adopt(None, |event| found.push(event));
+        let sensor = Self::run_pipeline(pipeline, true);
+        lock(&sensor.events).extend(found);
+        sensor
+    }
+
     fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {

@@ -1,0 +1,182 @@
+//! Whether the hooks still report: a canary goes through each of them, again and again.
+//!
+//! A hook that another root process has detached is silent, and silence looks like peace. So every
+//! few seconds the sensor starts a child (the canary) that is watched under a session id of its own,
+//! [`skep_abi::CANARY_SESSION`], and does once what each hook reports ([`act`]). Its records prove the
+//! hooks; they are no events. What becomes an event is the outcome, one `coverage` event, which goes
+//! the whole way to the collector and so proves that too.
+//!
+//! Invariants:
+//! - a hook is only called silent by a canary that is known to have done its part: one that was
+//!   started, watched and ended, while the kernel lost no record;
+//! - a hook is judged once it has been proven: by its trial at the start, or by a canary; what this
+//!   host cannot do (IPv6 switched off) accuses no hook;
+//! - without the fork hook the canary is not watched: then that hook alone is judged;
+//! - attaching again is tried at once, and after failures less and less often, never given up.
+//!
+//! This is the judgement; [`crate::pipeline`] starts the canary and attaches hooks.
+
+pub mod act;
+#[cfg(test)]
+mod tests;
+
+use skep_abi::Hook;
+
+use crate::probes::AttachedHook;
+
+/// Canaries that pass at most between two attempts to attach a hook again.
+const PATIENCE_MAX: u32 = 64;
+
+/// What is known of one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    pub hook: Hook,
+    /// Facts it serves.
+    pub facts: Vec<&'static str>,
+    /// Boot clock of its last canary record, nanoseconds.
+    pub seen_ns: Option<u64>,
+    pub silence: Option<Silence>,
+    /// It must report the next canary.
+    proven: bool,
+    in_this: bool,
+}
+
+/// A hook does not report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Boot clock: up to then it did, nanoseconds.
+    pub since_ns: u64,
+    /// Why attaching it again failed, if it did.
+    pub error: Option<String>,
+    attempts: u32,
+    /// Canaries until the next attempt.
+    pause: u32,
+}
+
+/// What a canary has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Records of it.
+    pub records: u64,
+    /// Fell silent; with the time up to which they reported.
+    pub silent: Vec<(Hook, u64)>,
+    /// Report again; with the time since which they had not.
+    pub back: Vec<(Hook, u64)>,
+    /// To be attached again.
+    pub attach: Vec<Hook>,
+    /// Proven, and silent now, old and new.
+    pub missing: Vec<Hook>,
+}
+
+/// The judgement over every hook that is attached.
+#[derive(Debug)]
+pub struct Ledger {
+    hooks: Vec<Liveness>,
+    records: u64,
+    /// Boot clock, nanoseconds: since then the hooks are attached.
+    begun_ns: u64,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub fn new(attached: &[AttachedHook], now_ns: u64) -> Self {
+        let mut hooks: Vec<Liveness> = Vec::new();
+        for attached in attached {
+            match hooks.iter_mut().find(|known| known.hook == attached.hook) {
+                Some(known) => {
+                    known.facts.push(attached.fact);
+                    known.proven |= attached.proven;
+                }
+                None => hooks.push(Liveness {
+                    hook: attached.hook,
+                    facts: vec![attached.fact],
+                    seen_ns: None,
+                    silence: None,
+                    proven: attached.proven,
+                    in_this: false,
+                }),
+            }
+        }
+        Self {
+            hooks,
+            records: 0,
+            begun_ns: now_ns,
+        }
+    }
+
+    pub fn hooks(&self) -> &[Liveness] {
+        &self.hooks
+    }
+
+    /// A canary starts.
+    pub fn begin(&mut self) {
+        self.records = 0;
+        self.hooks
+            .iter_mut()
+            .for_each(|known| known.in_this = false);
+    }
+
+    /// A record of the canary that was started last.
+    pub fn saw(&mut self, hook: Hook, time_ns: u64) {
+        self.records += 1;
+        if let Some(known) = self.hooks.iter_mut().find(|known| known.hook == hook) {
+            known.in_this = true;
+            known.seen_ns = Some(time_ns);
+        }
+    }
+
+    /// The canary has ended, and all its records were read. `sound`: it did everything, and the
+    /// kernel lost nothing meanwhile; else what was seen counts, and what was not does not.
+    pub fn conclude(&mut self, sound: bool) -> Outcome {
+        let mut outcome = Outcome {
+            records: self.records,
+            ..Outcome::default()
+        };
+        let forked = self
+            .hooks
+            .iter()
+            .any(|h| h.hook == Hook::RawTpFork && h.in_this);
+        for known in &mut self.hooks {
+            if known.in_this {
+                known.proven = true;
+                if let Some(silence) = known.silence.take() {
+                    outcome.back.push((known.hook, silence.since_ns));
+                }
+                continue;
+            }
+            let judged = known.proven && sound && (forked || known.hook == Hook::RawTpFork);
+            if let Some(silence) = &mut known.silence {
+                outcome.missing.push(known.hook);
+                silence.pause = silence.pause.saturating_sub(1);
+                if judged && silence.pause == 0 {
+                    outcome.attach.push(known.hook);
+                }
+            } else if judged {
+                let since_ns = known.seen_ns.unwrap_or(self.begun_ns);
+                outcome.missing.push(known.hook);
+                outcome.silent.push((known.hook, since_ns));
+                outcome.attach.push(known.hook);
+                known.silence = Some(Silence {
+                    since_ns,
+                    error: None,
+                    attempts: 0,
+                    pause: 0,
+                });
+            }
+        }
+        outcome
+    }
+
+    /// It was attached again, or that failed.
+    pub fn attached(&mut self, hook: Hook, result: Result<(), String>) {
+        let known = self.hooks.iter_mut().find(|known| known.hook == hook);
+        if let Some(silence) = known.and_then(|known| known.silence.as_mut()) {
+            silence.error = result.err();
+            silence.pause = 1u32
+                .checked_shl(silence.attempts)
+                .map_or(PATIENCE_MAX, |pause| pause.min(PATIENCE_MAX));
+            silence.attempts = silence.attempts.saturating_add(1);
+        }
+    }
+}

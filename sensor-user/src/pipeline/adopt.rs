@@ -1,0 +1,155 @@
+//! Finds the processes that run already, and has the kernel side watch them.
+//!
+//! Walks over the task list until one finds nobody new. Between a walk and the entry into the kernel's
+//! table a process can fork (the next walk finds the child), execute something (the next walk tells
+//! another executable) or end (it is looked for once more after its entry, and taken out again if it
+//! is gone: its exit was then before the entry, where no hook reported it).
+
+use skep_abi::{Claim, ProcessState, STATE_AGENT};
+
+use super::{Each, Maps, Pipeline};
+use crate::{
+    act::Sink,
+    clock::BootClock,
+    decode::{Common, Task},
+    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
+    probes::{WalkError, WalkStep},
+    proc::Proc,
+    track::{
+        Judge,
+        adopt::{Adopted, Running},
+        changes::Kept,
+    },
+};
+
+/// Walks after which nobody new is waited for any more: an agent that forks faster than this is
+/// followed from the processes that were found on.
+const WALKS_MAX: u32 = 32;
+
+impl<J: Judge> Pipeline<J> {
+    /// To be called once, before the first round, with what an earlier life of the sensor kept.
+    pub fn adopt(&mut self, kept: Option<Kept>, mut sink: impl FnMut(Event)) {
+        let since_ns = kept.as_ref().map(|kept| kept.until_ns);
+        let mut maps = Maps::of(&mut self.probes);
+        self.tracker.resume(kept.unwrap_or_default(), &mut maps);
+        let mut found = Vec::new();
+        let from_ns = since_ns.unwrap_or_else(BootClock::boot_now);
+        self.find_running(from_ns, &mut Each(|event| found.push(event)));
+        let blind = since_ns.map(|since_ns| self.blind(since_ns));
+        for event in blind.into_iter().chain(found) {
+            sink(self.redactor.event(event));
+        }
+    }
+
+    /// Compares what is followed with what runs: for the time in which a hook was missing that says
+    /// who is there.
+    pub(super) fn find_again(&mut self, since_ns: u64, sink: &mut impl Sink) {
+        self.tracker.expect_all();
+        self.find_running(since_ns, sink);
+    }
+
+    fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
+        let mut walks = 0;
+        loop {
+            walks += 1;
+            let tasks = match self.walk(sink) {
+                Ok(tasks) => tasks,
+                Err(error) => {
+                    tracing::warn!(%error, "processes that run already are not all found");
+                    let now = self.clock.now();
+                    let reason = format!("{error}: processes that run already are not all found");
+                    sink.event(self.coverage(now, now, reason));
+                    break;
+                }
+            };
+            let mut maps = Maps::of(&mut self.probes);
+            let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
+            tracing::debug!(walks, found = adopted.len(), "processes that run already");
+            for process in &adopted {
+                self.watch(*process);
+            }
+            if adopted.is_empty() || walks == WALKS_MAX {
+                break;
+            }
+        }
+        for process in self.tracker.settle_expected(&mut Proc) {
+            self.watch(process);
+        }
+        let since = self.clock.unix(since_ns);
+        self.tracker.tell_resumed(since, self.clock.now(), sink);
+    }
+
+    /// One whole walk; what else comes out of the ring meanwhile is handled as always.
+    fn walk(&mut self, sink: &mut impl Sink) -> Result<Vec<(Common, Task)>, WalkError> {
+        let mut upset = 0;
+        let mut tasks = Vec::new();
+        loop {
+            let step = self.probes.walk(&mut upset)?;
+            while self.read(sink) {}
+            tasks.append(&mut self.tracker.take_walked());
+            if step == WalkStep::Done {
+                return Ok(tasks);
+            }
+        }
+    }
+
+    fn watch(&mut self, process: Adopted) {
+        let Adopted {
+            tgid,
+            start_ns,
+            session,
+            executable,
+        } = process;
+        let state = ProcessState {
+            start_ns,
+            session: session.kernel(),
+            image: executable,
+            claim: Claim::NONE,
+            state: STATE_AGENT,
+            pad: 0,
+        };
+        if let Err(error) = self.probes.processes.watch(tgid, state) {
+            tracing::warn!(pid = tgid, %error, "a process of an agent cannot be watched");
+            self.tracker.not_watched();
+            return;
+        }
+        // Ended before its entry: nobody has seen that, and nobody else would take the entry out.
+        // Ended after it: its exit took the entry out, and is on its way.
+        if !Proc.alive(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
+            self.tracker.vanished(tgid, start_ns);
+        }
+    }
+
+    /// Until now: only now the processes that ran already are watched.
+    fn blind(&self, since_ns: u64) -> Event {
+        let reason =
+            "the sensor was not running: what agents did meanwhile is not known".to_owned();
+        let since = self.clock.unix(since_ns);
+        self.coverage(since, self.clock.now(), reason)
+    }
+
+    fn coverage(
+        &self,
+        first: crate::event::UnixNanos,
+        last: crate::event::UnixNanos,
+        reason: String,
+    ) -> Event {
+        Event {
+            time: last,
+            session: None,
+            agent: None,
+            process: None,
+            result: None,
+            hook: None,
+            detail: Detail::Coverage(Coverage {
+                what: CoverageKind::Blind,
+                phase: CoveragePhase::Point,
+                hook: None,
+                first,
+                last,
+                count: 0,
+                reason,
+            }),
+        }
+    }
+}

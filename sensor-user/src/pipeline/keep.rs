@@ -1,0 +1,54 @@
+//! What the next life of the sensor must know, written down after each round.
+
+use super::Pipeline;
+use crate::{
+    event::SessionId,
+    fold::Fold,
+    journal::{Journal, Source},
+    track::{
+        Judge, Tracker,
+        changes::{Kept, KeptSession},
+    },
+};
+
+impl<J: Judge> Pipeline<J> {
+    /// Keeps processes and sessions in `journal` from now on.
+    pub fn keep_in(&mut self, journal: Journal) {
+        self.tracker.remember_changes();
+        self.journal = Some(journal);
+    }
+
+    /// Why the journal cannot be written, while that is so.
+    pub fn journal_error(&self) -> Option<&str> {
+        self.journal.as_ref().and_then(Journal::error)
+    }
+
+    /// After a round that began at `began_ns`. Everything up to then has been handed on, but for what
+    /// the fold still holds, unless records still wait (`more`).
+    pub(super) fn keep(&mut self, began_ns: u64, more: bool, last: bool, fold: &Fold) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let oldest = fold.oldest().map(|time| self.clock.boot(time));
+        let seen_ns = match oldest {
+            _ if more => 0,
+            Some(oldest) => began_ns.min(oldest),
+            None => began_ns,
+        };
+        let changes = self.tracker.take_changes();
+        journal.round(changes, seen_ns, &self.tracker, &self.redactor);
+        if last {
+            journal.close(seen_ns);
+        }
+    }
+}
+
+impl<J: Judge> Source for Tracker<J> {
+    fn session(&self, id: SessionId) -> Option<KeptSession> {
+        self.kept_session(id)
+    }
+
+    fn everything(&self) -> Kept {
+        self.kept()
+    }
+}

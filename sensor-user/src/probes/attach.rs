@@ -1,0 +1,106 @@
+//! Loads, attaches and takes down single programs.
+
+use std::fs::File;
+
+use aya::{
+    Ebpf,
+    programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
+};
+
+use super::{
+    candidates::{Attach, Program},
+    chain,
+};
+
+/// False when the program is attached already.
+pub fn attach_program(
+    object: &mut Ebpf,
+    btf: Option<&aya::Btf>,
+    cgroup: &File,
+    program: &Program,
+) -> Result<bool, String> {
+    let Program {
+        name,
+        attach,
+        required: _,
+    } = *program;
+    let loaded = object
+        .program_mut(name)
+        .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
+    if loaded.fd().is_ok() {
+        return Ok(false);
+    }
+    let types = || btf.ok_or_else(|| "no kernel type information".to_owned());
+    let result = match (loaded, attach) {
+        (AyaProgram::RawTracePoint(p), Attach::RawTracepoint(hook)) => {
+            p.load().and_then(|()| p.attach(hook).map(drop))
+        }
+        (AyaProgram::TracePoint(p), Attach::Tracepoint(hook)) => {
+            p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
+        }
+        (AyaProgram::Lsm(p), Attach::Lsm(hook)) => {
+            p.load(hook, types()?).and_then(|()| p.attach().map(drop))
+        }
+        (AyaProgram::FEntry(p), Attach::Fentry(hook)) => {
+            p.load(hook, types()?).and_then(|()| p.attach().map(drop))
+        }
+        // A cgroup link (5.7) shares the cgroup with others by itself, and takes no flags.
+        (AyaProgram::CgroupSockAddr(p), Attach::Cgroup) => p
+            .load()
+            .and_then(|()| p.attach(cgroup, CgroupAttachMode::Single).map(drop)),
+        _ => return Err(format!("program {name} is of another type")),
+    };
+    if result.is_ok()
+        && let Some(Ok(info)) = object.program(name).map(AyaProgram::info)
+    {
+        // What the verifier walked; it refuses at a million (5.2, `BPF_COMPLEXITY_LIMIT_INSNS`).
+        tracing::debug!(
+            program = name,
+            verified = info.verified_instruction_count(),
+            "attached"
+        );
+    }
+    result.map(|()| true).map_err(|error| {
+        // Loaded but not attached: take it down again.
+        unload(object, name);
+        program_error(&error)
+    })
+}
+
+/// Detaches and unloads a program; one that is not loaded is left as it is.
+pub fn unload(object: &mut Ebpf, name: &str) {
+    // The errors say "not loaded", which is what is wanted.
+    let _ = match object.program_mut(name) {
+        Some(AyaProgram::RawTracePoint(p)) => p.unload(),
+        Some(AyaProgram::TracePoint(p)) => p.unload(),
+        Some(AyaProgram::Lsm(p)) => p.unload(),
+        Some(AyaProgram::FEntry(p)) => p.unload(),
+        Some(AyaProgram::CgroupSockAddr(p)) => p.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// One line for people; the verifier's log goes to the debug log.
+fn program_error(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            tracing::debug!(%verifier_log, "the verifier refused a program");
+            let log = verifier_log.to_string();
+            // The verdict stands before the statistics.
+            let last = log.lines().rev().find(|line| {
+                !line.is_empty()
+                    && !["processed ", "verification time", "stack depth"]
+                        .iter()
+                        .any(|statistic| line.starts_with(statistic))
+            });
+            match last {
+                Some(last) => format!("load refused: {io_error}: {last}"),
+                None => format!("load refused: {io_error}"),
+            }
+        }
+        error => chain(error),
+    }
+}

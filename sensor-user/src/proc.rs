@@ -1,0 +1,253 @@
+//! Reads what a process that runs already executes, from `/proc`.
+//!
+//! A pid can be another process by the time it is read: what is read counts only if, after the
+//! reading, the process with that pid still has the exact start the kernel's task list gave (as far as
+//! `/proc` shows it, in hundredths of a second) and its executable is the file the task list named.
+//! Arguments are as the process shows them *now*: it may have written over them.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::{ffi::OsStringExt, fs::MetadataExt},
+};
+
+use skep_abi::{ARGV_MAX, FileKey};
+
+use crate::{
+    decode::{self, Common},
+    event::Text,
+    track::adopt::Running,
+};
+
+/// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
+/// the sensor runs on.
+const TICK_NS: u64 = 10_000_000;
+/// `u32::MAX`: no login uid was set (linux/audit.h).
+const LOGIN_UID_UNSET: u32 = u32::MAX;
+
+/// The processes of this host.
+#[derive(Clone, Copy, Debug)]
+pub struct Proc;
+
+/// The fields of `/proc/PID/stat` that matter here (proc_pid_stat(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    /// Device number of the terminal, 0 when there is none.
+    tty: u32,
+    threads: u64,
+    start_ticks: u64,
+}
+
+impl Running for Proc {
+    fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec> {
+        let (pid, start_ns) = (common.tgid, common.start_ns?);
+        let exe_link = format!("/proc/{pid}/exe");
+        // Follows the link to the file itself, whatever has become of its name.
+        let exe_file = fs::metadata(&exe_link).ok()?;
+        if exe_file.ino() != task.file.ino {
+            return None;
+        }
+        let exe = link(&exe_link);
+        let (argv, argv_truncated) = arguments(pid);
+        let cwd = link(&format!("/proc/{pid}/cwd"));
+        let stat = stat(pid)?;
+        let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
+        let login_uid = login_uid.and_then(|uid| uid.trim().parse().ok());
+        if !stat.is_running() || stat.start_ticks != start_ns / TICK_NS {
+            return None;
+        }
+        Some(decode::Exec {
+            file: Some(decode::ExecFile {
+                key: FileKey { ..task.file },
+                size: exe_file.size(),
+                mode: (exe_file.mode() & 0xffff) as u16,
+            }),
+            previous_claim: None,
+            ppid: Some(task.ppid),
+            parent_start_ns: Some(task.parent_start_ns),
+            uid: Some(task.uid),
+            login_uid: login_uid.filter(|uid| *uid != LOGIN_UID_UNSET),
+            cgroup_id: 0,
+            filename: None,
+            exe,
+            cwd,
+            argv,
+            argv_truncated,
+            terminal: terminal(stat.tty),
+        })
+    }
+
+    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool {
+        stat(tgid).is_some_and(|stat| stat.is_running() && stat.start_ticks == start_ns / TICK_NS)
+    }
+}
+
+impl Stat {
+    /// A process whose first thread has ended shows as a zombie while others run.
+    fn is_running(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X' | b'x') || self.threads > 1
+    }
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&text)
+}
+
+/// The second field is the name in parentheses, which may hold anything, parentheses too.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let after = text.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = std::str::from_utf8(text.get(after..)?).ok()?;
+    // `rest` begins with field 3.
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        state: *field(3)?.as_bytes().first()?,
+        tty: field(7)?.parse::<i64>().ok()? as u32,
+        threads: field(20)?.parse().ok()?,
+        start_ticks: field(22)?.parse().ok()?,
+    })
+}
+
+/// Where a link of `/proc` leads; a file that was deleted keeps its name, as in the kernel's paths.
+fn link(path: &str) -> Option<Text> {
+    let target = OsString::from(fs::read_link(path).ok()?).into_vec();
+    let target = target.strip_suffix(b" (deleted)").unwrap_or(&target);
+    Some(Text::from(target))
+}
+
+/// At most [`ARGV_MAX`] bytes, as the kernel side takes them, and whether there was more.
+fn arguments(pid: u32) -> (Vec<Text>, bool) {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(format!("/proc/{pid}/cmdline"))
+        .and_then(|file| file.take(ARGV_MAX as u64 + 1).read_to_end(&mut bytes));
+    if read.is_err() {
+        return (Vec::new(), true);
+    }
+    let truncated = bytes.len() > ARGV_MAX;
+    bytes.truncate(ARGV_MAX);
+    if bytes.is_empty() {
+        return (Vec::new(), truncated);
+    }
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    let argv = bytes.split(|byte| *byte == 0).map(Text::from).collect();
+    (argv, truncated)
+}
+
+/// The kernel's name of a terminal by its number (Documentation/admin-guide/devices.txt).
+fn terminal(number: u32) -> Option<Text> {
+    let major = number >> 8 & 0xfff;
+    let minor = number & 0xff | number >> 12 & 0xfff00;
+    let name = match (major, minor) {
+        (136..=143, _) => format!("pts{}", (major - 136) * 256 + minor),
+        (4, 0..=63) => format!("tty{minor}"),
+        (4, _) => format!("ttyS{}", minor - 64),
+        _ => return None,
+    };
+    Some(Text::from(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_abi::Hook;
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let line = b"812 (a) S (b)) R 1 812 812 34817 812 4194560 1 0 0 0 5 6 0 0 20 0 3 0 77 1 1";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!(
+            (stat.state, stat.tty, stat.threads, stat.start_ticks),
+            (b'R', 34817, 3, 77)
+        );
+        for cut in [&b"812 (a"[..], b"812 (a) R 1", b"", b"\xff"] {
+            assert_eq!(parse_stat(cut), None);
+        }
+    }
+
+    #[test]
+    fn terminals_have_the_names_the_kernel_gives_them() {
+        let named = |number| terminal(number).map(|name| name.escaped());
+        assert_eq!(named(136 << 8 | 3).as_deref(), Some("pts3"));
+        assert_eq!(named(136 << 8 | 1 << 20).as_deref(), Some("pts256"));
+        assert_eq!(named(4 << 8 | 2).as_deref(), Some("tty2"));
+        assert_eq!(named(4 << 8 | 64).as_deref(), Some("ttyS0"));
+        assert_eq!(named(0), None);
+    }
+
+    fn myself() -> (Common, decode::Task) {
+        let pid = std::process::id();
+        let exe = fs::metadata("/proc/self/exe").unwrap();
+        let start_ns = stat(pid).unwrap().start_ticks * TICK_NS + 1;
+        let common = Common {
+            time_ns: 0,
+            tgid: pid,
+            tid: pid,
+            start_ns: Some(start_ns),
+            session: None,
+            claim: None,
+            image: None,
+            hook: Hook::TaskWalk,
+        };
+        let task = decode::Task {
+            watched: false,
+            file: FileKey {
+                ino: exe.ino(),
+                ctime_sec: 0,
+                ctime_nsec: 0,
+                dev: 0,
+            },
+            ppid: 1,
+            parent_start_ns: 1,
+            uid: 0,
+        };
+        (common, task)
+    }
+
+    #[test]
+    fn a_running_process_shows_what_it_executes() {
+        let (common, task) = myself();
+        let exec = Proc.image(&common, &task).unwrap();
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(
+            exec.exe.unwrap().as_bytes(),
+            exe.as_os_str().as_encoded_bytes()
+        );
+        let argv: Vec<_> = std::env::args()
+            .map(|arg| Text::from(arg.as_str()))
+            .collect();
+        assert_eq!(exec.argv, argv);
+        assert!(exec.cwd.is_some());
+        assert!(Proc.alive(common.tgid, common.start_ns.unwrap()));
+    }
+
+    #[test]
+    fn a_pid_that_is_another_process_now_shows_nothing() {
+        let (common, task) = myself();
+        let other = Common {
+            start_ns: common.start_ns.map(|ns| ns - TICK_NS),
+            ..common
+        };
+        assert!(Proc.image(&other, &task).is_none());
+        assert!(!Proc.alive(other.tgid, other.start_ns.unwrap()));
+        let mut another_file = task;
+        another_file.file.ino += 1;
+        assert!(Proc.image(&common, &another_file).is_none());
+    }
+
+    #[test]
+    fn a_zombie_is_not_alive() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id();
+        let start = stat(pid).unwrap().start_ticks * TICK_NS;
+        while stat(pid).unwrap().state != b'Z' {
+            std::thread::yield_now();
+        }
+        assert!(!Proc.alive(pid, start));
+        child.wait().unwrap();
+        assert!(!Proc.alive(pid, start));
+    }
+}

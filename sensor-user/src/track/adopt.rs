@@ -1,0 +1,437 @@
+//! Processes that run already: found again after a restart, or met for the first time.
+//!
+//! Two sources. What an earlier life of the sensor kept ([`Kept`]) says which processes were in which
+//! session; a walk over the kernel's task list says which processes there are, with their exact start
+//! times, parents and executables. A process is the same when pid *and* exact start are the same.
+//!
+//! - Kept and there: *certain*. If it runs another executable now, its image is read from `/proc` and
+//!   marked as inferred; its session stays.
+//! - Not kept, but its parent is in a session: the child is, *inferred* (it was forked while nobody
+//!   watched). A descendant whose parent has ended meanwhile cannot be told from others.
+//! - Neither, but recognisably an agent: a session of its own, found running, *inferred*. Its id is
+//!   the one its first exec would have given it.
+//! - Kept and gone: it ended while nobody watched. A session without any process left ends now, since
+//!   when it did is not known.
+//!
+//! The caller enters what [`Tracker::adopt`] gives into the kernel's table, then walks again: what was
+//! forked before that is found by the next walk, what is forked after it is reported by the hooks.
+
+use std::sync::Arc;
+
+use super::{
+    Judge, Tracker, Verdicts, candidate,
+    changes::{Change, Kept, KeptProcess, KeptSession},
+    process::Member,
+    session::Session,
+};
+use crate::{
+    act::Sink,
+    decode::{self, Common},
+    enrich::SessionFacts,
+    event::{
+        self, CoverageKind, CoveragePhase, Detail, Event, Found, Phase, Process, SessionId,
+        SessionInfo, UnixNanos,
+    },
+};
+
+/// Reads processes that run. The real one is `/proc`.
+pub trait Running {
+    /// What a process runs, as an exec would have told it; `None` when it is not that process any
+    /// more, or another executable than `task` says.
+    fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec>;
+    /// Whether the process with this pid that started then still runs.
+    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
+}
+
+/// A process that must be in the kernel's table of watched processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    pub tgid: u32,
+    pub start_ns: u64,
+    pub session: SessionId,
+    pub executable: u64,
+}
+
+/// A process that is believed to be there, or was met by a walk, until [`Tracker::settle_expected`].
+pub(super) struct Expected {
+    start_ns: u64,
+    /// The image it has not by an exec that was seen.
+    image: Arc<Process>,
+    seen: bool,
+}
+
+impl<J: Judge> Tracker<J> {
+    // === resumption ===
+
+    /// Takes up what an earlier life of the sensor knew, before any record is handled. Its processes
+    /// are believed until [`Tracker::settle_expected`].
+    pub fn resume(&mut self, kept: Kept, verdicts: &mut impl Verdicts) {
+        let Kept {
+            sessions,
+            processes,
+            until_ns: _,
+        } = kept;
+        for KeptSession { id, agent, info } in sessions {
+            let SessionInfo {
+                phase: _,
+                parent,
+                user,
+                uid,
+                login_uid,
+                terminal,
+                cwd,
+                repository,
+                gaps,
+                found: _,
+            } = info;
+            let facts = SessionFacts {
+                user,
+                uid,
+                login_uid,
+                terminal,
+                cwd,
+                repository,
+            };
+            let mut session = Session::new(agent, parent, facts);
+            session.gaps = gaps.saturating_add(1);
+            session.found = Found::Resumed;
+            if !self.sessions.begin(id, session, &mut self.claims) {
+                self.refused += 1;
+                continue;
+            }
+            self.account(id, verdicts);
+            self.resumed.push(id);
+            self.changed(|| Some(Change::Session(id)));
+        }
+        for kept in processes {
+            if self.sessions.get(kept.session).is_none() {
+                continue;
+            }
+            let KeptProcess {
+                tgid,
+                start_ns,
+                session,
+                core,
+                ppid,
+                executable,
+                image,
+            } = kept;
+            let member = Member {
+                session,
+                core,
+                ppid,
+                executable,
+                image,
+                own: None,
+            };
+            self.expect(tgid, start_ns, &member, false);
+            self.follow(tgid, start_ns, member);
+        }
+    }
+
+    /// Takes in the processes a walk has found; gives those the kernel must be told of.
+    pub fn adopt(
+        &mut self,
+        mut tasks: Vec<(Common, decode::Task)>,
+        running: &mut impl Running,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) -> Vec<Adopted> {
+        // Parents come first: nobody is older than who forked it.
+        tasks.sort_by_key(|(common, _)| common.start_ns);
+        // A walk that was upset reports some twice.
+        tasks.dedup_by_key(|(common, _)| (common.start_ns, common.tgid));
+        let me = std::process::id();
+        let mut adopted = Vec::new();
+        for (common, task) in tasks {
+            // Watching itself the sensor would report its own reports.
+            if common.tgid == me {
+                continue;
+            }
+            adopted.extend(self.adopt_one(&common, &task, running, verdicts, out));
+        }
+        adopted
+    }
+
+    fn adopt_one(
+        &mut self,
+        common: &Common,
+        task: &decode::Task,
+        running: &mut impl Running,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) -> Option<Adopted> {
+        let (tgid, start_ns) = (common.tgid, common.start_ns?);
+        let session = match self.processes.get(tgid, Some(start_ns)).cloned() {
+            Some(member) => {
+                let mut another_image = false;
+                if let Some(expected) = self.expected.get_mut(&tgid) {
+                    expected.seen = true;
+                    // An exec that was seen is newer than any walk.
+                    another_image = Arc::ptr_eq(&expected.image, &member.image)
+                        && member.executable != common.image.unwrap_or(0);
+                }
+                let entered = common.session == Some(member.session.kernel());
+                match (another_image, entered) {
+                    (true, _) => self.met(common, task, Some(member), running, verdicts, out)?,
+                    (false, false) => member.session,
+                    (false, true) => return None,
+                }
+            }
+            None => {
+                let parent = self.processes.get(task.ppid, Some(task.parent_start_ns));
+                let parent = parent.cloned();
+                self.met(common, task, parent, running, verdicts, out)?
+            }
+        };
+        Some(Adopted {
+            tgid,
+            start_ns,
+            session,
+            executable: common.image.unwrap_or(0),
+        })
+    }
+
+    /// A process whose image nobody saw: itself, as it was kept, or the child of `member`. Gives its
+    /// session, if it is in one.
+    fn met(
+        &mut self,
+        common: &Common,
+        task: &decode::Task,
+        member: Option<Member>,
+        running: &mut impl Running,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) -> Option<SessionId> {
+        let exec = running.image(common, task);
+        let judgement = match &exec {
+            Some(exec) => self.judge.judge(&candidate(common, exec)),
+            // Gone, or it executes something at this moment: the next walk tells.
+            None => member.as_ref().map(|_| Default::default())?,
+        };
+        if judgement.never && exec.is_some() {
+            verdicts.never(task.file);
+        }
+        let exec = exec.unwrap_or_else(|| unknown(task));
+        let image = Arc::new(Process {
+            pid: common.tgid,
+            start: common.start_ns.map(|ns| self.clock.unix(ns)),
+            ppid: Some(task.ppid),
+            exe: exec.exe.clone(),
+            argv: exec.argv.clone(),
+            argv_truncated: exec.argv_truncated,
+            cwd: exec.cwd.clone(),
+            uid: exec.uid,
+            inferred: true,
+        });
+        let (session, core) = match (member, judgement.agent) {
+            (None, None) => return None,
+            (Some(member), None) => (member.session, false),
+            (Some(member), Some(_)) if judgement.multicall => (member.session, false),
+            (Some(member), Some(agent)) if self.is_same_agent(&member, &agent) => {
+                (member.session, true)
+            }
+            (member, Some(agent)) => {
+                let parent = member.map(|member| member.session);
+                let started = common.start_ns.unwrap_or(common.time_ns);
+                let id = SessionId::derive(&self.boot_id, common.tgid, started, &agent.family);
+                if self.sessions.get(id).is_none() {
+                    let facts = self.enrich.session(common.tgid, &exec);
+                    let mut session = Session::new(agent, parent, facts);
+                    session.found = Found::Running;
+                    let info = session.info(Phase::Start);
+                    if !self.sessions.begin(id, session, &mut self.claims) {
+                        self.refused += 1;
+                        return None;
+                    }
+                    self.account(id, verdicts);
+                    self.changed(|| Some(Change::Session(id)));
+                    let detail = Detail::Session(info);
+                    self.emit(common, id, Some(image.clone()), None, detail, out);
+                }
+                (id, true)
+            }
+        };
+        let member = Member {
+            session,
+            core,
+            ppid: Some(task.ppid),
+            executable: common.image.unwrap_or(0),
+            image,
+            own: None,
+        };
+        let start_ns = common.start_ns?;
+        self.expect(common.tgid, start_ns, &member, true);
+        self.follow(common.tgid, start_ns, member);
+        Some(session)
+    }
+
+    /// What was believed to be there and no walk has found: those that run all the same (a process
+    /// whose first thread has ended is in no walk) are given back, the others are gone.
+    pub fn settle_expected(&mut self, running: &mut impl Running) -> Vec<Adopted> {
+        let mut adopted = Vec::new();
+        for (tgid, expected) in std::mem::take(&mut self.expected) {
+            let start_ns = expected.start_ns;
+            let Some(member) = self.processes.get(tgid, Some(start_ns)) else {
+                continue;
+            };
+            if expected.seen {
+                continue;
+            }
+            if running.alive(tgid, start_ns) {
+                adopted.push(Adopted {
+                    tgid,
+                    start_ns,
+                    session: member.session,
+                    executable: member.executable,
+                });
+            } else {
+                self.vanished(tgid, start_ns);
+            }
+        }
+        adopted
+    }
+
+    /// The process ended, and no hook was there to see it.
+    pub fn vanished(&mut self, tgid: u32, start_ns: u64) {
+        if let Some(member) = self.processes.get(tgid, Some(start_ns)) {
+            let session = member.session;
+            if self.processes.remove(tgid, &mut self.sessions) && !self.resumed.contains(&session) {
+                self.emptied.push(session);
+            }
+            self.changed(|| Some(Change::Gone { tgid }));
+        }
+    }
+
+    /// The kernel's table was full: what a process of a session does is not seen.
+    pub fn not_watched(&mut self) {
+        self.refused += 1;
+    }
+
+    /// Every process that is followed must be found by the next walks, or is gone.
+    pub fn expect_all(&mut self) {
+        let expected = self
+            .processes
+            .iter()
+            .filter_map(|(tgid, start_ns, member)| {
+                let expected = Expected {
+                    start_ns: start_ns?,
+                    image: member.image.clone(),
+                    seen: false,
+                };
+                Some((tgid, expected))
+            });
+        self.expected = expected.collect();
+    }
+
+    fn expect(&mut self, tgid: u32, start_ns: u64, member: &Member, seen: bool) {
+        let expected = Expected {
+            start_ns,
+            image: member.image.clone(),
+            seen,
+        };
+        self.expected.insert(tgid, expected);
+    }
+
+    /// Tells of the sessions that were taken up: those that go on, and those that ended between
+    /// `since` and `now` while nobody watched.
+    pub fn tell_resumed(&mut self, since: UnixNanos, now: UnixNanos, out: &mut impl Sink) {
+        let resumed = std::mem::take(&mut self.resumed);
+        let emptied = std::mem::take(&mut self.emptied);
+        let resumed = resumed.into_iter().map(|id| (id, true));
+        for (id, tell_update) in resumed.chain(emptied.into_iter().map(|id| (id, false))) {
+            let Some(session) = self.sessions.get(id) else {
+                continue;
+            };
+            let over = !session.is_live();
+            // Its end was seen meanwhile; or somebody of it was found after all.
+            if self.sessions.has_ended(id) || !over && !tell_update {
+                continue;
+            }
+            let agent = Some(session.agent.clone());
+            let info = session.info(if over { Phase::End } else { Phase::Update });
+            let mut tell = |detail| {
+                out.event(Event {
+                    time: now,
+                    session: Some(id),
+                    agent: agent.clone(),
+                    process: None,
+                    result: None,
+                    hook: None,
+                    detail,
+                });
+            };
+            if over {
+                tell(Detail::Coverage(event::Coverage {
+                    what: CoverageKind::Blind,
+                    phase: CoveragePhase::Point,
+                    hook: None,
+                    first: since,
+                    last: now,
+                    count: 0,
+                    reason: "the session ended while nobody watched; when and how is not known"
+                        .to_owned(),
+                }));
+            }
+            tell(Detail::Session(info));
+            if over {
+                self.sessions.end(id);
+                self.changed(|| Some(Change::Ended(id)));
+            }
+        }
+    }
+
+    /// Every live session has one more gap in its story.
+    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
+        for (id, session) in self.sessions.live_mut() {
+            session.gaps = session.gaps.saturating_add(1);
+            out.event(Event {
+                time: now,
+                session: Some(id),
+                agent: Some(session.agent.clone()),
+                process: None,
+                result: None,
+                hook: None,
+                detail: Detail::Session(session.info(Phase::Update)),
+            });
+            if let Some(changes) = &mut self.changes {
+                changes.push(Change::Session(id));
+            }
+        }
+    }
+
+    fn follow(&mut self, tgid: u32, start_ns: u64, member: Member) {
+        self.changed_process(tgid, Some(start_ns), &member);
+        match self
+            .processes
+            .insert(tgid, Some(start_ns), member, &mut self.sessions)
+        {
+            super::process::Inserted::Done => {}
+            super::process::Inserted::Emptied(session) => self.emptied.push(session),
+            super::process::Inserted::NoRoom => self.refused += 1,
+        }
+    }
+}
+
+/// What is known of a process that could not be read.
+fn unknown(task: &decode::Task) -> decode::Exec {
+    decode::Exec {
+        file: None,
+        previous_claim: None,
+        ppid: Some(task.ppid),
+        parent_start_ns: Some(task.parent_start_ns),
+        uid: Some(task.uid),
+        login_uid: None,
+        cgroup_id: 0,
+        exe: None,
+        filename: None,
+        cwd: None,
+        argv: Vec::new(),
+        argv_truncated: true,
+        terminal: None,
+    }
+}
+
+#[cfg(test)]
+#[path = "adopt_tests.rs"]
+mod tests;

@@ -73,7 +73,7 @@ struct Named {
 }
 
 impl Judge for Named {
-    fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
+    fn judge(&mut self, candidate: &Candidate<'_>, _: &mut dyn FnMut()) -> Judgement {
         if candidate.argv.first().map(|arg| arg.as_bytes()) == Some(b"codex") {
             let agent = Agent {
                 family: "codex".into(),

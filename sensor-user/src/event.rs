@@ -244,6 +244,8 @@ pub enum CoverageKind {
     Canary,
     /// A table at its bound let something go.
     Evicted,
+    /// Programs ended, or were deleted, before anybody could look at them.
+    Unjudged,
 }
 
 /// Which moment of a gap a [`Coverage`] tells of.
@@ -275,13 +277,14 @@ impl Event {
 // === impl Coverage ===
 
 impl CoverageKind {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Blind,
         Self::Throttled,
         Self::Hook,
         Self::IoUring,
         Self::Canary,
         Self::Evicted,
+        Self::Unjudged,
     ];
 
     /// Its name in JSON, on the wire and in the collector's table.
@@ -293,6 +296,7 @@ impl CoverageKind {
             Self::IoUring => "io_uring",
             Self::Canary => "canary",
             Self::Evicted => "evicted",
+            Self::Unjudged => "unjudged",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod act;
+pub mod backlog;
 pub mod clock;
 pub mod config;
 pub mod daemon;

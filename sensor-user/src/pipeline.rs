@@ -23,8 +23,9 @@ use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
 use crate::{
     accounts::{Accounts, OwnLosses},
     act::{Act, Sink},
+    backlog::Backlog,
     clock::BootClock,
-    decode::{self, Body},
+    decode::{self, Body, Common, Record},
     epochs::{Epochs, FoldCounts},
     event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
     fold::{Fold, FoldSink},
@@ -62,6 +63,9 @@ pub struct Pipeline<J> {
     /// For the next life of the sensor.
     journal: Option<Journal>,
     watchdog: Option<Watchdog>,
+    backlog: Backlog,
+    /// Execs that could not be judged, as far as told.
+    unjudged: (UnixNanos, u64),
 }
 
 /// Figures for `status`.
@@ -93,6 +97,8 @@ struct Maps<'a> {
     claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
     verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
     sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
+    /// Where records go while a judgement takes its time, if the ring is free for that.
+    beside: Option<(&'a mut RingBuf<MapData>, &'a mut Backlog)>,
 }
 
 impl<'a> Maps<'a> {
@@ -108,6 +114,7 @@ impl<'a> Maps<'a> {
             claims,
             verdicts,
             sessions,
+            beside: None,
         };
         (ring, maps)
     }
@@ -126,6 +133,12 @@ impl Verdicts for Maps<'_> {
         // pending, which costs records that are dropped here, and loses nothing.
         if let Err(error) = self.claims.insert(claim, verdict, 0) {
             tracing::debug!(%error, "the kernel took no verdict on a claim");
+        }
+    }
+
+    fn meanwhile(&mut self) {
+        if let Some((ring, backlog)) = &mut self.beside {
+            backlog.fill(ring);
         }
     }
 
@@ -150,6 +163,46 @@ impl Verdicts for Maps<'_> {
     }
 }
 
+/// What became of a record.
+enum Taken {
+    Nothing,
+    Handled,
+    Exec(Common, Box<decode::Exec>),
+}
+
+/// What cannot be vouched for of the machine as a whole.
+fn machine_coverage(
+    what: CoverageKind,
+    (first, last): (UnixNanos, UnixNanos),
+    count: u64,
+    reason: String,
+) -> Event {
+    Event {
+        time: last,
+        session: None,
+        agent: None,
+        process: None,
+        result: None,
+        hook: None,
+        detail: Detail::Coverage(Coverage {
+            what,
+            phase: CoveragePhase::Point,
+            hook: None,
+            first,
+            last,
+            count,
+            reason,
+        }),
+    }
+}
+
+fn exec_record(common: Common, exec: Box<decode::Exec>) -> Record<'static> {
+    Record {
+        common,
+        body: Body::Exec(exec),
+    }
+}
+
 impl<J: Judge> Pipeline<J> {
     pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> io::Result<Self> {
         let read = probes.read_by_trials;
@@ -169,6 +222,8 @@ impl<J: Judge> Pipeline<J> {
             room: Vec::new(),
             journal: None,
             watchdog: None,
+            backlog: Backlog::default(),
+            unjudged: (clock.now(), 0),
         })
     }
 
@@ -235,6 +290,25 @@ impl<J: Judge> Pipeline<J> {
 
     /// Handles what waits in the ring, one round at most; true when there may be more.
     fn read(&mut self, sink: &mut impl Sink) -> bool {
+        let now = Instant::now();
+        for _ in 0..ROUND {
+            // What was taken out of the ring before its turn comes first.
+            let waiting = self.backlog.pop();
+            let exec = match self.take(waiting.as_deref(), now, sink) {
+                Taken::Nothing => return false,
+                Taken::Handled => continue,
+                Taken::Exec(common, exec) => exec_record(common, exec),
+            };
+            // It is out of the ring, so that while its file is judged others can be taken out too.
+            let (ring, mut maps) = Maps::beside_ring(&mut self.probes);
+            maps.beside = Some((ring, &mut self.backlog));
+            self.tracker.handle(exec, &mut maps, sink);
+        }
+        true
+    }
+
+    /// Decodes one record, the given or the next of the ring, and handles it unless it is an exec.
+    fn take(&mut self, waiting: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> Taken {
         let Self {
             probes,
             tracker,
@@ -245,34 +319,43 @@ impl<J: Judge> Pipeline<J> {
             ..
         } = self;
         let (ring, mut maps) = Maps::beside_ring(probes);
-        let now = Instant::now();
-        for _ in 0..ROUND {
-            let Some(bytes) = ring.next() else {
-                return false;
-            };
-            if let Some(kind) =
-                decode::fixed::<Header>(&bytes).and_then(|header| Kind::from_u16(header.kind))
-            {
-                read[kind as usize - 1] += 1;
+        let from_ring;
+        let bytes = match waiting {
+            Some(record) => record,
+            None => match ring.next() {
+                Some(record) => {
+                    from_ring = record;
+                    &from_ring
+                }
+                None => return Taken::Nothing,
+            },
+        };
+        if let Some(kind) =
+            decode::fixed::<Header>(bytes).and_then(|header| Kind::from_u16(header.kind))
+        {
+            read[kind as usize - 1] += 1;
+        }
+        match decode::decode(bytes, room) {
+            Ok(Record {
+                common,
+                body: Body::Exec(exec),
+            }) => return Taken::Exec(common, exec),
+            Ok(record) => {
+                if let Body::Open(open) = &record.body
+                    && let Some(epoch) = open.epoch
+                {
+                    epochs.saw(epoch, now);
+                }
+                tracker.handle(record, &mut maps, sink);
             }
-            match decode::decode(&bytes, room) {
-                Ok(record) => {
-                    if let Body::Open(open) = &record.body
-                        && let Some(epoch) = open.epoch
-                    {
-                        epochs.saw(epoch, now);
-                    }
-                    tracker.handle(record, &mut maps, sink);
+            Err(decode::Malformed(reason)) => {
+                if *malformed == 0 {
+                    tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
                 }
-                Err(decode::Malformed(reason)) => {
-                    if *malformed == 0 {
-                        tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
-                    }
-                    *malformed += 1;
-                }
+                *malformed += 1;
             }
         }
-        true
+        Taken::Handled
     }
 
     /// Tells what was lost since the last time.
@@ -296,35 +379,37 @@ impl<J: Judge> Pipeline<J> {
         self.tell_evicted(sink);
     }
 
-    /// Says that tables were at their bound, and what they let go of.
+    /// Says that tables were at their bound, and what they let go of; and how many execs there was
+    /// nothing left to judge of.
     fn tell_evicted(&mut self, mut sink: impl FnMut(Event)) {
         let now = self.clock.now();
-        let (first, before) = self.evicted;
-        let evicted = self.tracker.counts().evicted;
-        self.evicted = (now, evicted);
-        let count = evicted.total() - before.total();
-        if count == 0 {
-            return;
-        }
-        let reason = evicted.since(&before);
-        tracing::warn!(count, reason, "a table is at its bound");
-        sink(Event {
-            time: now,
-            session: None,
-            agent: None,
-            process: None,
-            result: None,
-            hook: None,
-            detail: Detail::Coverage(Coverage {
-                what: CoverageKind::Evicted,
-                phase: CoveragePhase::Point,
-                hook: None,
-                first,
-                last: now,
+        let counts = self.tracker.counts();
+        let (first, before) = std::mem::replace(&mut self.evicted, (now, counts.evicted));
+        let count = counts.evicted.total() - before.total();
+        if count > 0 {
+            let reason = counts.evicted.since(&before);
+            tracing::warn!(count, reason, "a table is at its bound");
+            sink(machine_coverage(
+                CoverageKind::Evicted,
+                (first, now),
                 count,
                 reason,
-            }),
-        });
+            ));
+        }
+        let (first, before) = std::mem::replace(&mut self.unjudged, (now, counts.unjudged));
+        let count = counts.unjudged - before;
+        if count > 0 {
+            tracing::info!(count, "programs were gone before they could be judged");
+            let reason = "a program had ended and its file was gone before it could be looked at; \
+                          an agent among them was not recognised"
+                .to_owned();
+            sink(machine_coverage(
+                CoverageKind::Unjudged,
+                (first, now),
+                count,
+                reason,
+            ));
+        }
     }
 
     pub fn counts(&self) -> PipelineCounts {

@@ -101,7 +101,7 @@ columns! {
     "process_inferred" boolean(r => r.process().map(|p| p.inferred)) "process was read from /proc, not observed from its start";
     "session_gaps" u64(r => r.session()?.gaps) "known gaps in the session's story so far";
     "session_found" text(r => r.found()) "observed, resumed or running: how the sensor came to know of the session";
-    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted";
+    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged";
     "coverage_phase" text(r => r.coverage_phase()) "begin, end or point";
     "coverage_hook" text(r => r.coverage()?.hook.as_deref()) "hook concerned; null when all are, or none";
     "coverage_first" time(r => r.coverage().map(|c| c.first_unix_nano)) "begin of the time it speaks of";

@@ -67,6 +67,17 @@ pub struct Judgement {
     pub never: bool,
     /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
     pub multicall: bool,
+    /// Neither the file nor the process could be looked at any more.
+    pub unseen: bool,
+}
+
+impl Judgement {
+    const UNSEEN: Self = Self {
+        agent: None,
+        never: false,
+        multicall: false,
+        unseen: true,
+    };
 }
 
 /// Judges execs. Remembers what the bytes of a file said, by device, inode and change time.
@@ -89,14 +100,19 @@ impl Identifier {
         }
     }
 
+    /// Whether what the executed file is, is remembered: judging it reads little then.
+    pub fn knows(&mut self, candidate: &Candidate<'_>) -> bool {
+        candidate.file.ino != 0 && self.natures.get(candidate.file).is_some()
+    }
+
     /// Judges one exec. Reads files of the process, so call it soon after; a process that has ended
     /// is judged by what its paths still name.
     pub fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
         let Some(root) = Root::of(candidate.pid) else {
-            return Judgement::default();
+            return Judgement::UNSEEN;
         };
         let Some((nature, trust)) = self.nature(candidate, &root) else {
-            return Judgement::default();
+            return Judgement::UNSEEN;
         };
         let doubts = match trust {
             Trust::Exact => Vec::new(),

@@ -413,6 +413,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::IoUring => ("io_uring", "record"),
         CoverageKind::Canary => ("self-test", "record"),
         CoverageKind::Evicted => ("table full", "entry"),
+        CoverageKind::Unjudged => ("unjudged", "program"),
     };
     let mut text = subject.to_owned();
     if let Some(hook) = hook {

@@ -205,7 +205,7 @@ impl<J: Judge> Tracker<J> {
     ) -> Option<SessionId> {
         let exec = running.image(common, task);
         let judgement = match &exec {
-            Some(exec) => self.judge.judge(&candidate(common, exec)),
+            Some(exec) => self.judge.judge(&candidate(common, exec), &mut || ()),
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };

@@ -15,7 +15,7 @@ use crate::{
 struct ByName;
 
 impl Judge for ByName {
-    fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
+    fn judge(&mut self, candidate: &Candidate<'_>, _: &mut dyn FnMut()) -> Judgement {
         let exe = candidate.exe.map(Text::escaped).unwrap_or_default();
         let agent = exe.strip_prefix("/agents/").map(|family| {
             Arc::new(Agent {

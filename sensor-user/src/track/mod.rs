@@ -19,6 +19,7 @@ mod bounds;
 pub mod changes;
 mod gaps;
 mod images;
+mod judge;
 mod process;
 mod session;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
 
+pub use self::judge::Judge;
 use self::{
     adopt::Expected,
     changes::Change,
@@ -40,24 +42,13 @@ use crate::{
     decode::{self, Body, Common, Record},
     enrich::Enrich,
     event::{self, Agent, Detail, Event, Phase, Process, SessionId},
-    identify::{Candidate, Identifier, Judgement},
+    identify::Candidate,
 };
 
 pub use self::{
     bounds::{Bounds, Evicted},
     images::bytes as process_bytes,
 };
-
-/// Judges an exec. The real one is [`Identifier`].
-pub trait Judge {
-    fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement;
-}
-
-impl Judge for Identifier {
-    fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
-        Identifier::judge(self, candidate)
-    }
-}
 
 /// Where verdicts go. The real one is the kernel's maps.
 pub trait Verdicts {
@@ -69,6 +60,8 @@ pub trait Verdicts {
     fn begin_session(&mut self, kernel: u64);
     /// This session is forgotten.
     fn end_session(&mut self, kernel: u64);
+    /// Called while a judgement takes its time.
+    fn meanwhile(&mut self) {}
 }
 
 /// Figures for `status`.
@@ -83,6 +76,8 @@ pub struct TrackCounts {
     pub refused: u64,
     /// Records that give no event of their own and did what they are for.
     pub consumed: u64,
+    /// Execs that could not be judged: process and file were gone.
+    pub unjudged: u64,
     pub evicted: Evicted,
     /// Memory of what the processes run.
     pub image_bytes: u64,
@@ -101,6 +96,8 @@ pub struct Tracker<J> {
     ignored: u64,
     refused: u64,
     consumed: u64,
+    /// Execs of which there was nothing left to look at.
+    unjudged: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
     bounds: Bounds,
@@ -139,6 +136,7 @@ impl<J: Judge> Tracker<J> {
             ignored: 0,
             refused: 0,
             consumed: 0,
+            unjudged: 0,
             evicted: Evicted::default(),
             bounds,
             walked: Vec::new(),
@@ -167,6 +165,7 @@ impl<J: Judge> Tracker<J> {
             ignored: self.ignored,
             refused: self.refused,
             consumed: self.consumed,
+            unjudged: self.unjudged,
             evicted: Evicted {
                 images: self.processes.cut(),
                 facts: self.sessions.evicted().facts,
@@ -222,7 +221,9 @@ impl<J: Judge> Tracker<J> {
         out: &mut impl Sink,
     ) {
         let member = self.member(common, exec.previous_claim, out);
-        let judgement = self.judge.judge(&candidate(common, &exec));
+        let judgement = self
+            .judge
+            .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
         if judgement.never
             && let Some(file) = exec.file
         {
@@ -243,6 +244,7 @@ impl<J: Judge> Tracker<J> {
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
+                self.unjudged += u64::from(judgement.unseen);
                 if let Some(claim) = common.claim {
                     verdicts.settle(claim, IGNORED);
                 }

@@ -9,6 +9,7 @@ mod gaps;
 
 use crate::{
     event::{NetFamily, Text},
+    identify::Judgement,
     users::Users,
 };
 
@@ -16,7 +17,7 @@ use crate::{
 struct ByName;
 
 impl Judge for ByName {
-    fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
+    fn judge(&mut self, candidate: &Candidate<'_>, _: &mut dyn FnMut()) -> Judgement {
         let exe = candidate.exe.map(Text::escaped).unwrap_or_default();
         let name = exe.rsplit('/').next().unwrap_or_default();
         let agent = |family: &str, version: Option<&str>| {
@@ -33,6 +34,7 @@ impl Judge for ByName {
                 multicall: true,
                 agent: agent("claude-code", Some("1")),
                 never: false,
+                ..Default::default()
             },
             "claude" => Judgement {
                 agent: agent("claude-code", Some("1")),

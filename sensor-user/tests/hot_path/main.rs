@@ -34,7 +34,7 @@ static ALLOCATOR: Counting = Counting;
 struct Everything;
 
 impl Judge for Everything {
-    fn judge(&mut self, _candidate: &Candidate<'_>) -> Judgement {
+    fn judge(&mut self, _candidate: &Candidate<'_>, _: &mut dyn FnMut()) -> Judgement {
         let agent = Agent {
             family: "codex".into(),
             version: None,

@@ -78,8 +78,10 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
 /// Counts a record that will not arrive, for the session it belongs to as well.
 #[inline(always)]
 pub fn lost(kind: Kind, cause: Cause, session: u64) {
-    add_one(lost_index(kind, cause));
+    // The session first: whoever reads the machine's count and then the sessions' finds in those all
+    // that the first has of them.
     ring::not_sent(session, kind, cause);
+    add_one(lost_index(kind, cause));
 }
 
 /// Counts what was added to a fold in place of a record.

@@ -88,11 +88,12 @@ impl Accounts {
         }
     }
 
-    /// Tells what was lost since the last look. `machine` reads the kernel's counters; it is called
-    /// after the sessions' were read, so that they never exceed it.
+    /// Tells what was lost since the last look. `machine` must have been read before this is called:
+    /// the kernel counts for a session first, so the sessions, read now, then have all of it that is
+    /// theirs, and nothing is told of the machine now and of a session next time.
     pub fn look(
         &mut self,
-        machine: impl FnOnce() -> Vec<KernelCounts>,
+        machine: &[KernelCounts],
         own: OwnLosses,
         known: &mut impl Sessions,
         mut sink: impl FnMut(Event),
@@ -125,7 +126,7 @@ impl Accounts {
             }
             !gone
         });
-        self.machine(&machine(), range, &mut sink);
+        self.machine(machine, range, &mut sink);
         self.own(own, range, &mut sink);
         Ok(())
     }

@@ -288,7 +288,8 @@ impl<J: Judge> Pipeline<J> {
             tracker,
             ..
         } = self;
-        if let Err(error) = accounts.look(|| probes.counts(), own, tracker, &mut sink) {
+        let machine = probes.counts();
+        if let Err(error) = accounts.look(&machine, own, tracker, &mut sink) {
             tracing::error!(%error, "the kernel's accounts cannot be read");
         }
         self.looked_at = Instant::now();

@@ -80,6 +80,7 @@ pub const NEVER: &[&str] = &[
 /// What stays on this host.
 pub const KEPT: &[&str] = &[
     "the random install id and the boot clock, in the state directory",
+    "which processes are in which session, in the state directory, redacted already, of this boot only",
     "events that the collector has not acknowledged, in the spool, redacted already",
     "counters, shown by `skep-sensor status`; once a minute the log says how much was sent",
 ];

@@ -50,6 +50,7 @@ impl<J: Judge> Pipeline<J> {
 
     fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
         let mut walks = 0;
+        self.tracker.adopting_until(None);
         loop {
             walks += 1;
             let tasks = match self.walk(sink) {
@@ -64,17 +65,20 @@ impl<J: Judge> Pipeline<J> {
             };
             let mut maps = Maps::of(&mut self.probes);
             let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
-            tracing::debug!(walks, found = adopted.len(), "processes that run already");
-            for process in &adopted {
-                self.watch(*process);
-            }
-            if adopted.is_empty() || walks == WALKS_MAX {
+            let settled = adopted
+                .iter()
+                .filter(|process| self.watch(**process))
+                .count();
+            let members = adopted.len();
+            tracing::debug!(walks, members, settled, "processes that run already");
+            if settled == members || walks == WALKS_MAX {
                 break;
             }
         }
         for process in self.tracker.settle_expected(&mut Proc) {
             self.watch(process);
         }
+        self.tracker.adopting_until(Some(BootClock::boot_now()));
         let since = self.clock.unix(since_ns);
         self.tracker.tell_resumed(since, self.clock.now(), sink);
     }
@@ -93,12 +97,14 @@ impl<J: Judge> Pipeline<J> {
         }
     }
 
-    fn watch(&mut self, process: Adopted) {
+    /// Has the kernel side watch a process; true when it did so already.
+    fn watch(&mut self, process: Adopted) -> bool {
         let Adopted {
             tgid,
             start_ns,
             session,
             executable,
+            walked,
         } = process;
         let state = ProcessState {
             start_ns,
@@ -108,16 +114,31 @@ impl<J: Judge> Pipeline<J> {
             state: STATE_AGENT,
             pad: 0,
         };
+        if let Some(known) = self.probes.processes.get(tgid) {
+            let as_known = ProcessState {
+                claim: state.claim,
+                ..known
+            };
+            if as_known == state {
+                return true;
+            }
+            // It executes something just now: to write what it ran before would be wrong for good.
+            let is_in = known.start_ns == start_ns && known.session == state.session;
+            if is_in && walked != executable {
+                return false;
+            }
+        }
         if let Err(error) = self.probes.processes.watch(tgid, state) {
             tracing::warn!(pid = tgid, %error, "a process of an agent cannot be watched");
             self.tracker.not_watched();
-            return;
+            return true;
         }
         // Ended before its entry: nobody has seen that, and nobody else would take the entry out.
         // Ended after it: its exit took the entry out, and is on its way.
         if !Proc.alive(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
             self.tracker.vanished(tgid, start_ns);
         }
+        false
     }
 
     /// Until now: only now the processes that ran already are watched.

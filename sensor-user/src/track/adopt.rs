@@ -49,7 +49,10 @@ pub struct Adopted {
     pub tgid: u32,
     pub start_ns: u64,
     pub session: SessionId,
+    /// What it runs, as far as is known here.
     pub executable: u64,
+    /// What the walk saw it run. Another: an exec is on its way, or was before the walk came by.
+    pub walked: u64,
 }
 
 /// A process that is believed to be there, or was met by a walk, until [`Tracker::settle_expected`].
@@ -129,7 +132,12 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
-    /// Takes in the processes a walk has found; gives those the kernel must be told of.
+    /// Walks follow, until this is called again with the time of their end.
+    pub fn adopting_until(&mut self, end_ns: Option<u64>) {
+        self.adopting_until_ns = end_ns.unwrap_or(u64::MAX);
+    }
+
+    /// Takes in the processes a walk has found; gives those that are in sessions.
     pub fn adopt(
         &mut self,
         mut tasks: Vec<(Common, decode::Task)>,
@@ -171,11 +179,10 @@ impl<J: Judge> Tracker<J> {
                     another_image = Arc::ptr_eq(&expected.image, &member.image)
                         && member.executable != common.image.unwrap_or(0);
                 }
-                let entered = common.session == Some(member.session.kernel());
-                match (another_image, entered) {
-                    (true, _) => self.met(common, task, Some(member), running, verdicts, out)?,
-                    (false, false) => member.session,
-                    (false, true) => return None,
+                if another_image {
+                    self.met(common, task, Some(member), running, verdicts, out)?
+                } else {
+                    member.session
                 }
             }
             None => {
@@ -188,7 +195,11 @@ impl<J: Judge> Tracker<J> {
             tgid,
             start_ns,
             session,
-            executable: common.image.unwrap_or(0),
+            executable: self
+                .processes
+                .get(tgid, Some(start_ns))
+                .map_or(0, |member| member.executable),
+            walked: common.image.unwrap_or(0),
         })
     }
 
@@ -284,6 +295,7 @@ impl<J: Judge> Tracker<J> {
                     start_ns,
                     session: member.session,
                     executable: member.executable,
+                    walked: member.executable,
                 });
             } else {
                 self.vanished(tgid, start_ns);

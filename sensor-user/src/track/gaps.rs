@@ -41,7 +41,8 @@ impl<J: Judge> Tracker<J> {
         member: Member,
         out: &mut impl Sink,
     ) -> Member {
-        if !member.runs_another(common.image) {
+        // Until an adoption is over, a record may tell what the kernel side was told before it.
+        if !member.runs_another(common.image) || common.time_ns <= self.adopting_until_ns {
             return member;
         }
         let image = self.unknown(common, Some(&member));

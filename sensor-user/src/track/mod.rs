@@ -107,6 +107,8 @@ pub struct Tracker<J> {
     changes: Option<Vec<Change>>,
     /// Processes whose image or existence comes from elsewhere than a hook, during an adoption.
     expected: HashMap<u32, Expected>,
+    /// Boot clock: until then processes are, or were, being found that run already, nanoseconds.
+    adopting_until_ns: u64,
     /// Sessions of an earlier life of the sensor that are still to be told of.
     resumed: Vec<SessionId>,
     /// Sessions whose last process turned out to be gone.
@@ -143,6 +145,7 @@ impl<J: Judge> Tracker<J> {
             canaries: Vec::new(),
             changes: None,
             expected: HashMap::new(),
+            adopting_until_ns: 0,
             resumed: Vec::new(),
             emptied: Vec::new(),
         }

@@ -205,7 +205,7 @@ impl Default for Config {
                 socket: "/run/skep/sensor.sock".into(),
             },
             kernel: Kernel {
-                ring_bytes: 4 << 20,
+                ring_bytes: 2 << 20,
                 avoid: Vec::new(),
             },
             liveness: Liveness {

@@ -157,6 +157,7 @@ fn fill(
             let lost = counts.lost.iter().filter(|(_, count)| *count > 0);
             let counters = status::KernelCounters {
                 sent: counts.sent,
+                folded: counts.folded,
                 lost: lost
                     .map(|(cause, count)| (cause.name().to_owned(), *count))
                     .collect(),
@@ -171,6 +172,9 @@ fn fill(
     status.tracker.processes = track.processes;
     status.tracker.sessions = track.sessions;
     status.tracker.ignored = track.ignored;
+    status.tracker.refused = track.refused;
+    status.tracker.unjudged = track.unjudged;
+    status.tracker.evicted = track.evicted.total();
     status.events = classes
         .iter()
         .map(|(class, count)| ((*class).to_owned(), *count))

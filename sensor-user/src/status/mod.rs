@@ -99,6 +99,9 @@ pub enum HookStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelCounters {
     pub sent: u64,
+    /// Counted as a repeat of a record that was sent. Attempts are `sent + folded + Σ lost`.
+    #[serde(default)]
+    pub folded: u64,
     /// By cause.
     pub lost: BTreeMap<String, u64>,
 }
@@ -109,6 +112,15 @@ pub struct Tracker {
     pub sessions: u64,
     /// Records of processes that turned out to be no agents: read, judged, dropped.
     pub ignored: u64,
+    /// Records that gave no event because a table was full.
+    #[serde(default)]
+    pub refused: u64,
+    /// Programs that were gone before they could be judged.
+    #[serde(default)]
+    pub unjudged: u64,
+    /// Entries that tables at their bound let go of.
+    #[serde(default)]
+    pub evicted: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

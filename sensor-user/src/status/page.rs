@@ -27,6 +27,9 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
                 processes,
                 sessions,
                 ignored,
+                refused,
+                unjudged,
+                evicted,
             },
         events,
         spool,
@@ -69,11 +72,15 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         }
     }
 
-    writeln!(out, "\nrecords           sent         read         lost")?;
-    for (record, KernelCounters { sent, lost }) in kernel {
+    writeln!(
+        out,
+        "\nrecords           sent         read       folded         lost"
+    )?;
+    for (record, counters) in kernel {
+        let KernelCounters { sent, folded, lost } = counters;
         let read = read.get(record).copied().unwrap_or(0);
         let line = format!(
-            "  {record:<9} {sent:>10}   {read:>10}   {:>10}",
+            "  {record:<9} {sent:>10}   {read:>10}   {folded:>10}   {:>10}",
             total(lost)
         );
         writeln!(out, "{line}{}", causes(lost))?;
@@ -83,6 +90,13 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         out,
         "\ntracked           {processes} processes, {sessions} sessions, {ignored} records of other programs dropped"
     )?;
+    if refused + unjudged + evicted > 0 {
+        writeln!(
+            out,
+            "                  {refused} refused and {evicted} let go by full tables, \
+             {unjudged} programs gone before they could be judged"
+        )?;
+    }
     if !events.is_empty() {
         let list: Vec<String> = events
             .iter()
@@ -278,9 +292,14 @@ mod tests {
             error: None,
         };
         let lost = BTreeMap::from([("ring_full".to_owned(), 4), ("none".to_owned(), 0)]);
-        status
-            .kernel
-            .insert("open".into(), KernelCounters { sent: 100, lost });
+        status.kernel.insert(
+            "open".into(),
+            KernelCounters {
+                sent: 100,
+                folded: 7,
+                lost,
+            },
+        );
         status.read.insert("open".into(), 96);
         status.uplink.address = "http://127.0.0.1:7317".into();
         status.uplink.last_error = Some("refused".into());
@@ -289,7 +308,7 @@ mod tests {
             "skep-sensor 0.1.0, pid 7, up 1 h 2 min, memory 20.0 MiB",
             "  open          fallback  tp/sys_enter_openat",
             "                           lsm/file_open: EPERM",
-            "  open             100           96            4  (ring_full 4)",
+            "  open             100           96            7            4  (ring_full 4)",
             "                           canary: sys_exit_openat 3 s ago, sys_exit_openat2 LOST 1 min 5 s ago",
             "canary            every 10 s: ring 3 s ago, spooled 3 s ago, acknowledged never",
             "  last error: refused",

@@ -292,10 +292,7 @@ fn a_file_that_is_not_the_one_executed_is_not_judged() {
         argv: &exec.argv,
         cwd: None,
     };
-    assert_eq!(
-        world.identifier.judge(&candidate),
-        super::Judgement::default()
-    );
+    assert_eq!(world.identifier.judge(&candidate), super::Judgement::UNSEEN);
 }
 
 #[test]

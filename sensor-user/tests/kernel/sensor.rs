@@ -104,6 +104,13 @@ impl Sensor {
         lock(&self.pipeline)
     }
 
+    /// Has what is read by now accounted for: losses, and what could not be judged.
+    pub fn account(&self) {
+        let mut found = Vec::new();
+        lock(&self.pipeline).account(|event| found.push(event));
+        lock(&self.events).extend(found);
+    }
+
     /// Counters once everything sent has been read.
     pub fn settled_counts(&self) -> PipelineCounts {
         wait_for("everything sent to be read", || {

@@ -27,11 +27,10 @@ session that the agent's own exec started, by the same code on every kernel
 nothing, and an exec without what the program then did is not enough.
 
 - **`hook`**: seen, as what it was, by the hook named.
-- **gap**: seen by the hook named, with something missing that the event itself says is missing. The
-  number leads to the note that says what.
+- **gap**: not all of it is known, and the sensor says by itself what is missing. The hook named is the one
+  that saw the rest; the number leads to the note that says what is missing.
 - **NOT SEEN**: nothing in the session tells of it. The note says why.
 - **not possible**: this kernel does not let anybody do it.
-- **no verdict**: the test that tries it left none on this kernel.
 ";
 
 const UNTRIED: &str = "\
@@ -39,10 +38,6 @@ const UNTRIED: &str = "\
 
 - **Root against the sensor.** A program with `CAP_BPF` or `CAP_SYS_ADMIN` can detach programs, write
   maps or load a module. That is a question of noticing it, not of hooks.
-- **An agent without a file that ends within milliseconds.** What a program is, is read from its file. One
-  that runs from a memfd, or from a file that was unlinked, can only be read through its process; if that
-  has ended when the sensor looks, it is not recognised. The two agents without a file above live for a
-  second.
 - **Somebody else's hands.** What cron, at, systemd, sshd or a container engine do when an agent asks them
   to belongs to their own lineage. The asking is seen: a connection to a socket, or a file that is opened.
 - **Descriptors from elsewhere.** A file that another process opened and passed on (`SCM_RIGHTS`,
@@ -128,10 +123,6 @@ fn cell(verdict: &Verdict, notes: &mut Notes) -> String {
         Word::Gap => format!("`{hook}`, gap {}", notes.number(why)),
         Word::NotSeen => format!("**NOT SEEN** {}", notes.number(why)),
         Word::NotPossible => format!("not possible {}", notes.number(why)),
-        Word::Elsewhere => {
-            let note = format!("no verdict: the test `{why}` left none on this kernel");
-            format!("no verdict {}", notes.number(&note))
-        }
     }
 }
 
@@ -139,10 +130,9 @@ fn cell(verdict: &Verdict, notes: &mut Notes) -> String {
 fn summary(book: &Book) -> String {
     let words = [
         (Word::Seen, "seen"),
-        (Word::Gap, "seen, gap stated"),
+        (Word::Gap, "gap stated"),
         (Word::NotSeen, "not seen"),
         (Word::NotPossible, "not possible"),
-        (Word::Elsewhere, "no verdict"),
     ];
     let count = |at: usize, word: Word| {
         let has = |technique: &&Technique| technique.verdicts[at].verdict == word;

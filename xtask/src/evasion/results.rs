@@ -53,8 +53,6 @@ pub enum Word {
     Gap,
     NotSeen,
     NotPossible,
-    /// Tried by another test, which `why` names; that one leaves a verdict of its own.
-    Elsewhere,
 }
 
 /// One way not to be seen, and what became of it in each column.
@@ -100,8 +98,7 @@ struct Header {
     hooks: Vec<Hook>,
 }
 
-/// Reads every file of results in a folder. Those of the same tier are one: a verdict takes the place
-/// of one that says "elsewhere".
+/// Reads every file of results in a folder, one a tier.
 pub fn read(folder: &Path, place: Place) -> Result<Vec<Results>> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -113,7 +110,7 @@ pub fn read(folder: &Path, place: Place) -> Result<Vec<Results>> {
             paths.push(path);
         }
     }
-    // The order of a folder is anybody's; that of the names is not, and the table comes first.
+    // The order of a folder is anybody's; that of the names is not.
     paths.sort();
     let mut all: BTreeMap<String, Results> = BTreeMap::new();
     for path in paths {
@@ -121,12 +118,12 @@ pub fn read(folder: &Path, place: Place) -> Result<Vec<Results>> {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let part =
             parse(&text, place).with_context(|| format!("cannot understand {}", path.display()))?;
-        match all.get_mut(&part.column.tier) {
-            Some(whole) => whole.merge(part),
-            None => {
-                all.insert(part.column.tier.clone(), part);
-            }
-        }
+        let tier = part.column.tier.clone();
+        ensure!(
+            all.insert(tier, part).is_none(),
+            "{}: there is another file of its tier",
+            path.display()
+        );
     }
     Ok(all.into_values().collect())
 }
@@ -144,21 +141,6 @@ fn parse(text: &str, place: Place) -> Result<Results> {
         },
         rows,
     })
-}
-
-// === impl Results ===
-
-impl Results {
-    fn merge(&mut self, part: Self) {
-        for row in part.rows {
-            match self.rows.iter_mut().find(|own| own.id == row.id) {
-                Some(_) if row.verdict.verdict == Word::Elsewhere => {}
-                // The words are those of the table.
-                Some(own) => own.verdict = row.verdict,
-                None => self.rows.push(row),
-            }
-        }
-    }
 }
 
 // === impl Column ===
@@ -315,17 +297,6 @@ pub mod tests {
         let mut book = Book::default();
         book.add(&results(rows)).unwrap();
         book
-    }
-
-    #[test]
-    fn a_verdict_takes_the_place_of_one_that_is_found_elsewhere() {
-        let elsewhere = row("kill", "elsewhere", "null", r#""restart""#);
-        for (first, second) in [(elsewhere.clone(), seen("kill")), (seen("kill"), elsewhere)] {
-            let mut whole = results(&[first]);
-            whole.merge(results(&[second]));
-            assert_eq!(whole.rows.len(), 1);
-            assert_eq!(whole.rows[0].verdict.verdict, Word::Seen);
-        }
     }
 
     #[test]

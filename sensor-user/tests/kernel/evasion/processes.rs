@@ -1,6 +1,8 @@
 //! Processes whose place among the others is not what it seems.
 
-use super::{Group, Technique, programs::tool, stage::Stage, verdict::Verdict};
+use rustix::process::Signal;
+
+use super::{Group, Technique, programs::tool, restart, stage::Stage, verdict::Verdict};
 
 /// Generations of the small fork bomb: 2^7 - 2 processes.
 const GENERATIONS: u32 = 6;
@@ -53,14 +55,14 @@ pub const GROUP: Group = Group {
         Technique {
             id: "sensor-restarted",
             title: "sensor restarted mid-session",
-            tries: "the agent goes on while nobody watches, and after",
-            attempt: |_| Verdict::Elsewhere { test: "restart" },
+            tries: "the agent and a daemon of its making go on while nobody watches, and after",
+            attempt: |stage| restart::goes_on(stage, Signal::TERM),
         },
         Technique {
             id: "sensor-killed",
             title: "SIGKILL of the sensor",
-            tries: "the sensor is killed in the middle of a session and started again",
-            attempt: |_| Verdict::Elsewhere { test: "restart" },
+            tries: "the same with a sensor that cannot say a last word",
+            attempt: |stage| restart::goes_on(stage, Signal::KILL),
         },
     ],
 };

@@ -10,10 +10,13 @@ use std::{
     process::Command,
 };
 
+use skep_sensor::event::{CoverageKind, Detail};
+
 use crate::sensor::actor;
 
 use super::{
     Group, Technique,
+    attempt::Attempt,
     stage::{Stage, agent, text},
     verdict::Verdict,
 };
@@ -58,6 +61,12 @@ pub const GROUP: Group = Group {
             attempt: agent_through_descriptor,
         },
         Technique {
+            id: "memfd-agent-gone",
+            title: "agent from a memfd that ends at once",
+            tries: "over before the sensor has looked at it, for certain: it is held still meanwhile",
+            attempt: agent_in_memory_gone,
+        },
+        Technique {
             id: "shebang-chain",
             title: "shebang chain",
             tries: "a script whose interpreter is a script whose interpreter is the agent",
@@ -90,8 +99,8 @@ pub const GROUP: Group = Group {
     ],
 };
 
-/// Milliseconds an agent without a file lives. What it is can only be read from its process, so one
-/// that ends before the sensor has looked is not recognised (docs/limitations.md).
+/// Milliseconds an agent without a file lives: long enough for the sensor to look at its process. One
+/// that ends before that is another technique.
 const LIVES: &str = "1000";
 
 /// An agent started by this command line opens the secret.
@@ -130,13 +139,60 @@ fn symbolic_link(stage: &Stage) -> Verdict {
 }
 
 fn agent_in_memory(stage: &Stage) -> Verdict {
+    let secret = stage.secret();
+    run_from_memory(
+        &["dbus-daemon", "do", "open", &secret, "sleep", LIVES],
+        |command| stage.act_as(command).recognised(&secret),
+    )
+}
+
+fn agent_in_memory_gone(stage: &Stage) -> Verdict {
+    let secret = stage.secret();
+    let before = unjudged(stage);
+    run_from_memory(&["dbus-daemon", "do", "open", &secret], |mut command| {
+        let held = stage.sensor.stall();
+        let status = command.status().expect("a program in memory");
+        assert!(status.success(), "{status}");
+        drop(held);
+    });
+    stage.fence();
+    let attempt = Attempt::of(stage.sensor, stage.folder(), None);
+    attempt.recognised(&secret).or(|| {
+        (unjudged(stage) > before).then(|| {
+            Verdict::gap(
+                None,
+                "not recognised: what it was can only be read from its process, which was gone. How many \
+                 programs could not be judged is told for the machine as a whole, as a `coverage` event \
+                 (`unjudged`)",
+            )
+        })
+    })
+}
+
+/// Programs of which the sensor said so far that it could not judge them.
+fn unjudged(stage: &Stage) -> u64 {
+    stage.sensor.account();
+    let mut count = 0;
+    stage.sensor.each(|event| {
+        if let Detail::Coverage(coverage) = &event.detail
+            && coverage.what == CoverageKind::Unjudged
+        {
+            count += coverage.count;
+        }
+    });
+    count
+}
+
+/// Has the agent run from memory, by a command line good for as long as `run` takes.
+fn run_from_memory<T>(words: &[&str], run: impl FnOnce(Command) -> T) -> T {
     use rustix::fs::{MemfdFlags, memfd_create};
     let memory = memfd_create("dbus", MemfdFlags::CLOEXEC).expect("a memfd");
     let mut memory = File::from(memory);
     io::copy(&mut File::open(actor()).expect("the actor"), &mut memory).expect("memory");
-    let secret = stage.secret();
-    let words = ["dbus-daemon", "do", "open", &secret, "sleep", LIVES]
-        .map(|word| std::ffi::CString::new(word).expect("no zero byte"));
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| std::ffi::CString::new(*word).expect("no zero byte"))
+        .collect();
     let argv: Vec<_> = words
         .iter()
         .map(|word| word.as_ptr())
@@ -164,7 +220,7 @@ fn agent_in_memory(stage: &Stage) -> Verdict {
     };
     // SAFETY: the closure makes one system call and touches no lock or allocator.
     unsafe { command.pre_exec(replace) };
-    stage.act_as(command).recognised(&secret)
+    run(command)
 }
 
 fn agent_through_descriptor(stage: &Stage) -> Verdict {

@@ -1,8 +1,6 @@
 //! Verdicts as JSON lines, for `cargo xtask evasion`.
 //!
-//! A file is named `evasion-TIER….jsonl`. Its first line is a [`Header`], every other one a [`Row`].
-//! Several files of one kernel and tier are read as one: a test elsewhere that tries a technique of
-//! the table writes a file of its own with [`Report::part`].
+//! A file is named `evasion-TIER.jsonl`. Its first line is a [`Header`], every other one a [`Row`].
 
 use std::{io::Write, path::PathBuf};
 
@@ -36,11 +34,11 @@ struct Row<'a> {
     group: &'a str,
     title: &'a str,
     tries: &'a str,
-    /// `seen`, `gap`, `not_seen`, `not_possible`, `elsewhere`
+    /// `seen`, `gap`, `not_seen`, `not_possible`
     verdict: &'a str,
     /// For `seen` and `gap`.
     hook: Option<&'a str>,
-    /// For all but `seen`; for `elsewhere` the name of the test.
+    /// For all but `seen`.
     why: Option<&'a str>,
 }
 
@@ -85,7 +83,6 @@ impl Report {
             Verdict::Gap { hook, why } => ("gap", Some(hook.as_str()), Some(why.as_str())),
             Verdict::NotSeen { why } => ("not_seen", None, Some(why.as_str())),
             Verdict::NotPossible { why } => ("not_possible", None, Some(why.as_str())),
-            Verdict::Elsewhere { test } => ("elsewhere", None, Some(*test)),
         };
         self.line(&Row {
             id: technique.id,

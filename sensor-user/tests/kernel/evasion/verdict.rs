@@ -11,8 +11,6 @@ pub enum Verdict {
     NotSeen { why: String },
     /// This kernel does not let anybody do it.
     NotPossible { why: String },
-    /// Tried by another test, which writes its verdict under the same id.
-    Elsewhere { test: &'static str },
 }
 
 // === impl Verdict ===

@@ -229,21 +229,56 @@ fn a_sensor_that_forgot_what_it_knew_has_not_seen_the_session_go_on() {
     assert!(matches!(story.verdict(), Verdict::NotSeen { .. }));
 }
 
-#[test]
-fn a_gap_that_is_not_told_is_not_a_stated_gap() {
-    let stage = Stage::new(sensor(), "restart", "untold", &[]);
-    let state = stage.subfolder("state");
-    let mut story = Story::of(&stage, Signal::TERM, [&state, &state]);
-    assert!(matches!(story.verdict(), Verdict::Gap { .. }));
-    let told = story.told.clone();
-    let mut without = |wanted: &dyn Fn(&Value) -> bool| {
-        story.told = told.iter().filter(|event| wanted(event)).cloned().collect();
-        assert!(matches!(story.verdict(), Verdict::NotSeen { .. }));
+/// A story in which everything is told.
+fn told() -> Story {
+    use serde_json::json;
+    let open = |pid: u32, path: &str| {
+        json!({
+            "class": "open", "session": "aa", "hook": "fentry/vfs_open",
+            "process": {"pid": pid}, "file": {"path": path},
+        })
     };
-    without(&|event| event["coverage"]["what"] != "blind");
-    without(&|event| event["class"] != "session");
-    without(&|event| event["class"] != "open");
-    story.unwatched.0 = time_text(skep_sensor::event::UnixNanos(0));
-    story.told = told;
-    assert!(matches!(story.verdict(), Verdict::NotSeen { .. }));
+    Story {
+        session: json!("aa"),
+        agent: json!(7),
+        unwatched: ("2026-01-01T00:00:02".into(), "2026-01-01T00:00:03".into()),
+        after: ["/agent".into(), "/daemon".into()],
+        told: vec![
+            json!({
+                "class": "coverage", "session": null,
+                "coverage": {
+                    "what": "blind",
+                    "first": "2026-01-01T00:00:01", "last": "2026-01-01T00:00:04",
+                },
+            }),
+            json!({
+                "class": "session", "session": "aa",
+                "session_info": {"found": "resumed", "gaps": 1},
+            }),
+            open(7, "/agent"),
+            open(8, "/daemon"),
+        ],
+    }
+}
+
+#[test]
+fn a_gap_is_stated_only_if_every_part_of_it_is() {
+    assert!(matches!(told().verdict(), Verdict::Gap { .. }));
+    let is_not_enough = |change: &dyn Fn(&mut Story)| {
+        let mut story = told();
+        change(&mut story);
+        let verdict = story.verdict();
+        assert!(matches!(verdict, Verdict::NotSeen { .. }), "{verdict:?}");
+    };
+    for at in 0..told().told.len() {
+        is_not_enough(&|story| drop(story.told.remove(at)));
+    }
+    is_not_enough(&|story| story.told[0]["coverage"]["first"] = "2026-01-01T00:00:02.5".into());
+    is_not_enough(&|story| story.told[0]["coverage"]["last"] = "2026-01-01T00:00:02.5".into());
+    is_not_enough(&|story| story.told[1]["session_info"]["found"] = "running".into());
+    is_not_enough(&|story| story.told[1]["session_info"]["gaps"] = 0.into());
+    for at in 1..4 {
+        is_not_enough(&|story| story.told[at]["session"] = "bb".into());
+    }
+    is_not_enough(&|story| story.told[3]["process"]["pid"] = 7.into());
 }

@@ -3,7 +3,7 @@
 //! The sensor of these techniques is a process of its own ([`SensorProcess`]); that of the suite, which
 //! watches all the while, is not asked.
 
-use std::{fs, path::Path, process::Child};
+use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Child};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -124,7 +124,9 @@ impl Story {
         wait_for("both to be in the journal", || {
             is_kept(stage, states[0], session, &[&known, &of_daemon]).then_some(())
         });
-        first.end(signal);
+        let (status, _) = first.end(signal);
+        let killed = (signal == Signal::KILL).then_some(libc::SIGKILL);
+        assert_eq!(status.signal(), killed, "the first life: {status}");
         let from = clock.now();
         agent.cue("unwatched");
         agent.has_done("agent-unwatched");

@@ -116,7 +116,7 @@ pub struct File {
     /// `st_ino`; with the device it names the file whatever path led to it.
     pub inode: Option<u64>,
     pub device: Option<Device>,
-    /// Number of hard links: more than 1 means the file has other names.
+    /// Number of hard links: more than 1 means the file has other names. `None` for a directory.
     pub links: Option<u32>,
 }
 

@@ -19,6 +19,9 @@ use skep_abi::{
 
 use crate::event::{NetFamily, Text};
 
+/// File type in a mode, and that of a directory (linux/stat.h).
+const S_IFMT: u32 = 0o170_000;
+const S_IFDIR: u32 = 0o040_000;
 /// `u32::MAX`: no login uid was set (linux/audit.h, `AUDIT_UID_UNSET`).
 const LOGINUID_UNSET: u32 = u32::MAX;
 const AF_UNIX: u16 = 1;
@@ -108,7 +111,7 @@ pub struct Open<'a> {
     pub flags: u32,
     pub mode: Option<u32>,
     pub file: Option<FileKey>,
-    /// Number of hard links.
+    /// Number of hard links; `None` for a directory, whose links are its subdirectories.
     pub links: Option<u32>,
     /// Folding epoch in which the kernel side counts repeats of it; `None`: it does not.
     pub epoch: Option<u32>,
@@ -290,7 +293,7 @@ fn open<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Open<'a>, Malforme
         flags: raw.flags,
         mode: have(MISSING_INODE).then_some(raw.mode),
         file: have(MISSING_INODE).then_some(raw.file),
-        links: have(MISSING_INODE).then_some(raw.links),
+        links: (have(MISSING_INODE) && raw.mode & S_IFMT != S_IFDIR).then_some(raw.links),
         epoch: (raw.epoch != 0).then_some(raw.epoch),
         result: have(MISSING_RESULT).then_some(raw.result),
     })

@@ -164,7 +164,9 @@ fn unrelated(facts: &Facts<'_>) -> Result<Outcome> {
         .filter_map(|row| row["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()))
         .collect();
     let seen: Vec<_> = pids.intersection(facts.unrelated).collect();
-    let stray = "SELECT pid, class, exe FROM events WHERE session IS NULL AND class <> 'lost'";
+    // What is told of the machine (losses, self-tests) belongs to no process.
+    let stray = "SELECT pid, class, exe FROM events WHERE session IS NULL \
+                 AND class NOT IN ('lost', 'coverage')";
     let stray = facts.stage.query(stray)?;
     if !stray.is_empty() {
         return Ok(Err(format!(

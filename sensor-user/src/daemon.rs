@@ -30,8 +30,6 @@ use crate::{
     wire,
 };
 
-/// How long it waits for a record before it looks at its other duties.
-const IDLE: Duration = Duration::from_millis(100);
 /// How often the figures of `status` are renewed.
 const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// How long the uplink may go on sending after a signal.
@@ -128,7 +126,14 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             break;
         }
         // After a signal one more round: what happened before it is still reported.
-        stopping |= stop.wait(pipeline.ring(), if more { Duration::ZERO } else { IDLE });
+        stopping |= stop.wait(
+            pipeline.ring(),
+            if more {
+                Duration::ZERO
+            } else {
+                pipeline.patience()
+            },
+        );
     }
     tracing::info!("stopping");
     uplink.stop(LAST_WORDS);

@@ -40,6 +40,9 @@ pub use self::liveness::{Canaries, LivenessReport};
 
 /// Records handled before the caller gets its turn.
 const ROUND: usize = 4096;
+/// How long a round may wait for the next: with an agent at work, and without.
+const AT_WORK: Duration = Duration::from_millis(100);
+const IDLE: Duration = Duration::from_millis(500);
 /// How often the kernel's loss counters are looked at.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 
@@ -229,6 +232,16 @@ impl<J: Judge> Pipeline<J> {
 
     pub fn hooks(&self) -> &[HookReport] {
         &self.probes.hooks
+    }
+
+    /// How long the caller may wait for the ring before the next round. Records that somebody waits for
+    /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched.
+    pub fn patience(&self) -> Duration {
+        if self.tracker.is_idle() {
+            IDLE
+        } else {
+            AT_WORK
+        }
     }
 
     /// Readable when records wait.

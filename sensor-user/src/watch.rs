@@ -15,9 +15,6 @@ use crate::{
     stop::Stop,
 };
 
-/// How long it waits for a record before it looks by itself: the kernel side wakes nobody for most.
-const IDLE: Duration = Duration::from_millis(100);
-
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     #[error(transparent)]
@@ -62,6 +59,13 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
             return Ok(());
         }
         // After a signal one more round: what happened before it is still shown.
-        stopping |= stop.wait(pipeline.ring(), if more { Duration::ZERO } else { IDLE });
+        stopping |= stop.wait(
+            pipeline.ring(),
+            if more {
+                Duration::ZERO
+            } else {
+                pipeline.patience()
+            },
+        );
     }
 }

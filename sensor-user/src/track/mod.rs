@@ -161,6 +161,11 @@ impl<J: Judge> Tracker<J> {
         std::mem::take(&mut self.canaries)
     }
 
+    /// Whether no process is followed.
+    pub fn is_idle(&self) -> bool {
+        self.processes.len() == 0
+    }
+
     pub fn counts(&self) -> TrackCounts {
         TrackCounts {
             processes: self.processes.len() as u64,

@@ -14,7 +14,7 @@ fn a_running_agent_and_its_descendants_are_found_and_marked_as_inferred() {
     let directory = scratch("running");
     let path = file(&directory, "opened-by-the-grandchild");
     let script = format!(
-        "cd {}; (while [ ! -e act ]; do sleep 0.1; done; cat {path}) & : > ready; wait",
+        "cd {}; (while [ ! -e act ]; do sleep 0.1; done; cat {path}; :) & : > ready; wait",
         directory.display()
     );
     let mut agent = Command::new(actor())

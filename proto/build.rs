@@ -4,6 +4,8 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=skep/v1/skep.proto");
     let descriptors = protox::compile(["skep/v1/skep.proto"], ["."])?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".skep.v1.SensorMessage")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -18,6 +18,7 @@ mod connection;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use prost::Message;
 use skep_proto::v1::{
     Ack, Batch, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
     collector_message::Body as Down, ingest_server::Ingest, sensor_message::Body as Up,
@@ -100,7 +101,11 @@ impl IngestService {
         loop {
             tokio::select! {
                 message = messages.message() => match message.map_err(broken)? {
-                    Some(SensorMessage { body: Some(Up::Batch(batch)) }) => session.batch(batch).await?,
+                    Some(SensorMessage { body: Some(Up::Batch(batch)) }) => {
+                        let batch = Batch::decode(batch);
+                        let batch = batch.map_err(|_| Refusal::malformed("a batch that is not a skep.v1 Batch"))?;
+                        session.batch(batch).await?;
+                    }
                     Some(SensorMessage { body: Some(Up::Hello(_)) }) => {
                         return Err(Refusal::malformed("a second hello on one stream").into());
                     }
@@ -154,7 +159,14 @@ impl IngestService {
 
         let mut durable = self.store.durable(&source);
         let acked = *durable.borrow_and_update();
-        send(replies, Down::Welcome(Welcome { acked_seq: acked })).await?;
+        send(
+            replies,
+            Down::Welcome(Welcome {
+                acked_seq: acked,
+                acked_crc32: None,
+            }),
+        )
+        .await?;
         self.counters.streams.add(1);
         tracing::info!(
             peer = peer.map(tracing::field::display),

@@ -110,6 +110,7 @@ pub fn class(event: &v1::Event) -> &'static str {
         Some(Detail::SessionInfo(_)) => "session",
         Some(Detail::Lost(_)) => "lost",
         Some(Detail::Coverage(_)) => "coverage",
+        Some(Detail::Finding(_)) => "finding",
         None => "unknown",
     }
 }

@@ -115,6 +115,7 @@ fn from_wire(event: v1::Event) -> Event {
             first: UnixNanos(lost.first_unix_nano),
             last: UnixNanos(lost.last_unix_nano),
         }),
+        v1::event::Detail::Finding(finding) => panic!("{finding:?}"),
         v1::event::Detail::Coverage(coverage) => Detail::Coverage(Coverage {
             what: CoverageKind::ALL
                 .into_iter()

@@ -24,6 +24,16 @@ struct Policy {
 #[derive(Deserialize)]
 struct Licenses {
     allow: BTreeSet<String>,
+    /// What single packages may have besides.
+    #[serde(default)]
+    exceptions: Vec<Exception>,
+}
+
+#[derive(Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    package: String,
+    allow: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +68,7 @@ pub fn check() -> Result<()> {
         .with_context(|| format!("cannot read {}", file.display()))?;
     let policy: Policy =
         toml::from_str(&text).with_context(|| format!("cannot read {}", file.display()))?;
-    let allowed = policy.licenses.allow;
+    let allowed = policy.licenses;
     let trees = [
         (
             "workspace",
@@ -78,7 +88,7 @@ pub fn check() -> Result<()> {
         for package in packages {
             let licence = package.license.as_deref().unwrap_or("no SPDX expression");
             *by_licence.entry(licence).or_default() += 1;
-            if !is_allowed(package.license.as_deref(), &allowed) {
+            if !is_allowed(package.license.as_deref(), &allowed.of(&package.name)) {
                 refused.push(format!(
                     "{} {}: {licence} ({tree})",
                     package.name, package.version
@@ -94,6 +104,15 @@ pub fn check() -> Result<()> {
         bail!("not allowed by deny.toml:\n{}", refused.join("\n"));
     }
     Ok(())
+}
+
+impl Licenses {
+    /// The licences that one package may have.
+    fn of(&self, package: &str) -> BTreeSet<String> {
+        let exceptions = self.exceptions.iter().filter(|e| e.package == package);
+        let exceptions = exceptions.flat_map(|exception| &exception.allow);
+        self.allow.iter().chain(exceptions).cloned().collect()
+    }
 }
 
 /// The packages that are built, among all that the lock file knows.
@@ -144,6 +163,15 @@ mod tests {
         assert!(allowed(Some("MIT OR GPL-2.0-only")));
         assert!(allowed(Some("MIT/Apache-2.0")));
         assert!(!allowed(Some("MIT AND GPL-2.0-only")));
+    }
+
+    #[test]
+    fn a_licence_of_one_package_is_not_one_of_all() {
+        let policy = r#"allow = ["MIT"]
+            exceptions = [{ crate = "one", allow = ["MPL-2.0"] }]"#;
+        let policy: Licenses = toml::from_str(policy).unwrap();
+        assert!(is_allowed(Some("MIT AND MPL-2.0"), &policy.of("one")));
+        assert!(!is_allowed(Some("MPL-2.0"), &policy.of("another")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use skep_proto::v1::{
     self, HookStatus,
     coverage::Phase as CoveragePhase,
     event::Detail,
+    finding::Severity,
     session::{Found, Phase},
 };
 
@@ -201,6 +202,16 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
             counted(lost.count)?;
             time(lost.first_unix_nano)?;
             time(lost.last_unix_nano)
+        }
+        Detail::Finding(finding) => {
+            let known = Severity::try_from(finding.severity)
+                .is_ok_and(|severity| severity != Severity::Unspecified);
+            known
+                .then_some(())
+                .ok_or("finding.severity is not informational, low, medium, high or critical")?;
+            (!finding.rule.is_empty())
+                .then_some(())
+                .ok_or("finding.rule is empty")
         }
         Detail::Coverage(coverage) => {
             let known = CoveragePhase::try_from(coverage.phase)

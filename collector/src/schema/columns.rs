@@ -286,7 +286,7 @@ impl<'a> Row<'a> {
             Detail::Connect(net) => Some(net.count),
             Detail::Lost(lost) => Some(lost.count),
             Detail::Coverage(coverage) => Some(coverage.count),
-            Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) => None,
+            Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) | Detail::Finding(_) => None,
         }
     }
 

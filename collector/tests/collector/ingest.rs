@@ -14,7 +14,7 @@ use tonic::{
 };
 
 use crate::scene::{
-    Collector, EPOCH, OTHER_SENSOR, SENSOR, Sensor, event, hello, opens, until, value,
+    Collector, EPOCH, OTHER_SENSOR, SENSOR, Sensor, encoded, event, hello, opens, until, value,
 };
 
 const COUNT: &str = "SELECT count(*) FROM events";
@@ -159,13 +159,7 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
     good.send(1, opens(1, 5)).await;
     good.acked(5).await;
 
-    let batch = |first: u64, events: Vec<Event>| {
-        let batch = skep_proto::v1::Batch {
-            first_seq: first,
-            events,
-        };
-        Some(Up::Batch(batch))
-    };
+    let batch = |first: u64, events| Some(Up::Batch(encoded(first, events)));
     let greeting = || Some(Up::Hello(hello(SENSOR)));
     let bare = Event {
         detail: None,
@@ -395,7 +389,7 @@ impl Encoder for Raw {
     type Error = Status;
 
     fn encode(&mut self, message: Vec<u8>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        prost::bytes::BufMut::put_slice(out, &message);
+        bytes::BufMut::put_slice(out, &message);
         Ok(())
     }
 }

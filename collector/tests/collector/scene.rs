@@ -5,6 +5,7 @@ mod sent;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use prost::Message;
 use serde_json::Value;
 use skep_collector::{
     client::{Client, ClientError},
@@ -41,6 +42,11 @@ pub struct Collector {
 pub struct Sensor {
     up: mpsc::Sender<SensorMessage>,
     down: Streaming<CollectorMessage>,
+}
+
+/// A batch as it is in a message.
+pub fn encoded(first_seq: u64, events: Vec<Event>) -> bytes::Bytes {
+    Batch { first_seq, events }.encode_to_vec().into()
 }
 
 // === impl Collector ===
@@ -158,7 +164,7 @@ impl Sensor {
     }
 
     pub async fn send(&self, first_seq: u64, events: Vec<Event>) {
-        self.say(Up::Batch(Batch { first_seq, events })).await;
+        self.say(Up::Batch(encoded(first_seq, events))).await;
     }
 
     /// Sends batches of a hundred events for as long as the stream lives.
@@ -167,7 +173,7 @@ impl Sensor {
         tokio::spawn(async move {
             loop {
                 let events = opens(first_seq, 100);
-                let body = Some(Up::Batch(Batch { first_seq, events }));
+                let body = Some(Up::Batch(encoded(first_seq, events)));
                 if up.send(SensorMessage { body }).await.is_err() {
                     return;
                 }

@@ -83,6 +83,7 @@ impl Losses {
             Some(Detail::Connect(net)) => ("connect", net.count, net.last_unix_nano),
             Some(Detail::SessionInfo(_)) => ("session", 1, None),
             Some(Detail::Coverage(_)) => ("coverage", 1, None),
+            Some(Detail::Finding(_)) => ("finding", 1, None),
             None => ("any", 1, None),
         };
         self.add_range(record, cause, count, time, last.unwrap_or(time));

@@ -289,7 +289,9 @@ impl Worker {
             status.uplink.sent_bytes += bytes as u64;
         });
         Ok(Some(v1::SensorMessage {
-            body: Some(Up::Batch(v1::Batch { first_seq, events })),
+            body: Some(Up::Batch(
+                v1::Batch { first_seq, events }.encode_to_vec().into(),
+            )),
         }))
     }
 
@@ -408,5 +410,6 @@ fn hello(settings: &Settings, epoch: u64) -> v1::Hello {
         sensor_version: sensor_version.clone(),
         host: Some(host.clone()),
         hooks: hooks.clone(),
+        lane: v1::Lane::Unspecified.into(),
     }
 }

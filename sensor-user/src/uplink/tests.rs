@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, mpsc},
 };
 
+use prost::Message;
 use skep_proto::v1::{
     collector_message::Body as Down,
     ingest_server::{Ingest, IngestServer},
@@ -81,13 +82,19 @@ impl Ingest for Fake {
                         let acked_seq = store.events.entry(epoch).or_default().len() as u64;
                         match store.closed {
                             true => refusal("internal"),
-                            false => down(Down::Welcome(v1::Welcome { acked_seq })),
+                            false => down(Down::Welcome(v1::Welcome {
+                                acked_seq,
+                                acked_crc32: None,
+                            })),
                         }
                     }
-                    Up::Batch(batch) => match store.lock().unwrap().take(epoch, batch) {
-                        Some(answer) => answer,
-                        None => return,
-                    },
+                    Up::Batch(batch) => {
+                        let batch = v1::Batch::decode(batch).unwrap();
+                        match store.lock().unwrap().take(epoch, batch) {
+                            Some(answer) => answer,
+                            None => return,
+                        }
+                    }
                 };
                 let refused = matches!(&answer, Ok(m) if matches!(m.body, Some(Down::Refusal(_))));
                 if answers.send(answer).await.is_err() || refused {

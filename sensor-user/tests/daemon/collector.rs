@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use prost::Message;
 use skep_proto::v1::{
     self,
     collector_message::Body as Down,
@@ -99,8 +100,9 @@ impl Ingest for Keeper {
         tokio::spawn(async move {
             while let Some(Ok(message)) = up.next().await {
                 let answer = match message.body {
-                    Some(Up::Hello(_)) => Down::Welcome(v1::Welcome { acked_seq: 0 }),
+                    Some(Up::Hello(_)) => Down::Welcome(v1::Welcome::default()),
                     Some(Up::Batch(batch)) => {
+                        let batch = v1::Batch::decode(batch).expect("a batch");
                         let seq = batch.first_seq + batch.events.len() as u64 - 1;
                         kept.lock()
                             .unwrap_or_else(PoisonError::into_inner)

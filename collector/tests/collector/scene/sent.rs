@@ -28,6 +28,7 @@ pub fn hello(sensor_id: &str) -> Hello {
             status: HookStatus::Fallback.into(),
             reason: "lsm/file_open: EPERM".to_owned(),
         }],
+        ..Hello::default()
     }
 }
 

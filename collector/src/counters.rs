@@ -33,16 +33,34 @@ counters! {
     refused_wrong_epoch,
     refused_too_large,
     refused_internal,
+    refused_superseded,
     /// Connections that did not speak HTTP/2.
     refused_not_http2,
-    /// Files written by flushes.
+    /// Batches taken.
+    batches,
+    /// Times that rows were moved from the log into the tables, how many, and how long it took.
+    flushes,
+    rows_flushed,
+    flush_micros,
+    /// Files written into the tables, and their bytes; those of merges are counted, too.
     files_written,
-    /// Merges of files.
+    bytes_written,
+    /// Small files that became part of larger ones, their rows, and how long it took.
     files_merged,
-    /// Attempts to write a file that failed; the rows stay in memory, unacknowledged.
+    rows_merged,
+    merge_micros,
+    /// Files and rows that left the tables since they were too old, or the tables too large.
+    files_expired,
+    rows_expired,
+    /// Files deleted some time after they left their table.
+    files_deleted,
+    /// Attempts to write the log or a table that failed; nothing is lost by them.
     write_failures,
-    /// Stored files set aside as damaged.
+    /// Stored files set aside as damaged, and the rows in them.
     files_damaged,
+    rows_damaged,
+    /// Entries of the log that could not be read.
+    entries_damaged,
     /// Queries answered to the end.
     queries,
     /// Queries refused, failed or stopped at a limit.

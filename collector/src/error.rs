@@ -34,6 +34,40 @@ pub enum Error {
         found: String,
         known: &'static str,
     },
+    #[error("cannot write the log {path}: {reason}; make room, or make it writable")]
+    Log { path: PathBuf, reason: String },
+    #[error(
+        "cannot use {url} as the place of the tables: {reason}; name a folder, or a URL such as \
+         s3://bucket/prefix, with --table"
+    )]
+    Place { url: String, reason: String },
+    #[error("cannot use the table {table}: {source}")]
+    Table {
+        table: String,
+        // Large, and rare.
+        source: Box<deltalake_core::DeltaTableError>,
+    },
+    #[error("cannot {action} {name}: {source}")]
+    Store {
+        action: &'static str,
+        name: String,
+        source: object_store::Error,
+    },
+    #[error(
+        "merging files of {class} would have given {rows} rows instead of {known}; they stay as they \
+         are"
+    )]
+    Merge {
+        class: &'static str,
+        known: u64,
+        rows: u64,
+    },
+    #[error("cannot encode a file: {0}")]
+    Parquet(parquet::errors::ParquetError),
+    #[error("the system gives no random numbers: {reason}")]
+    Random { reason: String },
+    #[error("the collector is stopping")]
+    Closed,
     #[error("cannot encode rows: {0}")]
     Rows(#[from] arrow::error::ArrowError),
     #[error(

@@ -3,6 +3,8 @@
 //! A stream goes `Hello` → `Welcome`, then batches up and acknowledgements down. Invariants:
 //! - an acknowledgement is sent only for what [`Store`] calls durable, and never for more than the
 //!   stream itself was told or sent;
+//! - only the newest stream of a source (sensor and epoch) is listened to: the one before is refused
+//!   (`superseded`), so that a machine and its clone cannot write into each other's sequence;
 //! - a stream that breaks the protocol is refused alone: it gets a `Refusal` with code and reason,
 //!   is counted by code and logged with its peer address; nothing of the message that broke the
 //!   protocol is stored, and no other stream notices;
@@ -13,14 +15,14 @@
 //! store is bounded there, and a full store makes the stream wait, which HTTP/2 flow control hands
 //! on to the sensor.
 
+pub mod batch;
 mod check;
 mod connection;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use prost::Message;
 use skep_proto::v1::{
-    Ack, Batch, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
+    Ack, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
     collector_message::Body as Down, ingest_server::Ingest, sensor_message::Body as Up,
 };
 use tokio::{
@@ -32,10 +34,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     counters::Counters,
-    schema::{self, Origin},
-    store::{SequenceGap, Source, Store},
+    store::{self, Source, Store, Stream},
 };
 
+use batch::Batch;
 pub use check::{Refusal, RefusalCode};
 pub use connection::{Connection, connections};
 
@@ -70,9 +72,7 @@ enum End {
 struct Session<'a> {
     service: &'a IngestService,
     replies: &'a mpsc::Sender<Reply>,
-    origin: Origin,
-    source: Source,
-    durable: watch::Receiver<u64>,
+    stream: Stream,
     /// Highest sequence the sensor was told, or sent here.
     highest: u64,
     acked: u64,
@@ -114,7 +114,7 @@ impl IngestService {
                     }
                     None => return session.settle().await,
                 },
-                _ = session.durable.changed() => session.acknowledge().await?,
+                () = session.stream.changed() => session.acknowledge().await?,
                 () = replies.closed() => return Err(End::Gone),
                 () = told(&mut stopping) => {
                     session.settle().await?;
@@ -149,24 +149,14 @@ impl IngestService {
             sensor_id: facts.sensor_id.clone(),
             epoch: facts.epoch,
         };
-        let origin = Origin {
-            sensor_id: facts.sensor_id.clone(),
-            epoch: facts.epoch,
-            hostname: facts.hostname.clone(),
-            kernel: facts.kernel.clone(),
+        let begun = self.store.begin(source.clone(), facts).await;
+        let store::Opened { stream, tail } = begun.map_err(internal)?;
+        let welcome = Welcome {
+            acked_seq: tail.seq,
+            acked_crc32: (tail.crc32 != 0).then_some(tail.crc32),
         };
-        self.store.remember(facts).await.map_err(internal)?;
-
-        let mut durable = self.store.durable(&source);
-        let acked = *durable.borrow_and_update();
-        send(
-            replies,
-            Down::Welcome(Welcome {
-                acked_seq: acked,
-                acked_crc32: None,
-            }),
-        )
-        .await?;
+        send(replies, Down::Welcome(welcome)).await?;
+        let acked = tail.seq;
         self.counters.streams.add(1);
         tracing::info!(
             peer = peer.map(tracing::field::display),
@@ -178,9 +168,7 @@ impl IngestService {
         Ok(Session {
             service: self,
             replies,
-            origin,
-            source,
-            durable,
+            stream,
             highest: acked,
             acked,
         })
@@ -254,29 +242,18 @@ impl Ingest for IngestService {
 impl Session<'_> {
     async fn batch(&mut self, batch: Batch) -> Result<(), End> {
         check::batch(&batch)?;
-        let rows =
-            schema::encode(&self.origin, batch.first_seq, &batch.events).map_err(internal)?;
         let last = batch.first_seq + (batch.events.len() as u64 - 1);
-        drop(batch.events);
-        let count = rows.num_rows();
-        let store = &self.service.store;
-        let taken = tokio::select! {
-            taken = store.append(&self.source, batch.first_seq, rows) => taken,
+        tokio::select! {
+            taken = self.service.store.append(&self.stream, batch) => taken?,
             () = self.replies.closed() => return Err(End::Gone),
-        };
-        let duplicates = taken.map_err(Refusal::from)?;
-        self.service.counters.duplicates.add(duplicates as u64);
-        self.service
-            .counters
-            .events
-            .add((count - duplicates) as u64);
+        }
         self.highest = self.highest.max(last);
         // Rows that were already durable are not announced again.
         self.acknowledge().await
     }
 
     async fn acknowledge(&mut self) -> Result<(), End> {
-        let seq = (*self.durable.borrow_and_update()).min(self.highest);
+        let seq = self.stream.durable()?.min(self.highest);
         if seq > self.acked {
             send(self.replies, Down::Ack(Ack { seq })).await?;
             self.acked = seq;
@@ -292,7 +269,7 @@ impl Session<'_> {
                 return Ok(());
             }
             tokio::select! {
-                _ = self.durable.changed() => {}
+                () = self.stream.changed() => {}
                 () = self.replies.closed() => return Err(End::Gone),
             }
         }
@@ -307,12 +284,17 @@ impl From<Refusal> for End {
     }
 }
 
-impl From<SequenceGap> for Refusal {
-    fn from(gap: SequenceGap) -> Self {
-        Self {
-            code: RefusalCode::SequenceGap,
-            reason: gap.to_string(),
-        }
+impl From<store::End> for End {
+    fn from(end: store::End) -> Self {
+        let code = match end {
+            store::End::Gap { .. } => RefusalCode::SequenceGap,
+            store::End::Superseded => RefusalCode::Superseded,
+            store::End::Closed => return Self::Stopping,
+        };
+        Self::Refused(Refusal {
+            code,
+            reason: end.to_string(),
+        })
     }
 }
 

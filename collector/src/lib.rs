@@ -19,6 +19,7 @@ pub mod counters;
 pub mod error;
 pub mod ingest;
 pub mod query;
+mod scan;
 pub mod schema;
 pub mod serve;
 pub mod store;

@@ -16,6 +16,7 @@
 mod answer;
 mod complexity;
 mod error;
+mod events;
 mod tables;
 mod views;
 

@@ -1,14 +1,16 @@
 //! The `events` table: one flat row an event, one typed column a fact.
 //!
-//! [`COLUMNS`] is the only definition: the Arrow schema, the encoder and the tables of
-//! `docs/collector.md` (checked by a test) all come from it. Invariants:
+//! [`COLUMNS`] is the only definition: the Arrow schemas, the encoder and the tables of
+//! `docs/collector.md` (checked by a test) all come from it. Rows are kept by [`Class`], each class in
+//! a table of its own that has the columns in which the class can have a value; `events` is all of
+//! them side by side, null where a class has no such column. Invariants:
 //! - a fact that the sensor did not observe is null, never a zero or an empty text; the list
 //!   `agent_evidence` is null when the agent is unknown, `argv` also when it was not seen;
 //! - text is stored as it came, in the escaped form of `docs/events.md`;
+//! - types are those that Delta Lake has: times are microseconds since the Unix epoch in UTC (the
+//!   order within a sensor is `seq`'s), and numbers have a sign;
 //! - columns are added at the end, can be null, and never change their type, so that old files stay
-//!   readable: a column that a file lacks is null in its rows ([`widen`]).
-//!
-//! Times are nanoseconds since the Unix epoch, in UTC.
+//!   readable: a column that a file lacks is null in its rows.
 
 mod columns;
 #[cfg(test)]
@@ -17,13 +19,26 @@ mod roundtrip;
 use std::sync::{Arc, LazyLock};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, new_null_array},
-    datatypes::{Field, Schema, SchemaRef},
+    array::{ArrayRef, RecordBatch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
 };
 use skep_proto::v1;
 
 pub use columns::COLUMNS;
+
+/// What kind of fact an event is; the value of the column `class`, and the name of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    Exec,
+    Exit,
+    Open,
+    Connect,
+    Session,
+    Lost,
+    Coverage,
+    Finding,
+}
 
 /// Where the events of one stream come from, as its `Hello` told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +52,11 @@ pub struct Origin {
 }
 
 /// One event with its place in the stream.
+#[derive(Clone, Copy)]
 pub struct Row<'a> {
     pub origin: &'a Origin,
     pub seq: u64,
+    pub class: Class,
     pub event: &'a v1::Event,
 }
 
@@ -49,68 +66,113 @@ pub struct Column {
     pub nullable: bool,
     /// One line for the documentation.
     pub about: &'static str,
+    /// The classes in which it can have a value.
+    pub classes: &'static [Class],
     pub fill: fn(&[Row]) -> ArrayRef,
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let field = |column: &Column| {
-        let data_type = (column.fill)(&[]).data_type().clone();
-        Field::new(column.name, data_type, column.nullable)
-    };
-    Arc::new(Schema::new(COLUMNS.iter().map(field).collect::<Vec<_>>()))
+    let fields = COLUMNS.iter().map(Column::field);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 });
+
+static CLASS_SCHEMAS: LazyLock<[SchemaRef; Class::COUNT]> = LazyLock::new(|| {
+    Class::ALL.map(|class| {
+        let fields = stored(class).map(Column::field);
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    })
+});
+
+/// Name of the column by which the tables are partitioned: the date of `time`, as the store sees it.
+pub const DAY: &str = "day";
+/// Name of the column that the name of the table stands for.
+pub const CLASS: &str = "class";
 
 /// Arrow schema of the `events` table.
 pub fn events() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-/// Encodes consecutive events, the first of which has the sequence `first_seq`.
+/// The columns of a class's files.
+fn stored(class: Class) -> impl Iterator<Item = &'static Column> {
+    let of_class = move |column: &&Column| column.classes.contains(&class) && column.name != CLASS;
+    COLUMNS.iter().filter(of_class)
+}
+
+/// Encodes rows of one class.
 ///
 /// The events must have passed `ingest`'s check: each has a detail, and numbers fit their column.
-pub fn encode(
-    origin: &Origin,
-    first_seq: u64,
-    events: &[v1::Event],
-) -> Result<RecordBatch, ArrowError> {
-    let rows: Vec<Row> = (first_seq..)
-        .zip(events)
-        .map(|(seq, event)| Row { origin, seq, event })
-        .collect();
-    let arrays = COLUMNS.iter().map(|column| (column.fill)(&rows)).collect();
-    RecordBatch::try_new(Arc::clone(&SCHEMA), arrays)
+pub fn encode(class: Class, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    let arrays = stored(class).map(|column| (column.fill)(rows));
+    RecordBatch::try_new(class.schema(), arrays.collect())
 }
 
-/// Rows of an older file, with the columns that came later as null.
-pub fn widen(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    if batch.num_columns() == SCHEMA.fields().len() {
-        return Ok(batch.clone());
+// === impl Class ===
+
+impl Class {
+    pub const COUNT: usize = 8;
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Exec,
+        Self::Exit,
+        Self::Open,
+        Self::Connect,
+        Self::Session,
+        Self::Lost,
+        Self::Coverage,
+        Self::Finding,
+    ];
+
+    /// `None` when the event has no detail.
+    pub fn of(event: &v1::Event) -> Option<Self> {
+        use v1::event::Detail;
+        Some(match event.detail.as_ref()? {
+            Detail::Exec(_) => Self::Exec,
+            Detail::Exit(_) => Self::Exit,
+            Detail::Open(_) => Self::Open,
+            Detail::Connect(_) => Self::Connect,
+            Detail::SessionInfo(_) => Self::Session,
+            Detail::Lost(_) => Self::Lost,
+            Detail::Coverage(_) => Self::Coverage,
+            Detail::Finding(_) => Self::Finding,
+        })
     }
-    let column = |field: &Arc<Field>| {
-        batch
-            .column_by_name(field.name())
-            .cloned()
-            .unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
-    };
-    // A missing column that is never null is refused here.
-    RecordBatch::try_new(
-        Arc::clone(&SCHEMA),
-        SCHEMA.fields().iter().map(column).collect(),
-    )
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Open => "open",
+            Self::Connect => "connect",
+            Self::Session => "session",
+            Self::Lost => "lost",
+            Self::Coverage => "coverage",
+            Self::Finding => "finding",
+        }
+    }
+
+    /// Place in [`Class::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The columns of its files: those of `events` that it can have a value in, but `class`.
+    pub fn schema(self) -> SchemaRef {
+        Arc::clone(&CLASS_SCHEMAS[self.index()])
+    }
+
+    /// The schema of its Delta Lake table: that of its files, and the partition column.
+    pub fn table_schema(self) -> Schema {
+        let mut fields = self.schema().fields().to_vec();
+        fields.push(Arc::new(Field::new(DAY, DataType::Date32, false)));
+        Schema::new(fields)
+    }
 }
 
-/// Value of the column `class`.
-pub fn class(event: &v1::Event) -> &'static str {
-    use v1::event::Detail;
-    match event.detail {
-        Some(Detail::Exec(_)) => "exec",
-        Some(Detail::Exit(_)) => "exit",
-        Some(Detail::Open(_)) => "open",
-        Some(Detail::Connect(_)) => "connect",
-        Some(Detail::SessionInfo(_)) => "session",
-        Some(Detail::Lost(_)) => "lost",
-        Some(Detail::Coverage(_)) => "coverage",
-        Some(Detail::Finding(_)) => "finding",
-        None => "unknown",
+// === impl Column ===
+
+impl Column {
+    fn field(&self) -> Field {
+        let data_type = (self.fill)(&[]).data_type().clone();
+        Field::new(self.name, data_type, self.nullable)
     }
 }

@@ -71,9 +71,7 @@ impl Server {
         let listen = options.listen;
         check_address(listen)?;
         let counters = Arc::new(Counters::default());
-        // Reads footers: the only work of this thread, so it may block.
-        let store =
-            tokio::task::block_in_place(|| Store::open(options.store, Arc::clone(&counters)))?;
+        let store = Store::open(options.store, Arc::clone(&counters)).await?;
         let unusable = |source| Error::Listen {
             address: listen,
             source,
@@ -114,6 +112,11 @@ impl Server {
 
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What is wrong now: the part, and the problem.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        self.store.health().problems()
     }
 
     /// Acknowledges and writes what was taken, then stops.

@@ -1,147 +1,193 @@
-//! What was received and may be acknowledged: Parquet files on local disk, and the rows on their
-//! way there.
+//! What was received and may be acknowledged: a log on local disk, and tables on disk or object
+//! storage.
 //!
-//! This module is the seam. `ingest` and `query` see [`Store`] and [`Snapshot`] and nothing of how
-//! rows are kept; a log with group commit and a table format on object storage replace what is
-//! inside without a change outside.
+//! ```text
+//!  ingest ─▶ commit ─▶ log (redb) ─▶ acknowledged
+//!              └─▶ hot (rows in memory) ─▶ flush ─▶ tables (Parquet in Delta Lake) ─▶ log is cut
+//!                        └──────── queries ───────────┘        ▲
+//!                                             merge, retention, vacuum
+//! ```
+//!
+//! This module is the seam: `ingest` and `query` see [`Store`], [`Stream`] and [`Snapshot`], and
+//! nothing of how rows are kept.
 //!
 //! # Constraints
 //!
-//! - One process owns a data directory (an advisory lock on `lock`).
+//! - One process owns a data directory (an advisory lock on `lock`); several collectors may share
+//!   tables on object storage, each with a directory, and so a log, of its own.
 //! - Appends come from many streams, also several of one sensor at once (an old connection that is
 //!   not yet known to be dead, and the new one).
 //! - The process may be killed, and the power may fail, between any two system calls.
 //!
 //! # Invariants
 //!
-//! - **Acknowledged is stored.** A sequence is announced as durable only after the file that holds
-//!   its row was written, fsynced, renamed to its final name and the folder fsynced.
-//! - **Once.** Per source (sensor, epoch) rows are taken in the order of their sequence without a
-//!   gap; a sequence already taken is dropped. A row is in exactly one file of a snapshot, or in
-//!   its buffer, never in both.
-//! - **The files are the state.** The footer of each file carries, per source, the first and last
-//!   sequence in it; what is acknowledged is recomputed from the footers at start. No other file has
-//!   to agree with them.
-//! - **A name says what it replaces.** `N-M.parquet` holds what the flushes N to M wrote; a file
-//!   whose range lies within that of another readable file is a leftover of a merge and is removed
-//!   at start. So every crash during a merge leaves either all inputs or the result.
-//! - **Damage stays where it is.** A file that cannot be read is renamed to `*.damaged`, logged by
-//!   name and counted; everything else stays queryable.
+//! - **Acknowledged is stored.** A sequence is announced as durable only after the transaction of the
+//!   log that holds it was synced; the log is cut only after the tables' commits were.
+//! - **Once.** Per source (sensor, epoch) events are taken in the order of their sequence without a
+//!   gap; a sequence already taken is dropped. The commit of a table says up to which entry of the log
+//!   it has the rows, so that an entry is put into a table once, whatever is killed in between.
+//! - **A query sees each row once**, in memory or in a file of a table.
+//! - **Damage stays where it is.** What cannot be read is set aside, named, counted and shown in
+//!   health; everything else stays queryable.
 //!
 //! # Bounds
 //!
-//! - Rows not yet on disk: [`Options::buffer_bytes`]; beyond it [`Store::append`] waits, and with it
-//!   the streams (back-pressure down to the sensor's spool).
-//! - Delay until a row is durable: [`Options::flush_every`], less under load.
-//! - Number of files: at most 15 of each merge level (16 files become one) and one for each
-//!   [`compact::FULL_BYTES`] of stored data.
+//! - Batches on their way into the log: [`Options::buffer_bytes`]; rows in memory:
+//!   [`Options::hot_bytes`]. Beyond either, [`Store::append`] waits, and with it the streams
+//!   (back-pressure down to the sensors' spools). The log holds what is in memory, and no more.
+//! - Delay until a row is in a table: [`Options::flush_every`], less under load.
 
-mod compact;
-mod recover;
-mod segment;
+mod commit;
+mod damage;
+mod file;
+mod flush;
+mod health;
+mod hot;
+mod local;
+mod log;
+mod maintain;
+mod merge;
+mod open;
+mod place;
+mod retention;
 mod sensors;
-
-mod writer;
+mod table;
 
 use std::{
-    collections::HashMap,
-    fs::{self, File, TryLockError},
+    fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use arrow::array::RecordBatch;
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, oneshot, watch};
 
 use crate::{
     counters::Counters,
     error::{Error, Result},
+    ingest::batch::Batch,
+    schema::{Class, Origin},
 };
 
-pub use segment::Segment;
+pub use health::Health;
+pub use retention::Retention;
 pub use sensors::{Hook, SensorFacts};
+pub use table::DataFile;
 
 /// How a store keeps its rows.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub directory: PathBuf,
-    /// A row waits at most about this long for its file.
+    /// Where the tables are, as a URL (`s3://bucket/prefix` …); `None`: `table` in the directory.
+    pub table: Option<String>,
+    /// A row waits at most about this long for its table.
     pub flush_every: Duration,
-    /// A flush starts early when this many rows wait.
-    pub flush_rows: usize,
-    /// Memory for rows that are not yet on disk.
+    /// A flush starts early when the rows in memory take this many bytes.
+    pub flush_bytes: usize,
+    /// Memory for rows that are not in a table.
+    pub hot_bytes: usize,
+    /// Memory for batches that are not in the log.
     pub buffer_bytes: usize,
+    pub retention: Retention,
+    /// A file that left a table is deleted so much later.
+    pub vacuum_after: Duration,
 }
 
-/// One life of one sensor's spool; sequences count within it.
+/// One life of one lane of a sensor's spool; sequences count within it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Source {
     pub sensor_id: String,
     pub epoch: u64,
 }
 
-/// The batch starts after the next sequence that is expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the batch starts at sequence {got}, and {expected} is the next one to come")]
-pub struct SequenceGap {
-    pub expected: u64,
-    pub got: u64,
+/// How far a source is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Last sequence; 0 when there is none.
+    pub seq: u64,
+    /// CRC-32 of that event as it was encoded; 0 when it is not known.
+    pub crc32: u32,
 }
 
-/// What can be queried at one moment. Holding it keeps its files from being deleted.
-#[derive(Clone)]
+/// Why the store takes no more of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    #[error("the batch starts at sequence {got}, and {expected} is the next one to come")]
+    Gap { expected: u64, got: u64 },
+    #[error("another stream said hello for the same sensor and epoch")]
+    Superseded,
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A stream of one source; the source's newest. Dropping it ends it.
+pub struct Stream {
+    number: u64,
+    origin: Arc<Origin>,
+    progress: watch::Receiver<commit::Progress>,
+    shared: Weak<Shared>,
+}
+
+/// A stream, and how far its source is: all of it durable.
+pub struct Opened {
+    pub stream: Stream,
+    pub tail: Tail,
+}
+
+/// What can be queried at one moment.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
-    pub segments: Vec<Arc<Segment>>,
-    pub buffered: Vec<RecordBatch>,
+    files: [Arc<Vec<DataFile>>; Class::COUNT],
+    rows: [Vec<RecordBatch>; Class::COUNT],
+    root: Arc<dyn ObjectStore>,
     pub sensors: Vec<SensorFacts>,
 }
 
 /// A cheap handle; clones share the store.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    /// What ends the tasks and threads; taken by the first who closes.
+    work: Arc<Mutex<Option<maintain::Work>>>,
 }
 
-struct Inner {
+struct Shared {
     options: Options,
     counters: Arc<Counters>,
+    health: Health,
+    place: place::Place,
+    /// Names this collector's log in the tables.
+    log_id: String,
     state: Mutex<State>,
+    /// Notified when rows left memory.
+    room: Condvar,
+    tables: [AsyncMutex<table::Table>; Class::COUNT],
     sensors: sensors::Sensors,
-    /// Free buffer memory, in KiB.
+    requests: mpsc::Sender<commit::Request>,
+    /// Free memory for batches, in KiB.
     budget: Arc<Semaphore>,
     /// Woken when a flush should not wait for the clock.
-    flush_now: Arc<Notify>,
-    writer: Mutex<Option<writer::Handle>>,
-    _lock: File,
+    flush_now: Notify,
+    /// A commit of a table failed, and may have worked all the same.
+    in_doubt: AtomicBool,
+    stopping: AtomicBool,
+    log_bytes: AtomicU64,
+    lock: Arc<File>,
 }
 
 struct State {
-    /// Ascending by number, ranges disjoint.
-    segments: Vec<Arc<Segment>>,
-    /// Taken, and waiting for the next flush.
-    pending: Vec<Pending>,
-    pending_rows: usize,
-    /// Taken, and being written now; stays until its file is durable.
-    flushing: Vec<Pending>,
-    sources: HashMap<Source, Progress>,
-    next_number: u64,
-}
-
-struct Progress {
-    /// Highest sequence taken.
-    accepted: u64,
-    /// Highest sequence that survives a power cut.
-    durable: watch::Sender<u64>,
-}
-
-struct Pending {
-    source: Source,
-    first: u64,
-    last: u64,
-    rows: RecordBatch,
-    _memory: OwnedSemaphorePermit,
+    files: [Arc<Vec<DataFile>>; Class::COUNT],
+    /// Rows that are being moved into the tables.
+    flushing: Option<hot::Hot>,
+    /// Rows that came after those.
+    hot: hot::Hot,
 }
 
 // === impl Options ===
@@ -150,24 +196,13 @@ impl Options {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            flush_every: Duration::from_millis(500),
-            flush_rows: 50_000,
-            buffer_bytes: 128 << 20,
-        }
-    }
-
-    fn events(&self) -> PathBuf {
-        self.directory.join("events")
-    }
-}
-
-// === impl Progress ===
-
-impl Progress {
-    fn at(sequence: u64) -> Self {
-        Self {
-            accepted: sequence,
-            durable: watch::Sender::new(sequence),
+            table: None,
+            flush_every: Duration::from_secs(60),
+            flush_bytes: 64 << 20,
+            hot_bytes: 192 << 20,
+            buffer_bytes: 64 << 20,
+            retention: Retention::default(),
+            vacuum_after: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -175,204 +210,213 @@ impl Progress {
 // === impl Store ===
 
 impl Store {
-    /// Opens or creates the data directory, recovers what it holds, and starts the writer on the
-    /// current tokio runtime. Reads every footer: call it where blocking is allowed.
+    /// Opens or creates the data directory and the tables, takes back what the log has, and starts
+    /// the work on the current tokio runtime.
     ///
     /// # Errors
     ///
-    /// The directory cannot be written, is in use, or holds files of a newer format.
-    pub fn open(options: Options, counters: Arc<Counters>) -> Result<Self> {
-        let lock = lock(&options.directory)?;
-        let events = options.events();
-        let unwritable = |source| Error::DataDirectory {
-            path: options.directory.clone(),
+    /// The directory cannot be written, is in use, holds a newer format, or the tables cannot be
+    /// reached.
+    pub async fn open(options: Options, counters: Arc<Counters>) -> Result<Self> {
+        let (shared, work) = open::open(options, counters).await?;
+        Ok(Self {
+            shared,
+            work: Arc::new(Mutex::new(Some(work))),
+        })
+    }
+
+    /// Keeps what a sensor said of itself and makes this the newest stream of its source; both are
+    /// durable on return.
+    pub async fn begin(&self, source: Source, facts: SensorFacts) -> Result<Opened> {
+        let (reply, opened) = oneshot::channel();
+        let request = commit::Request::Open {
             source,
+            facts: Box::new(facts),
+            reply,
         };
-        fs::create_dir_all(&events).map_err(unwritable)?;
-        let recovered = recover::recover(&events, &counters)?;
-        let sensors = sensors::Sensors::open(options.directory.join("sensors"), &counters)?;
-        segment::sync_directory(&options.directory)?;
-
-        let sources = recovered
-            .acked
-            .into_iter()
-            .map(|(source, seq)| (source, Progress::at(seq)));
-        let state = State {
-            segments: recovered.segments,
-            pending: Vec::new(),
-            pending_rows: 0,
-            flushing: Vec::new(),
-            sources: sources.collect(),
-            next_number: recovered.next_number,
-        };
-        let budget = Arc::new(Semaphore::new(kibibytes(options.buffer_bytes) as usize));
-        let store = Self {
-            inner: Arc::new(Inner {
-                options,
-                counters,
-                state: Mutex::new(state),
-                sensors,
-                budget,
-                flush_now: Arc::new(Notify::new()),
-                writer: Mutex::new(None),
-                _lock: lock,
-            }),
-        };
-        *store
-            .inner
-            .writer
-            .lock()
-            .expect("no holder of the writer panics") = Some(writer::start(&store.inner));
-        Ok(store)
+        self.shared.ask(request);
+        // The writer ends only when the store is closed.
+        opened.await.unwrap_or(Err(Error::Closed))
     }
 
-    /// Keeps what a sensor said of itself; durable on return.
-    pub async fn remember(&self, facts: SensorFacts) -> Result<()> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.sensors.remember(facts)).await
-    }
-
-    /// Highest durable sequence of a source, now and as it grows.
-    pub fn durable(&self, source: &Source) -> watch::Receiver<u64> {
-        let mut state = self.inner.state();
-        let progress = state
-            .sources
-            .entry(source.clone())
-            .or_insert_with(|| Progress::at(0));
-        progress.durable.subscribe()
-    }
-
-    /// Takes rows with the sequences `first`, `first + 1` …; those already taken are dropped.
-    /// Waits while the buffer is full. The rows are queryable on return, and durable when
-    /// [`Store::durable`] says so. Returns how many rows were duplicates.
-    pub async fn append(
-        &self,
-        source: &Source,
-        first: u64,
-        rows: RecordBatch,
-    ) -> Result<usize, SequenceGap> {
-        let size = kibibytes(rows.get_array_memory_size());
-        let whole = kibibytes(self.inner.options.buffer_bytes);
-        let budget = Arc::clone(&self.inner.budget);
-        let memory = budget.acquire_many_owned(size.min(whole)).await;
-        let memory = memory.expect("the budget is never closed");
-
-        let mut state = self.inner.state();
-        let progress = state
-            .sources
-            .entry(source.clone())
-            .or_insert_with(|| Progress::at(0));
-        let expected = progress.accepted + 1;
-        if first > expected {
-            return Err(SequenceGap {
-                expected,
-                got: first,
-            });
-        }
-        let known = usize::try_from(expected - first)
-            .unwrap_or(usize::MAX)
-            .min(rows.num_rows());
-        let fresh = rows.slice(known, rows.num_rows() - known);
-        if fresh.num_rows() > 0 {
-            let last = progress.accepted + fresh.num_rows() as u64;
-            progress.accepted = last;
-            let pending = Pending {
-                source: source.clone(),
-                first: expected,
-                last,
-                rows: fresh,
-                _memory: memory,
-            };
-            state.pending_rows += pending.rows.num_rows();
-            state.pending.push(pending);
-            if state.pending_rows >= self.inner.options.flush_rows || self.inner.budget_is_short() {
-                self.inner.flush_now.notify_one();
-            }
-        }
-        Ok(known)
+    /// Hands a batch on to the log; waits while there is no room for it. What of it was taken before
+    /// is dropped. [`Stream::changed`] says when it is durable, or why it is not taken.
+    pub async fn append(&self, stream: &Stream, batch: Batch) -> Result<(), End> {
+        let shared = &self.shared;
+        let whole = kibibytes(shared.options.buffer_bytes);
+        let budget = Arc::clone(&shared.budget);
+        let memory = budget.acquire_many_owned(kibibytes(batch.memory()).min(whole));
+        let memory = memory.await.map_err(|_| End::Closed)?;
+        let entry = log::Entry::new(&stream.origin, 0, &batch.encoded)
+            .expect("zstd compresses any bytes into memory");
+        shared.ask(commit::Request::Append {
+            stream: stream.number,
+            batch,
+            entry,
+            memory,
+        });
+        Ok(())
     }
 
     /// Everything taken so far.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.inner.state();
-        let buffered = state.flushing.iter().chain(&state.pending);
+        let state = self.shared.state();
+        let rows = |class| {
+            let flushing = state.flushing.iter().flat_map(|hot| hot.batches(class));
+            flushing.chain(state.hot.batches(class)).cloned().collect()
+        };
         Snapshot {
-            segments: state.segments.clone(),
-            buffered: buffered.map(|pending| pending.rows.clone()).collect(),
-            sensors: self.inner.sensors.all(),
+            files: state.files.clone(),
+            rows: Class::ALL.map(rows),
+            root: self.shared.place.root(),
+            sensors: self.shared.sensors.all(),
         }
     }
 
     /// Reads every stored file to the end and sets the damaged ones aside. Returns their names.
-    pub async fn verify(&self) -> Result<Vec<PathBuf>> {
-        let inner = Arc::clone(&self.inner);
-        let segments = self.snapshot().segments;
-        blocking(move || {
-            let mut aside = Vec::new();
-            for segment in &segments {
-                if let Err(reason) = segment.read() {
-                    inner.set_aside(segment, &reason)?;
-                    aside.push(segment.path().to_path_buf());
-                }
-            }
-            Ok(aside)
-        })
-        .await
+    pub async fn verify(&self) -> Result<Vec<String>> {
+        let mut aside = Vec::new();
+        for class in Class::ALL {
+            let files = Arc::clone(&self.shared.state().files[class.index()]);
+            aside.extend(damage::check(&self.shared, class, &files).await?);
+        }
+        Ok(aside)
     }
 
-    /// Writes what waits and stops the writer. Appends after this are never durable.
+    pub fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    /// Bytes of the log's file, and of all files in the tables.
+    pub fn sizes(&self) -> (u64, u64) {
+        let state = self.shared.state();
+        let files = state.files.iter().flat_map(|files| files.iter());
+        let tables = files.map(|file| file.bytes).sum();
+        (self.shared.log_bytes.load(Ordering::Relaxed), tables)
+    }
+
+    /// Moves everything into the tables now.
+    pub async fn flush(&self) -> Result<()> {
+        maintain::flush_all(&self.shared).await
+    }
+
+    /// Moves what waits into the tables and ends the work. What cannot be moved stays in the log.
     pub async fn close(&self) -> Result<()> {
-        let writer = self
-            .inner
-            .writer
+        let work = self
+            .work
             .lock()
-            .expect("no holder of the writer panics")
+            .expect("no holder of the work panics")
             .take();
-        match writer {
-            Some(writer) => writer.finish().await,
+        match work {
+            Some(work) => work.finish(&self.shared).await,
             None => Ok(()),
         }
     }
 }
 
-// === impl Inner ===
+// === impl Stream ===
 
-impl Inner {
+impl Stream {
+    /// Highest durable sequence of the source, or why there will be no more.
+    pub fn durable(&mut self) -> Result<u64, End> {
+        let progress = self.progress.borrow_and_update();
+        match &progress.end {
+            Some(end) => Err(end.clone()),
+            None => Ok(progress.durable),
+        }
+    }
+
+    /// Waits until [`Stream::durable`] has something new to say.
+    pub async fn changed(&mut self) {
+        if self.progress.changed().await.is_err() {
+            // The writer is gone with the collector, and what is in doubt stays unacknowledged.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.ask(commit::Request::Close {
+                stream: self.number,
+            });
+        }
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Files of a class, in no order.
+    pub fn files(&self, class: Class) -> &[DataFile] {
+        &self.files[class.index()]
+    }
+
+    /// Rows of a class that are in no file.
+    pub fn rows(&self, class: Class) -> &[RecordBatch] {
+        &self.rows[class.index()]
+    }
+
+    /// Where the paths of the files lead.
+    pub(crate) fn root(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.root)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the state panics")
     }
 
-    /// Less than half of the buffer is free.
-    fn budget_is_short(&self) -> bool {
-        self.budget.available_permits() < kibibytes(self.options.buffer_bytes) as usize / 2
+    fn ask(&self, request: commit::Request) {
+        // The writer ends only when the store is closed; then nobody waits for an answer.
+        let _ = self.requests.send(request);
     }
 
-    /// Renames a file that cannot be read and forgets it.
-    fn set_aside(&self, segment: &Arc<Segment>, reason: &Error) -> Result<()> {
+    /// Waits while the rows in memory are too many; the collector's end ends it, too.
+    fn wait_for_room(&self) {
         let mut state = self.state();
-        let known = state.segments.len();
-        state.segments.retain(|other| !Arc::ptr_eq(other, segment));
-        if state.segments.len() < known {
-            segment::set_aside(segment.path(), reason, &self.counters)?;
+        while state.memory() >= self.options.hot_bytes && !self.stopping.load(Ordering::Relaxed) {
+            let wait = Duration::from_millis(100);
+            let woken = self.room.wait_timeout(state, wait);
+            (state, _) = woken.expect("no holder of the state panics");
         }
-        Ok(())
+    }
+
+    /// Has a flush begin when there is enough for one.
+    fn wake_flush(&self) {
+        if self.state().hot.bytes() >= self.options.flush_bytes {
+            self.flush_now.notify_one();
+        }
     }
 }
 
-fn lock(directory: &Path) -> Result<File> {
-    let unwritable = |source| Error::DataDirectory {
-        path: directory.to_path_buf(),
-        source,
-    };
-    fs::create_dir_all(directory).map_err(unwritable)?;
-    let lock = File::create(directory.join("lock")).map_err(unwritable)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::DataDirectoryInUse {
-            path: directory.to_path_buf(),
-        }),
-        Err(TryLockError::Error(source)) => Err(unwritable(source)),
+// === impl State ===
+
+impl State {
+    /// Memory of rows that are in no table.
+    fn memory(&self) -> usize {
+        self.hot.bytes() + self.flushing.as_ref().map_or(0, hot::Hot::bytes)
     }
+}
+
+/// The name under which a file is set aside; one that is not taken.
+fn aside(path: &Path) -> PathBuf {
+    let named = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(match number {
+            0 => ".damaged".to_owned(),
+            number => format!(".damaged-{number}"),
+        });
+        PathBuf::from(name)
+    };
+    (0..)
+        .map(named)
+        .find(|name| !name.exists())
+        .expect("a folder does not have every name")
 }
 
 fn kibibytes(bytes: usize) -> u32 {
@@ -382,7 +426,7 @@ fn kibibytes(bytes: usize) -> u32 {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("file work does not panic")
+    let done = tokio::task::spawn_blocking(work).await;
+    // Work is lost only with the runtime.
+    done.unwrap_or(Err(Error::Closed))
 }

@@ -2,11 +2,12 @@
 //!
 //! Exit codes: 0 stopped by SIGTERM or SIGINT with everything written, 1 failed, 2 wrong usage.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 use skep_collector::{
     Error,
+    schema::Class,
     serve::{DEFAULT_ADDRESS, Options, Server, check_address},
     store,
 };
@@ -33,7 +34,61 @@ enum Command {
         /// Address to listen on. Loopback only: there is no TLS yet. Port 0 lets the system choose.
         #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
         listen: SocketAddr,
+        /// Where to keep the tables: a folder, or s3://bucket/prefix, gs://… or az://…, with settings
+        /// and secrets in the environment (AWS_ACCESS_KEY_ID …). Default: `table` in the data
+        /// directory.
+        #[arg(long, value_name = "URL")]
+        table: Option<String>,
+        /// How long an event waits at most for its table, in seconds or as 500ms, 10s, 2m.
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+        flush_every: Duration,
+        /// Keep events of a class so long, e.g. open=30d; several times for several classes. Default:
+        /// for ever.
+        #[arg(long, value_name = "CLASS=TIME", value_parser = kept)]
+        keep: Vec<(Class, Duration)>,
+        /// Keep at most so many GiB in the tables; the oldest events go first.
+        #[arg(long, value_name = "GIB")]
+        keep_gib: Option<u64>,
     },
+}
+
+/// `500ms`, `10s`, `2m`, `3h`, `30d`; without a unit, seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text} is not a time such as 500ms, 10s, 2m, 3h or 30d"))?;
+    let millis = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        unit => {
+            return Err(format!(
+                "{unit} is not a unit of time; take ms, s, m, h or d"
+            ));
+        }
+    };
+    let millis = number
+        .checked_mul(millis)
+        .ok_or("a time that is too long")?;
+    Ok(Duration::from_millis(millis))
+}
+
+fn kept(text: &str) -> Result<(Class, Duration), String> {
+    let (class, time) = text
+        .split_once('=')
+        .ok_or("write the class and how long, e.g. open=30d")?;
+    let known = Class::ALL.into_iter().find(|known| known.name() == class);
+    let known = known.ok_or_else(|| {
+        let names = Class::ALL.map(Class::name);
+        format!(
+            "{class} is not a class of events; take one of {}",
+            names.join(", ")
+        )
+    })?;
+    Ok((known, duration(time)?))
 }
 
 #[tokio::main]
@@ -45,8 +100,24 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(filter)
         .init();
-    let Command::Serve { data, listen } = arguments.command;
-    match serve(data, listen).await {
+    let Command::Serve {
+        data,
+        listen,
+        table,
+        flush_every,
+        keep,
+        keep_gib,
+    } = arguments.command;
+    let store = store::Options {
+        table,
+        flush_every,
+        retention: store::Retention {
+            ages: keep,
+            bytes: keep_gib.map(|gib| gib.saturating_mul(1 << 30)),
+        },
+        ..store::Options::new(data)
+    };
+    match serve(store, listen).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("skep-collector: {error:#}");
@@ -58,11 +129,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(data: PathBuf, listen: SocketAddr) -> anyhow::Result<()> {
+async fn serve(store: store::Options, listen: SocketAddr) -> anyhow::Result<()> {
     check_address(listen)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::start(Options::new(store::Options::new(data), listen)).await?;
+    let server = Server::start(Options::new(store, listen)).await?;
     eprintln!("ready {}", server.address());
     tokio::select! {
         _ = terminate.recv() => {}

@@ -5,13 +5,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_proto::v1::{
-    self, HookStatus,
+    self, HookStatus, Lane,
     coverage::Phase as CoveragePhase,
     event::Detail,
     finding::Severity,
     session::{Found, Phase},
 };
 
+use super::batch::Batch;
 use crate::{
     counters::{Counter, Counters},
     store::{Hook, SensorFacts},
@@ -29,6 +30,7 @@ pub enum RefusalCode {
     WrongEpoch,
     TooLarge,
     Internal,
+    Superseded,
 }
 
 /// Why a stream is ended by the collector.
@@ -49,6 +51,7 @@ impl RefusalCode {
             Self::WrongEpoch => "wrong_epoch",
             Self::TooLarge => "too_large",
             Self::Internal => "internal",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -59,6 +62,7 @@ impl RefusalCode {
             Self::WrongEpoch => &counters.refused_wrong_epoch,
             Self::TooLarge => &counters.refused_too_large,
             Self::Internal => &counters.refused_internal,
+            Self::Superseded => &counters.refused_superseded,
         }
     }
 }
@@ -111,8 +115,10 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    let findings = hello.lane == i32::from(Lane::Findings);
     Ok(SensorFacts {
-        epoch: hello.epoch,
+        epoch: if findings { 0 } else { hello.epoch },
+        findings_epoch: findings.then_some(hello.epoch),
         sensor_version: fact("sensor_version", hello.sensor_version)?,
         hostname: fact("host.hostname", host.hostname)?,
         os: fact("host.os", host.os)?,
@@ -126,7 +132,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
     })
 }
 
-pub(super) fn batch(batch: &v1::Batch) -> Result<(), Refusal> {
+pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {
     let count = batch.events.len();
     if count == 0 {
         return Err(Refusal::malformed("a batch without events"));
@@ -140,9 +146,10 @@ pub(super) fn batch(batch: &v1::Batch) -> Result<(), Refusal> {
             ),
         });
     }
-    if batch.first_seq == 0 || batch.first_seq.checked_add(count as u64).is_none() {
+    let end = batch.first_seq.checked_add(count as u64);
+    if batch.first_seq == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {
         return Err(Refusal::malformed(
-            "a batch whose sequence does not start between 1 and 2^64",
+            "a batch whose sequence does not start between 1 and 2^63",
         ));
     }
     for (index, event) in batch.events.iter().enumerate() {
@@ -164,13 +171,11 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
     {
         return Err("agent.confidence is more than 100");
     }
-    time(
-        event
-            .process
-            .as_ref()
-            .and_then(|p| p.start_unix_nano)
-            .unwrap_or_default(),
-    )?;
+    if let Some(process) = &event.process {
+        time(process.start_unix_nano.unwrap_or_default())?;
+        fits::<i32>(Some(process.pid)).ok_or("process.pid is more than 2^31")?;
+        fits::<i32>(process.ppid).ok_or("process.ppid is more than 2^31")?;
+    }
     match event.detail.as_ref().ok_or("it has no detail")? {
         Detail::Exec(_) => Ok(()),
         Detail::Exit(exit) => {
@@ -179,6 +184,7 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
         }
         Detail::Open(file) => {
             counted(file.count)?;
+            fits::<i32>(file.mode).ok_or("file.mode is more than 2^31")?;
             time(file.last_unix_nano.unwrap_or_default())
         }
         Detail::Connect(net) => {
@@ -196,6 +202,7 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
                 .ok_or("session.phase is not start, end or update")?;
             Found::try_from(session.found)
                 .map_err(|_| "session.found is not observed, resumed or running")?;
+            number(session.gaps.unwrap_or_default())?;
             session_id(session.parent.as_deref())
         }
         Detail::Lost(lost) => {
@@ -219,6 +226,7 @@ fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
             known
                 .then_some(())
                 .ok_or("coverage.phase is not begin, end or point")?;
+            number(coverage.count)?;
             time(coverage.first_unix_nano)?;
             time(coverage.last_unix_nano)
         }
@@ -238,7 +246,14 @@ fn time(unix_nanos: u64) -> Result<(), &'static str> {
 }
 
 fn counted(count: u64) -> Result<(), &'static str> {
-    (count > 0).then_some(()).ok_or("a count of 0")
+    (count > 0).then_some(()).ok_or("a count of 0")?;
+    number(count)
+}
+
+fn number(number: u64) -> Result<(), &'static str> {
+    i64::try_from(number)
+        .map(drop)
+        .map_err(|_| "a number of more than 63 bits")
 }
 
 fn session_id(id: Option<&str>) -> Result<(), &'static str> {

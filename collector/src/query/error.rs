@@ -1,6 +1,6 @@
 //! Why a query has no answer, told to the one who asked.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use tonic::{Code, Status};
@@ -31,10 +31,10 @@ pub enum QueryError {
     )]
     Memory { limit: usize },
     #[error(
-        "stored data is damaged and was set aside ({}.damaged); the rest stays queryable, run the \
-         query again", .files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(".damaged, ")
+        "stored data is damaged and was set aside ({}); the rest stays queryable, run the query again",
+        .files.join(", ")
     )]
-    Damaged { files: Vec<PathBuf> },
+    Damaged { files: Vec<String> },
     #[error("a stored file could not be decoded: {0}")]
     Unreadable(String),
     #[error("the query engine failed: {0}")]

@@ -3,48 +3,30 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array},
-    datatypes::SchemaRef,
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     error::ArrowError,
 };
-use async_trait::async_trait;
 use datafusion::{
-    catalog::Session,
-    datasource::{
-        MemTable, TableProvider, TableType,
-        file_format::parquet::ParquetFormat,
-        listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
-    },
-    error::{DataFusionError, Result},
+    error::Result,
     execution::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
-    logical_expr::{Expr, TableProviderFilterPushDown},
-    physical_plan::{ExecutionPlan, union::UnionExec},
     prelude::{SessionConfig, SessionContext},
 };
-use url::Url;
 
-use super::views::VIEWS;
+use super::{events::Events, views::VIEWS};
 use crate::{
     counters::Counters,
-    schema,
-    store::{Segment, SensorFacts, Snapshot},
+    scan,
+    store::{SensorFacts, Snapshot},
 };
 
 /// What all queries share: caches of file footers, and settings.
 pub(super) struct Base {
     runtime: RuntimeEnv,
     config: SessionConfig,
-}
-
-/// The rows of a snapshot: those in files, and those on their way there.
-#[derive(Debug)]
-struct Events {
-    stored: Option<ListingTable>,
-    buffered: MemTable,
 }
 
 // === impl Base ===
@@ -76,8 +58,9 @@ impl Base {
         let runtime = RuntimeEnvBuilder::from_runtime_env(&self.runtime)
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
             .build_arc()?;
-        let context = SessionContext::new_with_config_rt(self.config.clone(), runtime);
-        context.register_table("events", Arc::new(Events::of(snapshot)?))?;
+        let context = SessionContext::new_with_config_rt(self.config.clone(), Arc::clone(&runtime));
+        scan::register(&runtime, snapshot.root());
+        context.register_table("events", Arc::new(Events::of(snapshot.clone())))?;
         context.register_batch("hosts", hosts(&snapshot.sensors)?)?;
         context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
         context.register_batch("counters", own_counters(counters)?)?;
@@ -87,73 +70,6 @@ impl Base {
         }
         Ok(context)
     }
-}
-
-// === impl Events ===
-
-impl Events {
-    fn of(snapshot: &Snapshot) -> Result<Self> {
-        let schema = schema::events();
-        let urls = snapshot.segments.iter().map(|segment| url(segment));
-        let urls = urls.collect::<Result<Vec<_>>>()?;
-        let stored = if urls.is_empty() {
-            None
-        } else {
-            let parquet = ParquetFormat::default().with_force_view_types(false);
-            let options = ListingOptions::new(Arc::new(parquet)).with_file_extension(".parquet");
-            let config = ListingTableConfig::new_with_multi_paths(urls)
-                .with_listing_options(options)
-                .with_schema(Arc::clone(&schema));
-            Some(ListingTable::try_new(config)?)
-        };
-        let buffered = MemTable::try_new(schema, vec![snapshot.buffered.clone()])?;
-        Ok(Self { stored, buffered })
-    }
-}
-
-#[async_trait]
-impl TableProvider for Events {
-    fn schema(&self) -> SchemaRef {
-        schema::events()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let buffered = self
-            .buffered
-            .scan(state, projection, filters, limit)
-            .await?;
-        let Some(stored) = &self.stored else {
-            return Ok(buffered);
-        };
-        let stored = stored.scan(state, projection, filters, limit).await?;
-        UnionExec::try_new(vec![stored, buffered])
-    }
-
-    /// Filters skip files and row groups; the planner applies them again to what is left.
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-}
-
-fn url(segment: &Segment) -> Result<ListingTableUrl> {
-    let absolute = std::path::absolute(segment.path())?;
-    let url = Url::from_file_path(&absolute).map_err(|()| {
-        DataFusionError::Configuration(format!("{} is not an absolute path", absolute.display()))
-    })?;
-    ListingTableUrl::try_new(url, None)
 }
 
 fn hosts(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
@@ -220,12 +136,15 @@ fn text<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> Option<&'a String>) -> Ar
 }
 
 fn number<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
-    Arc::new(UInt64Array::from_iter_values(rows.iter().map(value)))
+    let numbers = rows
+        .iter()
+        .map(|row| i64::try_from(value(row)).unwrap_or(i64::MAX));
+    Arc::new(Int64Array::from_iter_values(numbers))
 }
 
 fn time<'a, T>(rows: &'a [T], value: impl Fn(&'a T) -> u64) -> ArrayRef {
-    let nanos = rows
+    let micros = rows
         .iter()
-        .map(|row| i64::try_from(value(row)).unwrap_or(i64::MAX));
-    Arc::new(TimestampNanosecondArray::from_iter_values(nanos).with_timezone("UTC"))
+        .map(|row| i64::try_from(value(row) / 1000).unwrap_or(i64::MAX));
+    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
 }

@@ -3,19 +3,20 @@
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     datatypes::{
-        ArrowPrimitiveType, Int32Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        ArrowPrimitiveType, Decimal128Type, Int16Type, Int32Type, Int64Type,
+        TimestampMicrosecondType,
     },
 };
 use proptest::{collection::vec, option, prelude::*};
 use skep_proto::v1::{
-    Agent, Coverage, Event, Exec, Exit, File, Lost, Net, Process, Repository, Session,
+    Agent, Coverage, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository, Session,
     coverage::Phase as CoveragePhase,
     event::Detail,
+    finding::Severity,
     session::{Found, Phase},
 };
 
-use super::{Origin, encode};
+use super::{Class, Origin, Row, encode};
 
 proptest! {
     #[test]
@@ -30,16 +31,24 @@ proptest! {
             hostname,
             kernel: None,
         };
-        let batch = encode(&origin, first_seq, &events).unwrap();
-        prop_assert_eq!(batch.num_rows(), events.len());
-        for (index, event) in events.iter().enumerate() {
-            let row = Cells { batch: &batch, row: index };
-            prop_assert_eq!(&row.event(), event);
-            prop_assert_eq!(row.number::<UInt64Type>("seq"), Some(first_seq + index as u64));
-            prop_assert_eq!(row.number::<UInt64Type>("epoch"), Some(7));
-            prop_assert_eq!(row.text("sensor_id"), Some(origin.sensor_id.clone()));
-            prop_assert_eq!(row.text("host"), origin.hostname.clone());
-            prop_assert_eq!(row.text("kernel"), None);
+        for class in Class::ALL {
+            let of_class: Vec<_> = (first_seq..)
+                .zip(&events)
+                .filter(|(_, event)| Class::of(event) == Some(class))
+                .collect();
+            let row = |(seq, event)| Row { origin: &origin, seq, class, event };
+            let rows: Vec<_> = of_class.iter().copied().map(row).collect();
+            let batch = encode(class, &rows).unwrap();
+            prop_assert_eq!(batch.num_rows(), rows.len());
+            for (index, (seq, event)) in of_class.into_iter().enumerate() {
+                let row = Cells { class, batch: &batch, row: index };
+                prop_assert_eq!(&row.event(), event);
+                prop_assert_eq!(row.u64("seq"), Some(seq));
+                prop_assert_eq!(row.u64("epoch"), Some(7));
+                prop_assert_eq!(row.text("sensor_id"), Some(origin.sensor_id.clone()));
+                prop_assert_eq!(row.text("host"), origin.hostname.clone());
+                prop_assert_eq!(row.text("kernel"), None);
+            }
         }
     }
 }
@@ -47,6 +56,7 @@ proptest! {
 // === from a row ===
 
 struct Cells<'a> {
+    class: Class,
     batch: &'a RecordBatch,
     row: usize,
 }
@@ -81,13 +91,27 @@ impl Cells<'_> {
         Some(self.column(name)?.as_primitive::<T>().value(self.row))
     }
 
+    fn short(&self, name: &str) -> Option<u32> {
+        Some(self.number::<Int16Type>(name)?.try_into().unwrap())
+    }
+
+    fn int(&self, name: &str) -> Option<u32> {
+        Some(self.number::<Int32Type>(name)?.try_into().unwrap())
+    }
+
     fn u32(&self, name: &str) -> Option<u32> {
-        self.number::<UInt32Type>(name)
+        Some(self.number::<Int64Type>(name)?.try_into().unwrap())
+    }
+
+    fn u64(&self, name: &str) -> Option<u64> {
+        Some(self.number::<Int64Type>(name)?.try_into().unwrap())
     }
 
     fn time(&self, name: &str) -> Option<u64> {
-        self.number::<TimestampNanosecondType>(name)
-            .map(|nanos| nanos.try_into().unwrap())
+        let micros: Option<u64> = self
+            .number::<TimestampMicrosecondType>(name)
+            .map(|micros| micros.try_into().unwrap());
+        micros.map(|micros| micros * 1000)
     }
 
     fn boolean(&self, name: &str) -> Option<bool> {
@@ -101,14 +125,14 @@ impl Cells<'_> {
             agent: self.text("agent_family").map(|family| Agent {
                 family,
                 version: self.text("agent_version"),
-                confidence: self.number::<UInt8Type>("agent_confidence").unwrap().into(),
+                confidence: self.short("agent_confidence").unwrap(),
                 evidence: self.texts("agent_evidence").unwrap(),
                 install_path: self.text("agent_install_path"),
             }),
-            process: self.u32("pid").map(|pid| Process {
+            process: self.int("pid").map(|pid| Process {
                 pid,
                 start_unix_nano: self.time("start"),
-                ppid: self.u32("ppid"),
+                ppid: self.int("ppid"),
                 exe: self.text("exe"),
                 argv: self.texts("argv").unwrap_or_default(),
                 argv_truncated: self.boolean("argv_truncated").unwrap(),
@@ -123,32 +147,34 @@ impl Cells<'_> {
     }
 
     fn detail(&self) -> Detail {
-        match self.text("class").unwrap().as_str() {
+        match self.class.name() {
             "exec" => Detail::Exec(Exec {
                 filename: self.text("exec_filename"),
             }),
             "exit" => Detail::Exit(Exit {
-                code: self.number::<UInt8Type>("exit_code").map(Into::into),
-                signal: self.number::<UInt8Type>("exit_signal").map(Into::into),
+                code: self.short("exit_code"),
+                signal: self.short("exit_signal"),
             }),
             "open" => Detail::Open(File {
                 path: self.text("file_path"),
                 flags: self.u32("file_flags").unwrap(),
-                mode: self.u32("file_mode"),
-                count: self.number::<UInt64Type>("count").unwrap(),
+                mode: self.int("file_mode"),
+                count: self.u64("count").unwrap(),
                 last_unix_nano: self.time("last"),
                 path_resolved: self.boolean("file_resolved").unwrap(),
-                inode: self.number::<UInt64Type>("file_inode"),
+                inode: self
+                    .number::<Decimal128Type>("file_inode")
+                    .map(|inode| inode.try_into().unwrap()),
                 device: self.text("file_device"),
                 links: self.u32("file_links"),
             }),
             "connect" => Detail::Connect(Net {
                 family: self.text("net_family").unwrap(),
                 addr: self.text("net_addr"),
-                port: self.number::<UInt16Type>("net_port").map(Into::into),
+                port: self.int("net_port"),
                 proto: self.text("net_proto"),
                 path: self.text("net_path"),
-                count: self.number::<UInt64Type>("count").unwrap(),
+                count: self.u64("count").unwrap(),
                 last_unix_nano: self.time("last"),
             }),
             "session" => Detail::SessionInfo(Session {
@@ -170,7 +196,7 @@ impl Cells<'_> {
                     remote: self.text("repo_remote"),
                     branch: self.text("repo_branch"),
                 }),
-                gaps: self.number::<UInt64Type>("session_gaps"),
+                gaps: self.u64("session_gaps"),
                 found: match self.text("session_found").as_deref() {
                     None => Found::Unspecified,
                     Some("observed") => Found::Observed,
@@ -184,7 +210,7 @@ impl Cells<'_> {
                 hop: self.text("lost_hop").unwrap(),
                 record: self.text("lost_record").unwrap(),
                 cause: self.text("lost_cause").unwrap(),
-                count: self.number::<UInt64Type>("count").unwrap(),
+                count: self.u64("count").unwrap(),
                 first_unix_nano: self.time("lost_first").unwrap(),
                 last_unix_nano: self.time("lost_last").unwrap(),
             }),
@@ -200,8 +226,23 @@ impl Cells<'_> {
                 hook: self.text("coverage_hook"),
                 first_unix_nano: self.time("coverage_first").unwrap(),
                 last_unix_nano: self.time("coverage_last").unwrap(),
-                count: self.number::<UInt64Type>("count").unwrap(),
+                count: self.u64("count").unwrap(),
                 reason: self.text("coverage_reason").unwrap(),
+            }),
+            "finding" => Detail::Finding(Finding {
+                rule: self.text("finding_rule").unwrap(),
+                title: self.text("finding_title").unwrap(),
+                severity: match self.text("finding_severity").unwrap().as_str() {
+                    "informational" => Severity::Informational,
+                    "low" => Severity::Low,
+                    "medium" => Severity::Medium,
+                    "high" => Severity::High,
+                    "critical" => Severity::Critical,
+                    other => panic!("severity {other}"),
+                }
+                .into(),
+                attack: self.texts("finding_attack").unwrap(),
+                reason: self.text("finding_reason").unwrap(),
             }),
             other => panic!("class {other}"),
         }
@@ -218,8 +259,9 @@ fn maybe() -> impl Strategy<Value = Option<String>> {
     option::of(text())
 }
 
+/// Whole microseconds: what is finer is the sensor's own log's.
 fn time() -> impl Strategy<Value = u64> {
-    0..=i64::MAX as u64
+    (0..=i64::MAX as u64 / 1000).prop_map(|micros| micros * 1000)
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -260,11 +302,8 @@ fn agent() -> impl Strategy<Value = Agent> {
 }
 
 fn process() -> impl Strategy<Value = Process> {
-    let ids = (
-        any::<u32>(),
-        option::of(any::<u32>()),
-        option::of(any::<u32>()),
-    );
+    let pid = || 0..=i32::MAX as u32;
+    let ids = (pid(), option::of(pid()), option::of(any::<u32>()));
     (
         ids,
         option::of(time()),
@@ -293,13 +332,14 @@ fn process() -> impl Strategy<Value = Process> {
 fn detail() -> impl Strategy<Value = Detail> {
     let byte = || option::of(0..=255u32);
     let number = || option::of(any::<u32>());
+    let count = || 0..=i64::MAX as u64;
     let exec = maybe().prop_map(|filename| Detail::Exec(Exec { filename }));
     let exit = (byte(), byte()).prop_map(|(code, signal)| Detail::Exit(Exit { code, signal }));
     let file = (
         maybe(),
         any::<u32>(),
-        number(),
-        any::<u64>(),
+        option::of(0..=i32::MAX as u32),
+        count(),
         option::of(time()),
         any::<bool>(),
         (any::<Option<u64>>(), maybe(), number()),
@@ -326,7 +366,7 @@ fn detail() -> impl Strategy<Value = Detail> {
         port,
         maybe(),
         maybe(),
-        any::<u64>(),
+        count(),
         option::of(time()),
     );
     let connect = net.prop_map(|(family, addr, port, proto, path, count, last_unix_nano)| {
@@ -354,7 +394,7 @@ fn detail() -> impl Strategy<Value = Detail> {
         maybe(),
         maybe(),
     );
-    let known = (any::<Option<u64>>(), 0..=3i32);
+    let known = (option::of(count()), 0..=3i32);
     let session = (facts, option::of(repository), known).prop_map(|(facts, repository, known)| {
         let (gaps, found) = known;
         let (phase, parent, user, uid, login_uid, terminal, cwd) = facts;
@@ -371,7 +411,7 @@ fn detail() -> impl Strategy<Value = Detail> {
             found,
         })
     });
-    let lost = (text(), text(), text(), any::<u64>(), time(), time()).prop_map(
+    let lost = (text(), text(), text(), count(), time(), time()).prop_map(
         |(hop, record, cause, count, first_unix_nano, last_unix_nano)| {
             Detail::Lost(Lost {
                 hop,
@@ -383,27 +423,29 @@ fn detail() -> impl Strategy<Value = Detail> {
             })
         },
     );
-    let coverage = (
-        text(),
-        1..=3i32,
-        maybe(),
-        time(),
-        time(),
-        any::<u64>(),
-        text(),
-    )
-        .prop_map(
-            |(what, phase, hook, first_unix_nano, last_unix_nano, count, reason)| {
-                Detail::Coverage(Coverage {
-                    what,
-                    phase,
-                    hook,
-                    first_unix_nano,
-                    last_unix_nano,
-                    count,
-                    reason,
-                })
-            },
-        );
-    prop_oneof![exec, exit, open, connect, session, lost, coverage]
+    let coverage = (text(), 1..=3i32, maybe(), time(), time(), count(), text()).prop_map(
+        |(what, phase, hook, first_unix_nano, last_unix_nano, count, reason)| {
+            Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first_unix_nano,
+                last_unix_nano,
+                count,
+                reason,
+            })
+        },
+    );
+    let finding = (text(), text(), 1..=5i32, vec(text(), 0..3), text()).prop_map(
+        |(rule, title, severity, attack, reason)| {
+            Detail::Finding(Finding {
+                rule,
+                title,
+                severity,
+                attack,
+                reason,
+            })
+        },
+    );
+    prop_oneof![exec, exit, open, connect, session, lost, coverage, finding]
 }

@@ -18,7 +18,14 @@ struct Program {
 impl Program {
     fn serve(data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--flush-every",
+                "1s",
+                "--data",
+            ])
             .arg(data)
             .env("SKEP_LOG", "warn")
             .stderr(Stdio::piped())
@@ -54,11 +61,19 @@ impl Drop for Program {
     }
 }
 
+/// How often it is killed.
+fn rounds() -> u64 {
+    let rounds = std::env::var("SKEP_KILL_ROUNDS").ok();
+    rounds.map_or(6, |rounds| {
+        rounds.parse().expect("SKEP_KILL_ROUNDS is a number")
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_it_keeps_what_it_acknowledged_and_stores_nothing_twice() {
     let data = tempfile::tempdir().unwrap();
     let mut told = 0;
-    for round in 0..6 {
+    for round in 0..rounds() {
         let program = Program::serve(data.path());
         let (mut sensor, acked) = Sensor::connect(&program.url, SENSOR).await;
         assert!(
@@ -76,7 +91,7 @@ async fn killed_under_load_it_keeps_what_it_acknowledged_and_stores_nothing_twic
         }
         // Sends without waiting, until some more acknowledgements came; then the power is gone.
         sensor.flood(acked + 1);
-        for _ in 0..=round {
+        for _ in 0..=round % 7 {
             match sensor.hear().await {
                 Some(Down::Ack(ack)) => told = ack.seq,
                 other => panic!("not acknowledged but {other:?}"),

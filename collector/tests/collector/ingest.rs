@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use skep_proto::v1::{
     CollectorMessage, Event, Hello, SensorMessage, collector_message::Body as Down,
     sensor_message::Body as Up,
@@ -20,29 +21,66 @@ use crate::scene::{
 const COUNT: &str = "SELECT count(*) FROM events";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_visible_at_once_and_acknowledged_only_when_stored() {
+async fn what_is_in_no_table_yet_outlives_the_collector() {
     let data = tempfile::tempdir().unwrap();
     let never = |o: &mut skep_collector::serve::Options| {
         o.store.flush_every = Duration::from_secs(3600);
     };
     let collector = Collector::with(data.path(), never);
     let url = collector.url();
-    let (sensor, acked) = Sensor::connect(&url, SENSOR).await;
+    let (mut sensor, acked) = Sensor::connect(&url, SENSOR).await;
     assert_eq!(acked, 0);
     sensor.send(1, opens(1, 5)).await;
-    until(&url, COUNT, 5).await;
-    let (_second, acked) = Sensor::connect(&url, SENSOR).await;
-    assert_eq!(acked, 0, "nothing is in a file yet");
+    sensor.acked(5).await;
+    assert_eq!(value(&url, COUNT).await, 5, "visible at once");
+    assert_eq!(collector.counter("files_written"), 0);
     collector.lose();
 
+    let collector = Collector::with(data.path(), never);
+    assert_eq!(value(&collector.url(), COUNT).await, 5);
+    let (mut sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
+    assert_eq!(acked, 5);
+    sensor.send(6, opens(6, 5)).await;
+    sensor.acked(10).await;
+    collector.stop();
+
     let collector = Collector::start(data.path());
-    assert_eq!(
-        value(&collector.url(), COUNT).await,
-        0,
-        "lost, and never acknowledged"
-    );
-    let (_sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
-    assert_eq!(acked, 0);
+    let sql = "SELECT count(*) = 10 AND count(DISTINCT seq) = 10 FROM events";
+    assert_eq!(value(&collector.url(), sql).await, true);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_newest_stream_of_a_source_is_listened_to() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    let url = collector.url();
+    let (mut first, _) = Sensor::connect(&url, SENSOR).await;
+    first.send(1, opens(1, 10)).await;
+    first.acked(10).await;
+    let last = opens(10, 1).remove(0).encode_to_vec();
+    let (mut second, welcome) = Sensor::welcome(&url, hello(SENSOR)).await;
+    assert_eq!(welcome.acked_seq, 10);
+    assert_eq!(welcome.acked_crc32, Some(crc32fast::hash(&last)));
+    first.send(11, opens(11, 10)).await;
+    let (code, reason) = first.refused().await;
+    assert_eq!(code, "superseded", "{reason}");
+    second.send(11, opens(111, 5)).await;
+    second.acked(15).await;
+    assert_eq!(value(&url, COUNT).await, 15);
+    let paths = "SELECT max(file_path) FROM events WHERE seq = 11";
+    assert!(value(&url, paths).await.as_str().unwrap().contains("111"));
+    // Another epoch is another source: nobody is in the way.
+    let other = Hello {
+        epoch: EPOCH + 1,
+        ..hello(SENSOR)
+    };
+    let (mut third, welcome) = Sensor::welcome(&url, other).await;
+    assert_eq!((welcome.acked_seq, welcome.acked_crc32), (0, None));
+    third.send(1, opens(1, 1)).await;
+    third.acked(1).await;
+    second.send(16, opens(16, 1)).await;
+    second.acked(16).await;
     collector.stop();
 }
 
@@ -399,7 +437,7 @@ impl Decoder for Raw {
     type Error = Status;
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<CollectorMessage>, Status> {
-        prost::Message::decode(bytes)
+        CollectorMessage::decode(bytes)
             .map(Some)
             .map_err(|e| Status::internal(e.to_string()))
     }

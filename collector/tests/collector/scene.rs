@@ -8,12 +8,13 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use prost::Message;
 use serde_json::Value;
 use skep_collector::{
+    Error,
     client::{Client, ClientError},
     serve::{Options, Server},
     store,
 };
 use skep_proto::v1::{
-    Batch, CollectorMessage, Event, SensorMessage, collector_message::Body as Down,
+    Batch, CollectorMessage, Event, Hello, SensorMessage, Welcome, collector_message::Body as Down,
     ingest_client::IngestClient, sensor_message::Body as Up,
 };
 use tokio::{runtime::Runtime, sync::mpsc};
@@ -64,9 +65,7 @@ impl Collector {
         change(&mut options);
         apart(|| {
             let runtime = Runtime::new().unwrap();
-            // `start` blocks in place, which needs a thread of the runtime.
-            let started = runtime.spawn(Server::start(options));
-            let server = runtime.block_on(started).unwrap().unwrap();
+            let server = runtime.block_on(start(options));
             Self {
                 runtime: Some(runtime),
                 server: Some(server),
@@ -85,6 +84,22 @@ impl Collector {
     pub fn counter(&self, name: &str) -> u64 {
         let all = self.server.as_ref().unwrap().counters().all();
         all.into_iter().find(|(known, _)| *known == name).unwrap().1
+    }
+
+    /// What is wrong with it.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.server.as_ref().unwrap().problems();
+        problems.into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    /// Waits until so many rows were moved into the tables.
+    pub async fn flushed(&self, rows: u64) {
+        let reached = async {
+            while self.counter("rows_flushed") < rows {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(HANG, reached).await.expect("a flush");
     }
 
     /// Waits until a counter has the value; what is counted follows what a peer sees.
@@ -123,6 +138,24 @@ impl Drop for Collector {
     }
 }
 
+/// A collector that was lost lets go of its directory a moment later.
+async fn start(options: Options) -> Server {
+    let started = async {
+        loop {
+            match Server::start(options.clone()).await {
+                Ok(server) => return server,
+                Err(Error::DataDirectoryInUse { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(HANG, started)
+        .await
+        .expect("the directory is free")
+}
+
 /// Runs what may not run on a thread of the test's own runtime.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(work).join().unwrap())
@@ -146,12 +179,8 @@ impl Sensor {
 
     /// Says hello; the stream and what the collector has acknowledged before.
     pub async fn connect(url: &str, sensor_id: &str) -> (Self, u64) {
-        let mut sensor = Self::silent(url).await;
-        sensor.say(Up::Hello(hello(sensor_id))).await;
-        match sensor.hear().await {
-            Some(Down::Welcome(welcome)) => (sensor, welcome.acked_seq),
-            other => panic!("not welcomed but {other:?}"),
-        }
+        let (sensor, welcome) = Self::welcome(url, hello(sensor_id)).await;
+        (sensor, welcome.acked_seq)
     }
 
     pub async fn say(&self, body: Up) {
@@ -180,6 +209,16 @@ impl Sensor {
                 first_seq += 100;
             }
         });
+    }
+
+    /// What a hello is answered with.
+    pub async fn welcome(url: &str, hello: Hello) -> (Self, Welcome) {
+        let mut sensor = Self::silent(url).await;
+        sensor.say(Up::Hello(hello)).await;
+        match sensor.hear().await {
+            Some(Down::Welcome(welcome)) => (sensor, welcome),
+            other => panic!("not welcomed but {other:?}"),
+        }
     }
 
     /// The next message; `None` at the end of the stream.

@@ -1,0 +1,222 @@
+//! What the store does by itself: flushes, merges, expires, deletes, and sees what others wrote.
+//!
+//! A failed flush keeps its rows in the log and in memory and is tried again; the memory fills,
+//! appends wait, and the sensors keep their events in their spools. A failure is logged when it
+//! begins and when it ends, and shown in health meanwhile.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Shared, blocking, commit, flush, log::Log, merge, retention};
+use crate::{
+    error::{Error, Result},
+    schema::Class,
+};
+
+/// How often is looked whether something is due.
+const TICK: Duration = Duration::from_millis(250);
+/// Between two tries of a flush.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the tables are looked at for what other collectors wrote.
+const REFRESH: Duration = Duration::from_secs(5);
+const EXPIRE: Duration = Duration::from_secs(60);
+const VACUUM: Duration = Duration::from_secs(3600);
+/// Files of a class above which merging does not wait for a calmer time.
+const MANY_FILES: usize = 400;
+
+/// The running tasks of a store.
+pub(super) struct Work {
+    stop: oneshot::Sender<()>,
+    maintenance: JoinHandle<()>,
+    writer: thread::JoinHandle<()>,
+}
+
+/// When a kind of work was last done.
+struct Clock {
+    every: Duration,
+    last: Instant,
+}
+
+// === impl Work ===
+
+impl Work {
+    pub fn start(
+        shared: &Arc<Shared>,
+        log: Log,
+        requests: mpsc::Receiver<commit::Request>,
+    ) -> Result<Self> {
+        let writer = commit::start(shared, log, requests).map_err(Error::Threads)?;
+        let (stop, stopped) = oneshot::channel();
+        let maintenance = tokio::spawn(run(Arc::downgrade(shared), stopped));
+        Ok(Self {
+            stop,
+            maintenance,
+            writer,
+        })
+    }
+
+    /// Ends all of it, with the rows in the tables as far as that is possible now.
+    pub async fn finish(self, shared: &Arc<Shared>) -> Result<()> {
+        let _ = self.stop.send(());
+        // A task that was lost with its runtime has nothing more to do.
+        let _ = self.maintenance.await;
+        if let Err(error) = flush_all(shared).await {
+            tracing::error!(%error, "cannot write the tables; the events stay in the log");
+        }
+        shared.stopping.store(true, Ordering::Relaxed);
+        shared.ask(commit::Request::Stop);
+        let writer = self.writer;
+        blocking(move || {
+            writer.join().expect("the writer of the log does not panic");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Flushes until nothing waits.
+pub(super) async fn flush_all(shared: &Arc<Shared>) -> Result<()> {
+    loop {
+        flush::flush(shared).await?;
+        let state = shared.state();
+        if state.hot.is_empty() && state.flushing.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn run(shared: Weak<Shared>, mut stopped: oneshot::Receiver<()>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    let mut others: Option<JoinHandle<()>> = None;
+    let mut refresh = Clock::every(REFRESH);
+    let mut expire = Clock::every(EXPIRE);
+    let mut vacuum = Clock::every(VACUUM);
+    loop {
+        let Some(inner) = shared.upgrade() else {
+            return;
+        };
+        tokio::select! {
+            _ = &mut stopped => break,
+            _ = ticks.tick() => {}
+            () = inner.flush_now.notified() => {}
+        }
+        if flush_is_due(&inner) {
+            failing = flush_once(&inner, failing).await;
+            if failing {
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        // The rest does not delay a flush.
+        if others.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (refresh, expire, vacuum) = (refresh.is_due(), expire.is_due(), vacuum.is_due());
+            if refresh || expire || vacuum || merging_may(&inner) {
+                others = Some(tokio::spawn(async move {
+                    if let Err(error) = care(&inner, refresh, expire, vacuum).await {
+                        tracing::error!(%error, "cannot look after the tables; tried again later");
+                    }
+                }));
+            }
+        }
+    }
+    if let Some(others) = others {
+        // What it leaves half-way is done again later.
+        others.abort();
+        let _ = others.await;
+    }
+}
+
+fn flush_is_due(shared: &Shared) -> bool {
+    let state = shared.state();
+    let old = |hot: &super::hot::Hot| {
+        hot.since()
+            .is_some_and(|since| since.elapsed() >= shared.options.flush_every)
+    };
+    state.flushing.is_some() || state.hot.bytes() >= shared.options.flush_bytes || old(&state.hot)
+}
+
+/// Whether flushing fails now.
+async fn flush_once(shared: &Arc<Shared>, failing: bool) -> bool {
+    match flush::flush(shared).await {
+        Ok(()) => {
+            shared.in_doubt.store(false, Ordering::Relaxed);
+            if failing {
+                shared.health.clear("tables");
+                tracing::info!("writing the tables works again");
+            }
+            false
+        }
+        Err(error) => {
+            shared.in_doubt.store(true, Ordering::Relaxed);
+            shared.counters.write_failures.add(1);
+            if !failing {
+                tracing::error!(%error, "cannot write the tables; events stay in the log");
+            }
+            let problem =
+                format!("{error}; events stay in the log until the tables can be written");
+            shared.health.set("tables", problem);
+            true
+        }
+    }
+}
+
+/// Merging leaves the machine to the streams while they need it, as long as files are few.
+fn merging_may(shared: &Shared) -> bool {
+    let state = shared.state();
+    let calm = state.memory() < shared.options.flush_bytes;
+    calm || state.files.iter().any(|files| files.len() >= MANY_FILES)
+}
+
+async fn care(shared: &Arc<Shared>, refresh: bool, expire: bool, vacuum: bool) -> Result<()> {
+    // Only object storage has other writers.
+    if refresh && shared.options.table.is_some() {
+        for class in Class::ALL {
+            let mut table = shared.tables[class.index()].lock().await;
+            table.refresh().await?;
+            shared.state().files[class.index()] = table.files();
+        }
+    }
+    if expire {
+        retention::expire(shared, Timestamp::now()).await?;
+    }
+    if vacuum {
+        for class in Class::ALL {
+            let mut table = shared.tables[class.index()].lock().await;
+            let deleted = table.vacuum(shared.options.vacuum_after).await?;
+            shared.counters.files_deleted.add(deleted as u64);
+            shared.state().files[class.index()] = table.files();
+        }
+    }
+    while merging_may(shared) && merge::merge_next(shared).await? {}
+    Ok(())
+}
+
+// === impl Clock ===
+
+impl Clock {
+    fn every(every: Duration) -> Self {
+        Self {
+            every,
+            last: Instant::now(),
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.last.elapsed() >= self.every;
+        if due {
+            self.last = Instant::now();
+        }
+        due
+    }
+}

@@ -96,6 +96,8 @@ pub struct Options {
     /// Memory for batches that are not in the log.
     pub buffer_bytes: usize,
     pub retention: Retention,
+    /// Whether small files become larger ones.
+    pub merging: bool,
     /// A file that left a table is deleted so much later.
     pub vacuum_after: Duration,
 }
@@ -202,6 +204,7 @@ impl Options {
             hot_bytes: 192 << 20,
             buffer_bytes: 64 << 20,
             retention: Retention::default(),
+            merging: true,
             vacuum_after: Duration::from_secs(24 * 3600),
         }
     }

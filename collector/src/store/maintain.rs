@@ -173,6 +173,9 @@ async fn flush_once(shared: &Arc<Shared>, failing: bool) -> bool {
 
 /// Merging leaves the machine to the streams while they need it, as long as files are few.
 fn merging_may(shared: &Shared) -> bool {
+    if !shared.options.merging {
+        return false;
+    }
     let state = shared.state();
     let calm = state.memory() < shared.options.flush_bytes;
     calm || state.files.iter().any(|files| files.len() >= MANY_FILES)

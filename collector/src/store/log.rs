@@ -403,3 +403,7 @@ impl From<Damage> for String {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -97,10 +97,9 @@ mod tests {
     fn at(name: &str, hours_ago: i64, now: Timestamp, bytes: u64) -> DataFile {
         let last = now.as_microsecond() - hours_ago * 3_600_000_000;
         let day = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-        DataFile {
-            last_time: Some(last),
-            ..DataFile::of(name, day, bytes)
-        }
+        let mut file = DataFile::of(name, day, bytes);
+        file.last_time = Some(last);
+        file
     }
 
     fn names(gone: &[(Class, Vec<DataFile>)]) -> Vec<String> {

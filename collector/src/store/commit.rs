@@ -318,12 +318,8 @@ impl Writer {
             cut: group.cut,
         };
         let empty = transaction.is_empty();
-        while !empty {
-            match self.log.commit(&transaction) {
-                Ok(()) => break,
-                Err(error) if self.fail(shared, &error) => {}
-                Err(_) => return false,
-            }
+        if !empty && !self.commit(shared, &transaction) {
+            return false;
         }
         if !empty && self.failing {
             self.failing = false;
@@ -337,6 +333,17 @@ impl Writer {
         drop(group.memory);
         self.tell(shared, tails, group.sensors, group.opened);
         true
+    }
+
+    /// Tries until it works; false when the collector stops before.
+    fn commit(&mut self, shared: &Shared, transaction: &Transaction) -> bool {
+        loop {
+            match self.log.commit(transaction) {
+                Ok(()) => return true,
+                Err(error) if self.fail(shared, &error) => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Says that writing fails and waits; false when the collector stops.

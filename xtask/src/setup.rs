@@ -31,7 +31,14 @@ const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 /// Everything that any task needs. What could not be set up does not keep the rest from it; all
 /// of it is said at the end.
 pub fn everything() -> Result<()> {
-    let outcomes = [toolchain(), machines(), sessions(), packages(), checks()];
+    let outcomes = [
+        toolchain(),
+        machines(),
+        sessions(),
+        faults(),
+        packages(),
+        checks(),
+    ];
     let failures: Vec<_> = outcomes
         .into_iter()
         .filter_map(|outcome| outcome.err().map(|error| format!("{error:#}")))
@@ -78,6 +85,16 @@ pub fn sessions() -> Result<()> {
         ("unshare", "util-linux"),
         ("git", "git"),
         ("python3", "python3"),
+    ])
+}
+
+/// What makes life hard for the collector under test: slow and failing disks, clocks, networks.
+pub fn faults() -> Result<()> {
+    apt::programs(&[
+        ("strace", "strace"),
+        ("faketime", "faketime"),
+        ("ip", "iproute2"),
+        ("mount", "mount"),
     ])
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Files leave their table whole, once the last event in them is too old, or, when the tables are
 //! larger than they may be, the oldest first, whatever their class. Vacuum deletes them later.
+//!
+//! A clock that jumps ahead must not empty the tables: age counts from the newest event at most
+//! [`AHEAD`] back. While no sensor sends anything for longer than that, nothing expires by age.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +21,9 @@ pub struct Retention {
     /// Bytes of all tables together.
     pub bytes: Option<u64>,
 }
+
+/// How far the clock is believed to be ahead of the newest event, in microseconds: seven days.
+const AHEAD: i64 = 7 * 86_400_000_000;
 
 /// Takes out what is not to be kept at a time; how many files.
 pub(super) async fn expire(shared: &Arc<Shared>, now: Timestamp) -> Result<usize> {
@@ -54,13 +60,19 @@ impl Retention {
         files: &[(Class, Arc<Vec<DataFile>>)],
         now: Timestamp,
     ) -> Vec<(Class, Vec<DataFile>)> {
+        let newest = files.iter().flat_map(|(_, files)| files.iter());
+        let newest = newest.filter_map(|file| file.last_time).max();
+        let now = match newest {
+            Some(newest) => now.as_microsecond().min(newest.saturating_add(AHEAD)),
+            None => now.as_microsecond(),
+        };
         let mut kept: Vec<(Class, &DataFile)> = Vec::new();
         let mut gone: Vec<(Class, Vec<DataFile>)> = Vec::new();
         for (class, files) in files {
             let age = self.ages.iter().find(|(known, _)| known == class);
             let oldest = age.map(|(_, age)| {
                 let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-                now.as_microsecond().saturating_sub(age)
+                now.saturating_sub(age)
             });
             let too_old = |file: &&DataFile| {
                 oldest
@@ -134,6 +146,21 @@ mod tests {
             ["open: o5 o9", "exec: e9"]
         );
         assert!(Retention::default().chosen(&tables, now).is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_expires_nothing() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let tables = [(
+            Class::Open,
+            Arc::new(vec![at("o1", 1, now, 10), at("o9", 9, now, 10)]),
+        )];
+        let retention = Retention {
+            ages: vec![(Class::Open, Duration::from_secs(24 * 30 * HOUR))],
+            bytes: None,
+        };
+        let jumped: Timestamp = "2028-11-20T12:00:00Z".parse().unwrap();
+        assert!(retention.chosen(&tables, jumped).is_empty());
     }
 
     #[test]

@@ -1,65 +1,13 @@
 //! The real program, killed while sensors send to it.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{process::Command, time::Duration};
 
 use skep_proto::v1::collector_message::Body as Down;
 
-use crate::scene::{SENSOR, Sensor, value};
-
-struct Program {
-    child: Child,
-    url: String,
-}
-
-impl Program {
-    fn serve(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--flush-every",
-                "1s",
-                "--data",
-            ])
-            .arg(data)
-            .env("SKEP_LOG", "warn")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = lines.find_map(|line| line.unwrap().strip_prefix("ready ").map(str::to_owned));
-        // The rest of standard error is read, so that the program never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            url: format!("http://{}", ready.expect("it said ready")),
-            child,
-        }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn terminate(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Gone already, unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::{
+    program::Program,
+    scene::{SENSOR, Sensor, value},
+};
 
 /// How often it is killed.
 fn rounds() -> u64 {
@@ -89,15 +37,28 @@ async fn killed_under_load_it_keeps_what_it_acknowledged_and_stores_nothing_twic
         if acked > 0 {
             assert_eq!(value(url, "SELECT max(seq) FROM events").await, acked);
         }
-        // Sends without waiting, until some more acknowledgements came; then the power is gone.
-        sensor.flood(acked + 1);
-        for _ in 0..=round % 7 {
-            match sensor.hear().await {
-                Some(Down::Ack(ack)) => told = ack.seq,
-                other => panic!("not acknowledged but {other:?}"),
+        // Sends without waiting; at some moment the process is gone, with whatever it was doing: writing
+        // the log, moving rows into the tables, merging, or nothing at all.
+        sensor.flood(acked + 1, 200);
+        let moment = Duration::from_millis((round * 7919) % 1500);
+        let kill = tokio::time::sleep(moment);
+        tokio::pin!(kill);
+        loop {
+            tokio::select! {
+                () = &mut kill => break,
+                heard = sensor.hear() => match heard {
+                    Some(Down::Ack(ack)) => told = ack.seq,
+                    other => panic!("not acknowledged but {other:?}"),
+                },
             }
         }
         program.kill();
+        // What was on its way was acknowledged, too.
+        while let Some(heard) = sensor.hear().await {
+            if let Down::Ack(ack) = heard {
+                told = ack.seq;
+            }
+        }
     }
     let program = Program::serve(data.path());
     let (_sensor, acked) = Sensor::connect(&program.url, SENSOR).await;

@@ -6,7 +6,9 @@
 mod client;
 mod crash;
 mod damage;
+mod faults;
 mod ingest;
 mod limits;
+mod program;
 mod query;
 mod scene;

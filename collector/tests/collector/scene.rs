@@ -196,17 +196,17 @@ impl Sensor {
         self.say(Up::Batch(encoded(first_seq, events))).await;
     }
 
-    /// Sends batches of a hundred events for as long as the stream lives.
-    pub fn flood(&self, mut first_seq: u64) {
+    /// Sends batches of twenty events without waiting, as long as the stream lives.
+    pub fn flood(&self, mut first_seq: u64, batches: u64) {
         let up = self.up.clone();
         tokio::spawn(async move {
-            loop {
-                let events = opens(first_seq, 100);
+            for _ in 0..batches {
+                let events = opens(first_seq, 20);
                 let body = Some(Up::Batch(encoded(first_seq, events)));
                 if up.send(SensorMessage { body }).await.is_err() {
                     return;
                 }
-                first_seq += 100;
+                first_seq += 20;
             }
         });
     }

@@ -117,6 +117,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("Once a session", "session_info"),
     ("What was missed", "lost"),
     ("What the sensor can vouch for", "coverage"),
+    ("What should be looked at", "finding"),
 ];
 
 fn group(field: &Field) -> &'static str {

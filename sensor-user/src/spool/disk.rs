@@ -24,6 +24,9 @@ use super::{
 
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=8 << 20;
 
+/// A segment in use that is acknowledged to its end and is smaller than this is gone on with.
+const KEEP_BYTES: u64 = 1 << 20;
+
 /// Encoded events with their sequences.
 pub type Records = Vec<(u64, Vec<u8>)>;
 
@@ -42,6 +45,10 @@ pub struct Disk {
     dirty: bool,
     /// A write failed and could not be undone.
     in_doubt: bool,
+    /// Writing the state failed: what it says of pins is not on disk.
+    state_unwritten: bool,
+    /// Files that do not count any more and could not be removed yet.
+    leftover: Vec<PathBuf>,
     state: State,
     state_file: Arc<StateFile>,
     next_record: u64,
@@ -93,7 +100,7 @@ pub struct Unsynced {
 // === impl Unsynced ===
 
 impl Unsynced {
-    pub fn finish(self) -> io::Result<()> {
+    pub fn finish(&self) -> io::Result<()> {
         let Self {
             active,
             state,
@@ -104,7 +111,7 @@ impl Unsynced {
             active.sync_data()?;
         }
         if let Some((file, state)) = state {
-            file.write(state, durable)?;
+            file.write(*state, *durable)?;
         }
         for path in done {
             match fs::remove_file(path) {
@@ -150,6 +157,8 @@ impl Disk {
             active: None,
             dirty: false,
             in_doubt: false,
+            state_unwritten: false,
+            leftover: Vec::new(),
             state: saved.unwrap_or(fresh),
             state_file: Arc::new(state_file),
             next_record,
@@ -211,9 +220,17 @@ impl Disk {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Syncing failed: it must be done again.
-    pub fn sync_failed(&mut self) {
-        self.dirty = true;
+    /// It could not be made durable: it must be done again.
+    pub fn sync_failed(&mut self, unsynced: Unsynced) {
+        let Unsynced {
+            active,
+            state,
+            durable: _,
+            done,
+        } = unsynced;
+        self.dirty |= active.is_some();
+        self.state_unwritten |= state.is_some();
+        self.leftover.extend(done);
     }
 
     /// Appends a record, dropping the oldest when there is no room.
@@ -239,6 +256,9 @@ impl Disk {
                 .set_len(last.bytes)
                 .and_then(|()| seek_end(file))
                 .is_err();
+            // What comes next goes into a file of its own, so that this one can go, and make room,
+            // once it is acknowledged.
+            self.in_doubt |= self.seal().is_err();
             return Err(error.into());
         }
         last.records += 1;
@@ -344,7 +364,7 @@ impl Disk {
         let newly_pinned = *pinned > self.state.pinned_seq;
         self.state.pinned_seq = self.state.pinned_seq.max(*pinned);
         let mut to_sync = self.unsynced();
-        if newly_pinned {
+        if newly_pinned && to_sync.state.is_none() {
             to_sync.state = Some(self.next_state());
             to_sync.durable = true;
         }
@@ -426,11 +446,12 @@ impl Disk {
     pub fn unsynced(&mut self) -> Unsynced {
         let active = self.active.as_ref().filter(|_| self.dirty).cloned();
         self.dirty = false;
+        let again = std::mem::take(&mut self.state_unwritten);
         Unsynced {
             active,
-            state: None,
-            durable: false,
-            done: Vec::new(),
+            state: again.then(|| self.next_state()),
+            durable: again,
+            done: std::mem::take(&mut self.leftover),
         }
     }
 
@@ -441,9 +462,9 @@ impl Disk {
 
     /// Lets go of everything up to `seq`, which is at most the pinned one.
     pub fn ack(&mut self, seq: u64) -> Unsynced {
-        let mut done = Vec::new();
+        let mut done = std::mem::take(&mut self.leftover);
         let mut more = seq.saturating_sub(self.state.acked_seq);
-        if more == 0 {
+        if more == 0 && done.is_empty() {
             return Unsynced {
                 active: None,
                 state: None,
@@ -454,9 +475,15 @@ impl Disk {
         self.state.acked_seq = seq;
         while let Some(first) = self.segments.front().copied() {
             let left = first.records - self.state.head_skip;
-            if more < left || (more == left && self.segments.len() == 1) {
+            let last = self.segments.len() == 1;
+            let goes_on = last && self.active.is_some() && first.bytes < KEEP_BYTES;
+            if more < left || (more == left && goes_on) {
                 self.state.head_skip += more;
                 break;
+            }
+            if last {
+                self.active = None;
+                self.dirty = false;
             }
             more -= left;
             self.segments.pop_front();
@@ -526,6 +553,51 @@ mod tests {
                 epoch = next;
             }
         }
+    }
+
+    fn disk_with(directory: &Path, records: u64) -> Disk {
+        let (mut disk, _) = Disk::open(directory, 1 << 20, Lane::Bulk).unwrap();
+        for number in 0..records {
+            disk.append(&number.to_le_bytes()).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn a_pin_that_could_not_be_written_is_written_before_anything_is_handed_out_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = disk_with(dir.path(), 3);
+        let (_, unsynced) = disk.read_from(1, usize::MAX, 2).unwrap();
+        disk.sync_failed(unsynced);
+        let (_, unsynced) = disk.read_from(1, usize::MAX, 2).unwrap();
+        unsynced.finish().unwrap();
+        let (_, written) = StateFile::open(&dir.path().join("state")).unwrap();
+        assert_eq!(written.unwrap().pinned_seq, 2);
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_removed_is_removed_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = disk_with(dir.path(), 3);
+        disk.read_from(1, usize::MAX, 3)
+            .unwrap()
+            .1
+            .finish()
+            .unwrap();
+        // Sealed, so that it goes when it is acknowledged.
+        disk.seal().unwrap();
+        let unsynced = disk.ack(3);
+        disk.sync_failed(unsynced);
+        let first = segment::path(dir.path(), 1);
+        assert!(first.exists());
+        disk.unsynced().finish().unwrap();
+        assert!(!first.exists());
+        disk.append(b"next").unwrap();
+        assert_eq!((disk.records(), disk.acked_seq()), (1, 3));
+        drop(disk);
+        let (disk, losses) = Disk::open(dir.path(), 1 << 20, Lane::Bulk).unwrap();
+        assert_eq!((disk.records(), disk.acked_seq()), (1, 3));
+        assert!(losses.is_empty());
     }
 
     #[test]

@@ -292,7 +292,7 @@ impl Spool {
             inner.error = Some(source.to_string());
             inner.say("sync", &source);
             if let Ok(disk) = &mut inner.disk {
-                disk.sync_failed();
+                disk.sync_failed(unsynced);
             }
             self.io(source)
         })
@@ -420,7 +420,7 @@ impl Inner {
             );
         }
         match appended {
-            Ok(()) => {}
+            Ok(()) => self.error = None,
             Err(disk::AppendError::Full) => {
                 let error = std::io::Error::other("everything in it waits for acknowledgement");
                 self.lose(event, "spool_full", &error);

@@ -10,6 +10,9 @@ use std::{net::TcpListener, path::Path, sync::Mutex};
 use self::fake::{Collector, Store};
 use super::*;
 
+/// Nothing here takes nearly as long, unless it hangs.
+const HANGS: Duration = Duration::from_secs(120);
+
 const QUICK: Timing = Timing {
     first_backoff: Duration::from_millis(10),
     last_backoff: Duration::from_millis(50),
@@ -85,13 +88,15 @@ impl Sensor {
         }
     }
 
-    /// Waits, without a limit of its own, until everything is acknowledged.
+    /// Waits until everything is acknowledged.
     fn settle(&self) {
         self.wait(|sensor| Lane::ALL.map(|lane| sensor.lanes.lane(lane).stats().records) == [0, 0]);
     }
 
     fn wait(&self, until: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
         while !until(self) {
+            assert!(start.elapsed() < HANGS, "waited {HANGS:?} in vain");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

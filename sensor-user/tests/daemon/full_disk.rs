@@ -29,7 +29,11 @@ impl SmallDisk {
     fn new(bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let place = directory.path().join("disk");
-        std::fs::create_dir(&place).expect("own directory");
+        Self::at(directory, place, bytes)
+    }
+
+    fn at(directory: tempfile::TempDir, place: PathBuf, bytes: u64) -> Self {
+        std::fs::create_dir_all(&place).expect("own directory");
         let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).expect("no zero");
         mount(
             "tmpfs",
@@ -140,6 +144,29 @@ fn a_full_disk_costs_what_did_not_fit_and_says_how_much() {
     assert_eq!(other, 0);
     assert_eq!(arrived.len() as u64 + io, appended);
     assert!(arrived.is_sorted_by(|a, b| a < b), "in order, none twice");
+}
+
+#[test]
+fn lanes_on_two_file_systems_account_for_what_is_dropped_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spool = directory.path().to_owned();
+    let findings = spool.join("findings");
+    let _disk = SmallDisk::at(directory, findings, 3 << 20);
+    let lanes = Lanes::open(&spool, 4 << 20, 1 << 20);
+    for number in 1..=8_000 {
+        lanes.append(&open(number));
+    }
+    lanes.sync();
+    let dropped = lanes.bulk.stats().lost["spool_full"];
+    assert!(dropped > 0);
+    // What cannot move to the other lane is told where it is.
+    let (opens, _, told) = take_all(&lanes, Lane::Bulk);
+    assert_eq!((opens.len() as u64 + told, told), (8_000, dropped));
+    assert_eq!(lanes.findings.stats().records, 0);
+    drop(lanes);
+    let lanes = Lanes::open(&spool, 4 << 20, 1 << 20);
+    assert_eq!(lanes.bulk.stats().records, 0);
+    assert_eq!(lanes.bulk.stats().lost.len(), 0, "nothing of it is damage");
 }
 
 fn status(config: &Path) -> Option<Status> {

@@ -25,7 +25,10 @@ mod stream;
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -170,6 +173,13 @@ struct Worker {
     timing: Timing,
     position: Position,
     failures: Failures,
+    copied: Copied,
+}
+
+/// Set for a lane when the other one has found that this machine is a copy.
+struct Copied {
+    this: Arc<AtomicBool>,
+    other: Arc<AtomicBool>,
 }
 
 /// What went wrong lately.
@@ -225,7 +235,8 @@ impl Sender {
                 return std::future::pending().await;
             }
         };
-        let worker = |lane| Worker {
+        let copied = [Arc::<AtomicBool>::default(), Arc::default()];
+        let worker = |lane, [this, other]: [&Arc<AtomicBool>; 2]| Worker {
             lane,
             settings: Arc::clone(&self.settings),
             channel: channel.clone(),
@@ -234,8 +245,14 @@ impl Sender {
             timing: self.timing,
             position: Position::default(),
             failures: Failures::default(),
+            copied: Copied {
+                this: Arc::clone(this),
+                other: Arc::clone(other),
+            },
         };
-        let (mut findings, mut bulk) = (worker(Lane::Findings), worker(Lane::Bulk));
+        let [one, two] = &copied;
+        let mut findings = worker(Lane::Findings, [one, two]);
+        let mut bulk = worker(Lane::Bulk, [two, one]);
         let (mut stop_findings, mut stop_bulk) = (stop.clone(), stop);
         tokio::join!(
             findings.send_forever(&mut stop_findings),
@@ -285,6 +302,9 @@ impl Worker {
 
     fn failed(&mut self, end: &End) {
         self.failures.in_a_row = self.failures.in_a_row.saturating_add(1);
+        if end.is_a_copy() {
+            self.copied.other.store(true, Ordering::Relaxed);
+        }
         if end.numbers_differ() {
             self.position = Position::default();
             match self.spool.new_epoch() {

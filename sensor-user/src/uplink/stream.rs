@@ -1,6 +1,6 @@
 //! One stream to the collector, from connecting to its end.
 
-use std::{collections::VecDeque, error::Error, time::Instant};
+use std::{collections::VecDeque, error::Error, sync::atomic::Ordering, time::Instant};
 
 use skep_proto::v1::{
     self, collector_message::Body as Down, ingest_client::IngestClient, sensor_message::Body as Up,
@@ -47,6 +47,8 @@ pub(super) enum End {
         "the collector has stored another event as {seq}: this sensor's state is a copy of another's"
     )]
     Copied { seq: u64 },
+    #[error("the other lane of this sensor was found to be a copy of another's")]
+    OtherLaneCopied,
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
@@ -78,9 +80,18 @@ impl End {
             Self::Refused { code, .. } => code == "sequence_gap" || code == "wrong_epoch",
             Self::Behind { .. }
             | Self::Copied { .. }
+            | Self::OtherLaneCopied
             | Self::Spool(SpoolError::NeverSent { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether it tells that another sensor has the same state, or had.
+    pub(super) fn is_a_copy(&self) -> bool {
+        matches!(
+            self,
+            Self::Copied { .. } | Self::Spool(SpoolError::NeverSent { .. })
+        )
     }
 
     fn is_about_content(&self) -> bool {
@@ -177,6 +188,10 @@ impl Worker {
             return Err(End::Copied { seq: welcomed });
         }
         self.spool.ack(welcomed)?;
+        // Everything stored of this lane is acknowledged, so that nothing is sent twice.
+        if self.copied.this.swap(false, Ordering::Relaxed) {
+            return Err(End::OtherLaneCopied);
+        }
         let lane = self.lane.name();
         let address = &self.settings.address;
         tracing::info!(%address, lane, epoch, acked_seq = welcomed, "connected");

@@ -93,7 +93,7 @@ impl Sensor {
         self.wait(|sensor| Lane::ALL.map(|lane| sensor.lanes.lane(lane).stats().records) == [0, 0]);
     }
 
-    fn wait(&self, until: impl Fn(&Self) -> bool) {
+    fn wait(&self, mut until: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !until(self) {
             assert!(start.elapsed() < HANGS, "waited {HANGS:?} in vain");

@@ -128,6 +128,33 @@ fn a_copy_that_is_behind_what_is_stored_begins_a_new_epoch() {
 }
 
 #[test]
+fn a_lane_without_events_learns_from_the_other_that_it_is_a_copy() {
+    let collector = Collector::start(Arc::default(), 0);
+    let port = collector.address.port();
+    let (mut original, mut copy, _dir) = original_and_copy(port);
+    original.connect(port);
+    copy.connect(port);
+    // Only findings happen; the bulk has nothing by which it could tell.
+    let mut found = 1_000;
+    original.wait(|original| {
+        for sensor in [original, &copy] {
+            found += 1;
+            sensor.lanes.append(&v1::Event {
+                time_unix_nano: found,
+                detail: Some(v1::event::Detail::Finding(v1::Finding::default())),
+                ..v1::Event::default()
+            });
+        }
+        epoch(original) != epoch(&copy)
+    });
+    original.settle();
+    copy.settle();
+    let mut arrived = numbers(&collector.events());
+    arrived.sort_unstable();
+    assert_eq!(arrived, (1..=5).chain(1_001..=found).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_was_stored_and_not_acknowledged_is_no_copy_also_when_it_was_replaced() {
     let store = Arc::new(Mutex::new(Store {
         poison: Some("/2".into()),

@@ -178,6 +178,10 @@ fn a_lane_waits_longer_after_each_failure_and_never_exactly_as_long_as_another()
             in_a_row: failures,
             logged: None,
         },
+        copied: Copied {
+            this: Arc::default(),
+            other: Arc::default(),
+        },
     };
     // A channel needs a runtime, though it is not used.
     let runtime = tokio::runtime::Builder::new_current_thread()

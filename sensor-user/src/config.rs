@@ -29,6 +29,12 @@ pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 32 << 20..=1 << 30;
 /// Bounds of the spool, bytes.
 pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
 
+/// Least share of the findings, bytes; they take half of the spool at most.
+pub const FINDINGS_BYTES: u64 = 128 << 10;
+
+/// Without a word of the file, the findings have this part of the spool.
+const FINDINGS_SHARE: u64 = 8;
+
 /// Bounds of the time between two self-tests of the hooks, seconds.
 pub const LIVENESS_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
 
@@ -60,6 +66,8 @@ pub struct Spool {
     pub directory: PathBuf,
     /// What waits for the collector takes at most this much disk.
     pub max_bytes: u64,
+    /// How much of that is kept for findings and what says how complete the rest is.
+    pub findings_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -149,6 +157,7 @@ struct RawCollector {
 struct RawSpool {
     directory: Option<Spanned<String>>,
     max_bytes: Option<Spanned<i64>>,
+    findings_bytes: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -200,6 +209,7 @@ impl Default for Config {
             spool: Spool {
                 directory: "/var/lib/skep/spool".into(),
                 max_bytes: 256 << 20,
+                findings_bytes: (256 << 20) / FINDINGS_SHARE,
             },
             status: Status {
                 socket: "/run/skep/sensor.sock".into(),
@@ -274,6 +284,7 @@ impl Config {
         let RawSpool {
             directory: spool_directory,
             max_bytes,
+            findings_bytes,
         } = spool;
         let RawStatus { socket } = status;
         let RawKernel { ring_bytes, avoid } = kernel;
@@ -296,6 +307,11 @@ impl Config {
         }
         if let Some(value) = max_bytes {
             config.spool.max_bytes = checked(value, spool_bytes)?;
+            config.spool.findings_bytes = config.spool.max_bytes / FINDINGS_SHARE;
+        }
+        if let Some(value) = findings_bytes {
+            let all = config.spool.max_bytes;
+            config.spool.findings_bytes = checked(value, |value| findings_share(value, all))?;
         }
         if let Some(value) = socket {
             config.status.socket = checked(value, socket_path)?;
@@ -380,6 +396,18 @@ fn spool_bytes(value: i64) -> Result<u64, String> {
         .ok()
         .filter(|value| SPOOL_BYTES.contains(value))
         .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
+}
+
+fn findings_share(value: i64, all: u64) -> Result<u64, String> {
+    let high = all / 2;
+    u64::try_from(value)
+        .ok()
+        .filter(|value| (FINDINGS_BYTES..=high).contains(value))
+        .ok_or_else(|| {
+            format!(
+                "{value} is out of range, expected {FINDINGS_BYTES} to {high} bytes, half of max_bytes"
+            )
+        })
 }
 
 fn memory_size(value: i64) -> Result<u64, String> {

@@ -45,7 +45,7 @@ fn the_sample_configuration_states_the_defaults() {
 fn every_key_is_taken() {
     let config = load(
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
-         max_bytes = 1_048_576\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
+         max_bytes = 1_048_576\nfindings_bytes = 200_000\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
          avoid = ['lsm/', 'fentry/security_file_open']\n[limits]\n\
          memory_bytes = 33_554_432\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
     )
@@ -53,6 +53,7 @@ fn every_key_is_taken() {
     assert_eq!(config.collector.address, "http://[::1]:99");
     assert_eq!(config.spool.directory, Path::new("/s/spool"));
     assert_eq!(config.spool.max_bytes, 1 << 20);
+    assert_eq!(config.spool.findings_bytes, 200_000);
     assert_eq!(config.status.socket, Path::new("/r/s.sock"));
     assert_eq!(config.kernel.ring_bytes, 4096);
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
@@ -71,7 +72,11 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "\n[spool]\n  dir = '/x'",
-            "FILE:3:3: unknown field `dir`, expected `directory` or",
+            "FILE:3:3: unknown field `dir`, expected one of `directory`,",
+        ),
+        (
+            "[spool]\nmax_bytes = 1_048_576\nfindings_bytes = 524_289",
+            "FILE:3:18: 524289 is out of range, expected 131072 to 524288 bytes, half of max_bytes",
         ),
         (
             "[kernel]\nring_bytes = '4M'",

@@ -22,7 +22,7 @@ use crate::{
     journal::Journal,
     pipeline::{Canaries, PipelineCounts},
     probes::{HookReport, HookStatus},
-    spool::Spool,
+    spool::{Lane, Lanes},
     start::{self, StartError},
     status::{self, Server, StatusBoard, StatusError, hooks::status_hooks},
     stop::Stop,
@@ -70,7 +70,11 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
     pipeline.keep_in(journal);
     pipeline.adopt(found.kept, |event| found_running.push(event));
-    let spool = Spool::open(&config.spool.directory, config.spool.max_bytes);
+    let spool = Lanes::open(
+        &config.spool.directory,
+        config.spool.max_bytes,
+        config.spool.findings_bytes,
+    );
     let uplink = Uplink::start(
         Settings {
             address: config.collector.address.clone(),
@@ -109,7 +113,6 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(Instant::now());
             let counts = pipeline.counts();
-            let stats = spool.stats();
             let liveness = pipeline.liveness();
             if let Some(time) = liveness.as_ref().and_then(|liveness| liveness.last) {
                 board.canary_judged(time);
@@ -119,7 +122,9 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
                 status.hooks = hooks;
                 status.canary.error = liveness.and_then(|liveness| liveness.error);
                 fill(status, &counts, &classes);
-                status.spool = stats;
+                for lane in Lane::ALL {
+                    *status.spool.lane_mut(lane) = spool.lane(lane).stats();
+                }
             });
         }
         if stopping && !more {

@@ -48,6 +48,7 @@ pub enum Detail {
     Session(SessionInfo),
     Lost(Lost),
     Coverage(Coverage),
+    Finding(Finding),
 }
 
 /// A recognised agent.
@@ -257,6 +258,30 @@ pub enum CoveragePhase {
     Point,
 }
 
+/// Something a person should look at (OCSF Detection Finding, class 2004).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable id of the rule, e.g. `sensor.hook_detached`.
+    pub rule: String,
+    /// One line for people.
+    pub title: String,
+    pub severity: Severity,
+    /// MITRE ATT&CK techniques, e.g. `T1562.001`.
+    pub attack: Vec<String>,
+    /// What was seen, in one sentence.
+    pub reason: String,
+}
+
+/// OCSF `severity_id`, 1 to 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    Informational = 1,
+    Low = 2,
+    Medium = 3,
+    High = 4,
+    Critical = 5,
+}
+
 // === impl Event ===
 
 impl Event {
@@ -270,6 +295,7 @@ impl Event {
             Detail::Session(_) => "session",
             Detail::Lost(_) => "lost",
             Detail::Coverage(_) => "coverage",
+            Detail::Finding(_) => "finding",
         }
     }
 }
@@ -309,6 +335,34 @@ impl CoveragePhase {
             Self::End => "end",
             Self::Point => "point",
         }
+    }
+}
+
+// === impl Severity ===
+
+impl Severity {
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
+
+    /// OCSF's name of it, in lower case: in JSON and in the collector's table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// OCSF `severity_id`.
+    pub fn id(self) -> u8 {
+        self as u8
     }
 }
 

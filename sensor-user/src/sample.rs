@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use crate::event::{
-    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Device, Event, Exec, Exit, File, Found,
-    Lost, Net, NetFamily, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Device, Event, Exec, Exit, File, Finding,
+    Found, Lost, Net, NetFamily, Phase, Process, Repository, SessionId, SessionInfo, Severity,
+    Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Event> {
         session(),
         lost(),
         coverage(),
+        finding(),
     ]
 }
 
@@ -162,6 +164,17 @@ pub fn coverage() -> Event {
     event
 }
 
+/// A finding of the sensor's own; one about a session would have all of its parts.
+pub fn finding() -> Event {
+    with(Detail::Finding(Finding {
+        rule: "sensor.hook_detached".into(),
+        title: "a hook of the sensor was detached".into(),
+        severity: Severity::High,
+        attack: vec!["T1562.001".into()],
+        reason: "cgroup/connect4 does not report the sensor's own calls".into(),
+    }))
+}
+
 /// Puts a secret into every text an event has.
 pub fn plant(event: &mut Event, secret: &str) {
     let path = || Text::from(format!("/x/{secret}").as_str());
@@ -198,6 +211,10 @@ pub fn plant(event: &mut Event, secret: &str) {
             });
         }
         Detail::Coverage(coverage) => coverage.reason = format!("could not open /x/{secret}"),
+        Detail::Finding(finding) => {
+            finding.title = format!("/x/{secret} was opened");
+            finding.reason = format!("it opened /x/{secret}");
+        }
         Detail::Exit(_) | Detail::Lost(_) => {}
     }
 }

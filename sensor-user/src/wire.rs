@@ -7,8 +7,8 @@ use skep_proto::v1;
 
 use crate::{
     event::{
-        Agent, Coverage, CoveragePhase, Detail, Event, Exec, Exit, File, Found, Lost, Net, Phase,
-        Process, Repository, SessionInfo, Text,
+        Agent, Coverage, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found, Lost, Net,
+        Phase, Process, Repository, SessionInfo, Severity, Text,
     },
     output::{json::family_name, proto_name},
 };
@@ -37,6 +37,7 @@ pub fn event(event: &Event) -> v1::Event {
         Detail::Session(info) => v1::event::Detail::SessionInfo(session_info(info)),
         Detail::Lost(loss) => v1::event::Detail::Lost(lost(loss)),
         Detail::Coverage(change) => v1::event::Detail::Coverage(coverage(change)),
+        Detail::Finding(found) => v1::event::Detail::Finding(finding(found)),
     };
     v1::Event {
         time_unix_nano: time.0,
@@ -231,6 +232,31 @@ pub fn coverage(coverage: &Coverage) -> v1::Coverage {
         first_unix_nano: first.0,
         last_unix_nano: last.0,
         count: *count,
+        reason: reason.clone(),
+    }
+}
+
+/// The wire form of a finding.
+pub fn finding(finding: &Finding) -> v1::Finding {
+    let Finding {
+        rule,
+        title,
+        severity,
+        attack,
+        reason,
+    } = finding;
+    let severity = match severity {
+        Severity::Informational => v1::finding::Severity::Informational,
+        Severity::Low => v1::finding::Severity::Low,
+        Severity::Medium => v1::finding::Severity::Medium,
+        Severity::High => v1::finding::Severity::High,
+        Severity::Critical => v1::finding::Severity::Critical,
+    };
+    v1::Finding {
+        rule: rule.clone(),
+        title: title.clone(),
+        severity: severity.into(),
+        attack: attack.clone(),
         reason: reason.clone(),
     }
 }

@@ -115,7 +115,16 @@ fn from_wire(event: v1::Event) -> Event {
             first: UnixNanos(lost.first_unix_nano),
             last: UnixNanos(lost.last_unix_nano),
         }),
-        v1::event::Detail::Finding(finding) => panic!("{finding:?}"),
+        v1::event::Detail::Finding(finding) => Detail::Finding(Finding {
+            severity: Severity::ALL
+                .into_iter()
+                .find(|severity| i32::from(severity.id()) == finding.severity)
+                .expect("a severity"),
+            rule: finding.rule,
+            title: finding.title,
+            attack: finding.attack,
+            reason: finding.reason,
+        }),
         v1::event::Detail::Coverage(coverage) => Detail::Coverage(Coverage {
             what: CoverageKind::ALL
                 .into_iter()
@@ -295,6 +304,20 @@ fn detail_strategy() -> impl Strategy<Value = Detail> {
                     first: UnixNanos(first),
                     last: UnixNanos(last),
                     count,
+                    reason,
+                })
+            }),
+        (
+            prop::sample::select(Severity::ALL.to_vec()),
+            any::<[String; 3]>(),
+            any::<Vec<String>>(),
+        )
+            .prop_map(|(severity, [rule, title, reason], attack)| {
+                Detail::Finding(Finding {
+                    rule,
+                    title,
+                    severity,
+                    attack,
                     reason,
                 })
             }),

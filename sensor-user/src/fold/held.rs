@@ -107,7 +107,8 @@ impl Held {
             | Detail::Exit(_)
             | Detail::Session(_)
             | Detail::Lost(_)
-            | Detail::Coverage(_) => None,
+            | Detail::Coverage(_)
+            | Detail::Finding(_) => None,
         };
         size_of::<Slot>() + text.map_or(0, |text| text.as_bytes().len())
     }

@@ -360,7 +360,8 @@ fn counted(event: &mut Event) -> Option<(&mut u64, &mut Option<UnixNanos>)> {
         | Detail::Exit(_)
         | Detail::Session(_)
         | Detail::Lost(_)
-        | Detail::Coverage(_) => None,
+        | Detail::Coverage(_)
+        | Detail::Finding(_) => None,
     }
 }
 

@@ -6,11 +6,13 @@ use super::{
 };
 
 const ALL: &[&str] = &[
-    "exec", "exit", "open", "connect", "session", "lost", "coverage",
+    "exec", "exit", "open", "connect", "session", "lost", "coverage", "finding",
 ];
 /// A loss or a gap names the session when it is that session's alone.
 const OF_SESSIONS: &[&str] = ALL;
-const OF_PROCESSES: &[&str] = &["exec", "exit", "open", "connect", "session", "coverage"];
+const OF_PROCESSES: &[&str] = &[
+    "exec", "exit", "open", "connect", "session", "coverage", "finding",
+];
 const RESULTS: &[&str] = &["exec", "open", "connect"];
 const EXEC: &[&str] = &["exec"];
 const EXIT: &[&str] = &["exit"];
@@ -19,6 +21,7 @@ const CONNECT: &[&str] = &["connect"];
 const SESSION: &[&str] = &["session"];
 const LOST: &[&str] = &["lost"];
 const COVERAGE: &[&str] = &["coverage"];
+const FINDING: &[&str] = &["finding"];
 
 const WHO: &str = "tells whose agent it was, where accounts differ";
 const WHICH_PROCESS: &str = "tells processes apart and puts them into a tree";
@@ -28,6 +31,7 @@ const DESTINATIONS: &str = "answers where data went";
 const COMMANDS: &str = "answers what the agent ran";
 const RECOGNITION: &str = "answers which agent it was, and how that is known";
 const COMPLETENESS: &str = "says honestly what is missing";
+const ATTENTION: &str = "tells people what they should look at";
 const FOLDING: &str = "many equal events are reported as one";
 
 const fn field(
@@ -117,6 +121,12 @@ pub const EVENT_FIELDS: &[Field] = &[
     field("coverage.last", "coverage.last_unix_nano", COVERAGE, Nothing, "until when", "2026-07-01T08:15:02.900000000Z", COMPLETENESS),
     field("coverage.count", "coverage.count", COVERAGE, Nothing, "how many records it concerns", "1200", COMPLETENESS),
     field("coverage.reason", "coverage.reason", COVERAGE, Text, "why, in a sentence", "the sensor was not running", COMPLETENESS),
+    field("finding.rule", "finding.rule", FINDING, Nothing, "which rule found it", "sensor.hook_detached", ATTENTION),
+    field("finding.title", "finding.title", FINDING, Text, "what it is, in one line", "a hook of the sensor was detached", ATTENTION),
+    field("finding.severity", "finding.severity", FINDING, Nothing, "informational, low, medium, high or critical", "high", ATTENTION),
+    field("finding.severity_id", "", FINDING, Nothing, "the same as a number, as OCSF has it", "4", ATTENTION),
+    field("finding.attack", "finding.attack", FINDING, Nothing, "techniques of MITRE ATT&CK", "[\"T1562.001\"]", ATTENTION),
+    field("finding.reason", "finding.reason", FINDING, Text, "what was seen, in a sentence", "a hook does not report the sensor's own calls", ATTENTION),
 ];
 
 const fn hello(
@@ -147,6 +157,7 @@ pub const HELLO_FIELDS: &[Field] = &[
     hello("host.kernel", "the kernel's release", "6.1.0-18-amd64", "tells what the sensor can see there"),
     hello("host.arch", "the processor's architecture", "x86_64", "tells what the sensor can see there"),
     hello("host.boot_id", "random number of this boot", "0e3a2f6e-…", "process ids start anew at each boot"),
+    hello("lane", "whether this stream carries the bulk of events, or findings and what says how complete it is", "findings", "what is urgent does not wait behind what is much"),
     hello("hooks.fact", "what a hook sees", "open", COMPLETENESS),
     hello("hooks.hook", "the hook that is used for it", "lsm/file_open", COMPLETENESS),
     hello("hooks.status", "whether it is the best one", "fallback", COMPLETENESS),

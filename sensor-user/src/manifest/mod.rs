@@ -110,6 +110,7 @@ pub struct Kept<'a> {
     pub state_directory: &'a std::path::Path,
     pub spool_directory: &'a std::path::Path,
     pub spool_max_bytes: u64,
+    pub spool_findings_bytes: u64,
 }
 
 /// Who is watched.
@@ -135,6 +136,7 @@ pub fn manifest<'a>(config: &'a Config, families: &'a [Family]) -> Manifest<'a> 
             state_directory: &config.state_directory,
             spool_directory: &config.spool.directory,
             spool_max_bytes: config.spool.max_bytes,
+            spool_findings_bytes: config.spool.findings_bytes,
         },
         sent_to: &config.collector.address,
     }

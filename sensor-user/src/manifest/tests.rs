@@ -106,6 +106,7 @@ fn every_json_line_has_every_top_level_key() {
             "session_info",
             "lost",
             "coverage",
+            "finding",
         ];
         expected.sort_unstable();
         assert_eq!(have, expected);

@@ -83,6 +83,7 @@ fn write_human(out: &mut String, config: &Config, families: &[Family]) -> std::f
         item(out, kept)?;
     }
     let size = page_bytes(config.spool.max_bytes);
+    let share = page_bytes(config.spool.findings_bytes);
     writeln!(
         out,
         "    state directory  {}",
@@ -90,7 +91,7 @@ fn write_human(out: &mut String, config: &Config, families: &[Family]) -> std::f
     )?;
     writeln!(
         out,
-        "    spool            {}, at most {size}",
+        "    spool            {}, at most {size}, of which {share} for findings",
         config.spool.directory.display()
     )?;
     writeln!(out, "\nWhere it goes")?;
@@ -117,6 +118,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("Once a session", "session_info"),
     ("What was missed", "lost"),
     ("What the sensor can vouch for", "coverage"),
+    ("What should be looked at", "finding"),
 ];
 
 fn group(field: &Field) -> &'static str {

@@ -17,8 +17,8 @@ use super::{
     names::{open_flags, proto_name, result_name},
 };
 use crate::event::{
-    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Found, Lost,
-    Net, Phase, Process, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found,
+    Lost, Net, Phase, Process, SessionInfo, Text, UnixNanos,
 };
 
 /// A longer argument is cut in the middle.
@@ -96,6 +96,7 @@ impl Human {
             Detail::Session(info) => (Style::Session, phase_word(info.phase), session_text(info)),
             Detail::Lost(lost) => (Style::Lost, "LOST", lost_text(lost)),
             Detail::Coverage(coverage) => coverage_text(coverage),
+            Detail::Finding(finding) => finding_text(finding),
         };
         let process = process.map(process_name).unwrap_or_default();
         let mut line = String::with_capacity(160);
@@ -432,6 +433,22 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
     }
     let _ = write!(text, ": {}", visible(reason));
     (style, word, text)
+}
+
+fn finding_text(finding: &Finding) -> (Style, &'static str, String) {
+    let Finding {
+        rule,
+        title,
+        severity,
+        attack,
+        reason,
+    } = finding;
+    let mut text = format!("{} {rule}: {}", severity.name(), visible(title));
+    if !attack.is_empty() {
+        let _ = write!(text, " ({})", visible(&attack.join(", ")));
+    }
+    let _ = write!(text, ": {}", visible(reason));
+    (Style::Lost, "FINDING", text)
 }
 
 /// `0.500 s`, `12 s`, `3 min 5 s`, `2 h 10 min`

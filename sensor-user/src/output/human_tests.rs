@@ -41,6 +41,11 @@ fn each_class_shows_what_matters() {
              1200 records: the session sent more than its share while the ring was over half \
              full",
         ),
+        (
+            sample::finding(),
+            "FINDING  high sensor.hook_detached: a hook of the sensor was detached (T1562.001): \
+             cgroup/connect4 does not report the sensor's own calls",
+        ),
     ];
     for (event, end) in cases {
         let line = line(&event);

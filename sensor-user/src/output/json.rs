@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::names::{open_flags, proto_name, result_name, time_text};
 use crate::event::{
-    Agent, Coverage, Detail, Event, Exec, Exit, File, Lost, Net, NetFamily, Phase, Process,
-    Repository, SessionId, SessionInfo, Text, UnixNanos,
+    Agent, Coverage, Detail, Event, Exec, Exit, File, Finding, Lost, Net, NetFamily, Phase,
+    Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 /// One line of JSON, without the line's end.
@@ -110,6 +110,16 @@ struct CoverageJson<'a> {
     reason: &'a str,
 }
 
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    rule: &'a str,
+    title: &'a str,
+    severity: &'static str,
+    severity_id: u8,
+    attack: &'a [String],
+    reason: &'a str,
+}
+
 // === impl Json ===
 
 impl Serialize for UnixNanos {
@@ -160,6 +170,7 @@ impl Serialize for Json<'_> {
             Detail::Session(info) => parts.session_info = Some(session_json(info)),
             Detail::Lost(lost) => parts.lost = Some(lost_json(lost)),
             Detail::Coverage(coverage) => parts.coverage = Some(coverage_json(coverage)),
+            Detail::Finding(finding) => parts.finding = Some(finding_json(finding)),
         }
         let Parts {
             exec,
@@ -169,8 +180,9 @@ impl Serialize for Json<'_> {
             session_info,
             lost,
             coverage,
+            finding,
         } = parts;
-        let mut out = serializer.serialize_struct("Event", 14)?;
+        let mut out = serializer.serialize_struct("Event", 15)?;
         out.serialize_field("time", time)?;
         out.serialize_field("class", self.0.class())?;
         out.serialize_field("session", session)?;
@@ -185,6 +197,7 @@ impl Serialize for Json<'_> {
         out.serialize_field("session_info", &session_info)?;
         out.serialize_field("lost", &lost)?;
         out.serialize_field("coverage", &coverage)?;
+        out.serialize_field("finding", &finding)?;
         out.end()
     }
 }
@@ -198,6 +211,7 @@ struct Parts<'a> {
     session_info: Option<SessionJson<'a>>,
     lost: Option<LostJson>,
     coverage: Option<CoverageJson<'a>>,
+    finding: Option<FindingJson<'a>>,
 }
 
 fn process_json(process: &Process) -> ProcessJson<'_> {
@@ -348,6 +362,24 @@ fn coverage_json(coverage: &Coverage) -> CoverageJson<'_> {
     }
 }
 
+fn finding_json(finding: &Finding) -> FindingJson<'_> {
+    let Finding {
+        rule,
+        title,
+        severity,
+        attack,
+        reason,
+    } = finding;
+    FindingJson {
+        rule,
+        title,
+        severity: severity.name(),
+        severity_id: severity.id(),
+        attack,
+        reason,
+    }
+}
+
 /// `inet`, `inet6`, `unix`
 pub fn family_name(family: NetFamily) -> &'static str {
     match family {
@@ -399,6 +431,10 @@ mod tests {
                 sample::coverage(),
                 r#""coverage":{"what":"throttled","phase":"end","hook":"fexit/vfs_open","first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z","count":1200,"reason":"the session sent more than its share while the ring was over half full"}"#,
             ),
+            (
+                sample::finding(),
+                r#""finding":{"rule":"sensor.hook_detached","title":"a hook of the sensor was detached","severity":"high","severity_id":4,"attack":["T1562.001"],"reason":"cgroup/connect4 does not report the sensor's own calls"}"#,
+            ),
         ];
         for (event, part) in cases {
             let line = write(&event);
@@ -411,11 +447,12 @@ mod tests {
                 "session_info",
                 "lost",
                 "coverage",
+                "finding",
             ];
             let empty = parts
                 .iter()
                 .filter(|key| line.contains(&format!("\"{key}\":null")));
-            assert_eq!(empty.count(), 6, "{line}");
+            assert_eq!(empty.count(), 7, "{line}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::Pipeline;
 use crate::{
     act::Sink,
     clock::BootClock,
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
+    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Severity, UnixNanos},
     liveness::{Ledger, Liveness, Outcome, act},
     track::Judge,
 };
@@ -205,6 +205,7 @@ impl<J: Judge> Pipeline<J> {
                 now,
                 reason,
             ));
+            sink.event(detached(*hook, now));
         }
         if !outcome.silent.is_empty() {
             self.tracker.add_gap(now, sink);
@@ -321,6 +322,30 @@ fn about(
         reason.to_owned(),
     );
     Event { time: now, ..event }
+}
+
+/// Silence of a hook that was attached and proven is somebody's doing.
+fn detached(hook: Hook, now: UnixNanos) -> Event {
+    let name = hook.name();
+    Event {
+        time: now,
+        session: None,
+        agent: None,
+        process: None,
+        result: None,
+        hook: Some(name),
+        detail: Detail::Finding(Finding {
+            rule: "sensor.hook_detached".to_owned(),
+            title: format!("the sensor's hook {name} was detached"),
+            severity: Severity::High,
+            // Impair Defenses: Disable or Modify Tools.
+            attack: vec!["T1562.001".to_owned()],
+            reason: format!(
+                "{name} was attached and does not report the sensor's own calls any more: another \
+                 process with the right to do so has detached it; the sensor attaches it again"
+            ),
+        }),
+    }
 }
 
 fn coverage(

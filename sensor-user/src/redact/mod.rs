@@ -33,8 +33,8 @@ use std::{
 
 use self::{shapes::Shapes, span::Spans};
 use crate::event::{
-    Agent, Coverage, Detail, Event, Exec, Exit, File, Lost, Net, Process, Repository, SessionInfo,
-    Text,
+    Agent, Coverage, Detail, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository,
+    SessionInfo, Text,
 };
 use crate::track::process_bytes;
 
@@ -178,6 +178,19 @@ impl Redactor {
                 first,
                 last,
                 count,
+                reason: self.string(&reason),
+            }),
+            Detail::Finding(Finding {
+                rule,
+                title,
+                severity,
+                attack,
+                reason,
+            }) => Detail::Finding(Finding {
+                rule,
+                title: self.string(&title),
+                severity,
+                attack,
                 reason: self.string(&reason),
             }),
         };

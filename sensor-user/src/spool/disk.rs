@@ -1,5 +1,9 @@
 //! The files of the spool and what is known of them in memory.
 
+mod drop;
+
+pub use drop::HandedOver;
+
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
@@ -9,18 +13,19 @@ use std::{
     sync::Arc,
 };
 
-use prost::Message;
-use skep_proto::v1;
-
 use super::{
+    Lane,
     losses::Losses,
-    recovery::{lock, scan},
+    recovery::{close_gaps, lock, scan},
     segment::{self, HEADER, Header, Reader},
     state::{State, StateFile},
     unix_nanos,
 };
 
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=8 << 20;
+
+/// A segment in use that is acknowledged to its end and is smaller than this is gone on with.
+const KEEP_BYTES: u64 = 1 << 20;
 
 /// Encoded events with their sequences.
 pub type Records = Vec<(u64, Vec<u8>)>;
@@ -29,6 +34,7 @@ pub type Records = Vec<(u64, Vec<u8>)>;
 #[derive(Debug)]
 pub struct Disk {
     directory: PathBuf,
+    lane: Lane,
     max_bytes: u64,
     segment_bytes: u64,
     /// Ascending ids; the first holds the head.
@@ -39,6 +45,10 @@ pub struct Disk {
     dirty: bool,
     /// A write failed and could not be undone.
     in_doubt: bool,
+    /// Writing the state failed: what it says of pins is not on disk.
+    state_unwritten: bool,
+    /// Files that do not count any more and could not be removed yet.
+    leftover: Vec<PathBuf>,
     state: State,
     state_file: Arc<StateFile>,
     next_record: u64,
@@ -90,7 +100,7 @@ pub struct Unsynced {
 // === impl Unsynced ===
 
 impl Unsynced {
-    pub fn finish(self) -> io::Result<()> {
+    pub fn finish(&self) -> io::Result<()> {
         let Self {
             active,
             state,
@@ -101,7 +111,7 @@ impl Unsynced {
             active.sync_data()?;
         }
         if let Some((file, state)) = state {
-            file.write(state, durable)?;
+            file.write(*state, *durable)?;
         }
         for path in done {
             match fs::remove_file(path) {
@@ -117,12 +127,13 @@ impl Unsynced {
 
 impl Disk {
     /// Opens a directory, creating it when it is not there; what damage has lost is in the losses.
-    pub fn open(directory: &Path, max_bytes: u64) -> io::Result<(Self, Losses)> {
+    pub fn open(directory: &Path, max_bytes: u64, lane: Lane) -> io::Result<(Self, Losses)> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
         let lock = lock(directory)?;
+        close_gaps(directory)?;
         let (state_file, saved) = StateFile::open(&directory.join("state"))?;
         let (segments, losses, damaged) = scan(directory, saved)?;
         let next_record = segments
@@ -139,12 +150,15 @@ impl Disk {
         };
         let mut disk = Self {
             directory: directory.to_owned(),
+            lane,
             max_bytes,
             segment_bytes: (max_bytes / 8).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()),
             segments,
             active: None,
             dirty: false,
             in_doubt: false,
+            state_unwritten: false,
+            leftover: Vec::new(),
             state: saved.unwrap_or(fresh),
             state_file: Arc::new(state_file),
             next_record,
@@ -169,6 +183,7 @@ impl Disk {
         if saved.is_none() || damaged || !head_is_there || !skip_fits || !pinned_are_there {
             disk.new_epoch()?;
         }
+        disk.take_what_was_told()?;
         File::open(directory)?.sync_all()?;
         Ok((disk, losses))
     }
@@ -205,9 +220,17 @@ impl Disk {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Syncing failed: it must be done again.
-    pub fn sync_failed(&mut self) {
-        self.dirty = true;
+    /// It could not be made durable: it must be done again.
+    pub fn sync_failed(&mut self, unsynced: Unsynced) {
+        let Unsynced {
+            active,
+            state,
+            durable: _,
+            done,
+        } = unsynced;
+        self.dirty |= active.is_some();
+        self.state_unwritten |= state.is_some();
+        self.leftover.extend(done);
     }
 
     /// Appends a record, dropping the oldest when there is no room.
@@ -233,6 +256,9 @@ impl Disk {
                 .set_len(last.bytes)
                 .and_then(|()| seek_end(file))
                 .is_err();
+            // What comes next goes into a file of its own, so that this one can go, and make room,
+            // once it is acknowledged.
+            self.in_doubt |= self.seal().is_err();
             return Err(error.into());
         }
         last.records += 1;
@@ -242,18 +268,28 @@ impl Disk {
         Ok(())
     }
 
-    /// Seals the last segment and begins another.
-    fn roll(&mut self) -> io::Result<()> {
+    /// What comes next goes into another segment.
+    fn seal(&mut self) -> io::Result<()> {
         if let Some(active) = self.active.take()
             && self.dirty
         {
             active.sync_data()?;
             self.dirty = false;
         }
-        let id = self
-            .segments
+        Ok(())
+    }
+
+    /// Id of the next segment.
+    fn next_id(&self) -> u64 {
+        self.segments
             .back()
-            .map_or(self.state.head_segment, |last| last.header.covers + 1);
+            .map_or(self.state.head_segment, |last| last.header.covers + 1)
+    }
+
+    /// Seals the last segment and begins another.
+    fn roll(&mut self) -> io::Result<()> {
+        self.seal()?;
+        let id = self.next_id();
         let header = Header {
             id,
             covers: id,
@@ -271,68 +307,6 @@ impl Disk {
             records: 0,
             bytes: HEADER,
         });
-        Ok(())
-    }
-
-    /// Puts `lost` events in place of the oldest segment that was never handed out.
-    fn drop_oldest(&mut self) -> Result<(), AppendError> {
-        let mut before: Option<usize> = None;
-        for index in 0..self.segments.len() {
-            let segment = self.segments[index];
-            let whole = index > 0 || self.state.head_skip == 0;
-            let untouched = whole && self.first_seq(index) > i128::from(self.state.pinned_seq);
-            if untouched && !segment.header.tombstone && segment.records > 0 {
-                return Ok(self.bury(index, before)?);
-            }
-            before = (untouched && segment.header.tombstone).then_some(index);
-        }
-        Err(AppendError::Full)
-    }
-
-    /// Replaces segment `index`, and the tombstone before it, by one tombstone.
-    fn bury(&mut self, index: usize, tombstone: Option<usize>) -> io::Result<()> {
-        if index + 1 == self.segments.len() {
-            self.active = None;
-            self.dirty = false;
-        }
-        let mut losses = Losses::default();
-        for at in tombstone.into_iter().chain([index]) {
-            let path = segment::path(&self.directory, self.segments[at].header.id);
-            let Some(reader) = Reader::open(&path)? else {
-                continue;
-            };
-            reader.scan(|record| {
-                // Everything in it was encoded here, and its CRC holds.
-                if let Ok(event) = v1::Event::decode(record) {
-                    losses.add(&event, "spool_full");
-                }
-            })?;
-        }
-        let newly_lost = losses.newly_lost();
-        let buried = self.segments[index].header;
-        let place = tombstone.unwrap_or(index);
-        let header = Header {
-            covers: buried.covers,
-            tombstone: true,
-            ..self.segments[place].header
-        };
-        let records: Vec<Vec<u8>> = losses
-            .into_events()
-            .map(|event| event.encode_to_vec())
-            .collect();
-        let bytes = segment::replace(&self.directory, header, &records)?;
-        self.segments[place] = Segment {
-            header,
-            records: records.len() as u64,
-            bytes,
-        };
-        if place != index {
-            self.segments.remove(index);
-            // `covers` already says that it does not count any more.
-            let _ = fs::remove_file(segment::path(&self.directory, buried.id));
-        }
-        self.cursor = None;
-        self.dropped += newly_lost;
         Ok(())
     }
 
@@ -390,11 +364,41 @@ impl Disk {
         let newly_pinned = *pinned > self.state.pinned_seq;
         self.state.pinned_seq = self.state.pinned_seq.max(*pinned);
         let mut to_sync = self.unsynced();
-        if newly_pinned {
+        if newly_pinned && to_sync.state.is_none() {
             to_sync.state = Some(self.next_state());
             to_sync.durable = true;
         }
         Ok((records, to_sync))
+    }
+
+    /// The record that was handed out as `seq`, if it is still there.
+    pub fn handed_out(&self, seq: u64) -> io::Result<Option<Vec<u8>>> {
+        let State {
+            acked_seq,
+            pinned_seq,
+            head_skip,
+            ..
+        } = self.state;
+        if seq > acked_seq && seq <= pinned_seq {
+            return self.reader_at(seq)?.1.next();
+        }
+        // The last one that was acknowledged may still be in the first segment.
+        let Some(first) = self.segments.front() else {
+            return Ok(None);
+        };
+        if seq == 0 || seq != acked_seq || head_skip == 0 {
+            return Ok(None);
+        }
+        let path = segment::path(&self.directory, first.header.id);
+        let Some(mut reader) = Reader::open(&path)? else {
+            return Ok(None);
+        };
+        for _ in 1..head_skip {
+            if reader.next()?.is_none() {
+                return Ok(None);
+            }
+        }
+        reader.next()
     }
 
     /// Sequence of a segment's first record. Signed: at the head, records acknowledged in an earlier
@@ -442,11 +446,12 @@ impl Disk {
     pub fn unsynced(&mut self) -> Unsynced {
         let active = self.active.as_ref().filter(|_| self.dirty).cloned();
         self.dirty = false;
+        let again = std::mem::take(&mut self.state_unwritten);
         Unsynced {
             active,
-            state: None,
-            durable: false,
-            done: Vec::new(),
+            state: again.then(|| self.next_state()),
+            durable: again,
+            done: std::mem::take(&mut self.leftover),
         }
     }
 
@@ -457,9 +462,9 @@ impl Disk {
 
     /// Lets go of everything up to `seq`, which is at most the pinned one.
     pub fn ack(&mut self, seq: u64) -> Unsynced {
-        let mut done = Vec::new();
+        let mut done = std::mem::take(&mut self.leftover);
         let mut more = seq.saturating_sub(self.state.acked_seq);
-        if more == 0 {
+        if more == 0 && done.is_empty() {
             return Unsynced {
                 active: None,
                 state: None,
@@ -470,9 +475,15 @@ impl Disk {
         self.state.acked_seq = seq;
         while let Some(first) = self.segments.front().copied() {
             let left = first.records - self.state.head_skip;
-            if more < left || (more == left && self.segments.len() == 1) {
+            let last = self.segments.len() == 1;
+            let goes_on = last && self.active.is_some() && first.bytes < KEEP_BYTES;
+            if more < left || (more == left && goes_on) {
                 self.state.head_skip += more;
                 break;
+            }
+            if last {
+                self.active = None;
+                self.dirty = false;
             }
             more -= left;
             self.segments.pop_front();
@@ -494,7 +505,7 @@ impl Disk {
 
     /// Numbers what is not acknowledged from 1.
     pub fn new_epoch(&mut self) -> io::Result<u64> {
-        self.state.epoch = unix_nanos().max(self.state.epoch + 1);
+        self.state.epoch = next_epoch(self.state.epoch, unix_nanos(), self.lane);
         self.state.acked_seq = 0;
         self.state.pinned_seq = 0;
         self.cursor = None;
@@ -504,7 +515,22 @@ impl Disk {
     }
 }
 
+/// An epoch that this lane never had, whatever the clock says, and the other lane never has: the
+/// lowest bit tells them apart. Random below a millisecond, so that copies of one machine do not
+/// choose alike.
+fn next_epoch(previous: u64, now: u64, lane: Lane) -> u64 {
+    let mut random = [0; 4];
+    // Without random bytes it is the clock alone that tells copies apart.
+    let _ = getrandom::fill(&mut random);
+    let random = u64::from(u32::from_le_bytes(random)) & 0xf_ffff;
+    let base = now.max(previous).saturating_add(random);
+    ((base & !1) | u64::from(lane == Lane::Findings)).saturating_add(2)
+}
+
 fn seek_end(mut file: &File) -> io::Result<()> {
     use io::Seek;
     file.seek(io::SeekFrom::End(0)).map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

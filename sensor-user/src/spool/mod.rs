@@ -1,8 +1,15 @@
 //! Events on disk until the collector has acknowledged them.
 //!
+//! # Lanes
+//!
+//! There are two spools, each with its own directory, epoch and numbers ([`Lanes`]): one of findings
+//! and of what says how much of the rest to believe (session, lost, coverage), and one of the bulk. So
+//! a burst of the bulk neither crowds out a finding nor holds it up. What the bulk has to drop is told
+//! in the lane of findings.
+//!
 //! # Layout
 //!
-//! A directory of *segments* (append-only files of records, each with its length and CRC-32) and a
+//! A lane is a directory of *segments* (append-only files of records, each with its length and CRC-32) and a
 //! small `state` file. Segments have ascending ids; a record has no number of its own on disk.
 //!
 //! # Sequence numbers
@@ -12,8 +19,8 @@
 //! `acked_seq + 1`, and so on. Numbers are handed out by [`Spool::read_from`], which *pins* them: what
 //! was once handed out (and so may be stored by the collector) keeps its number, also after a crash,
 //! until it is acknowledged. Only records that were never handed out can be dropped, oldest segment
-//! first; `lost` events stand in place of the segment, with count and range, and what follows
-//! moves up. Nothing is renumbered that anyone has seen.
+//! first; `lost` events take the place of the segment, with count and range, and what follows
+//! moves up. The bulk's go to the lane of findings ([`disk`]). Nothing is renumbered that anyone has seen.
 //!
 //! # Invariants
 //!
@@ -26,9 +33,11 @@
 //! - A torn record at the end of the last segment is cut off when the spool is opened; a damaged one
 //!   elsewhere ends its segment, and what it hid is counted as lost (`corrupt`).
 //! - When numbers can no longer be trusted (state file gone, pinned records damaged, the collector
-//!   knows less than it acknowledged) a new epoch begins, numbered from 1.
+//!   knows less than it acknowledged, or has stored something else: the machine was cloned) a new
+//!   epoch begins, numbered from 1. No epoch is used twice, nor by both lanes.
 //! - A disk that is full or cannot be written never stops the sensor: what cannot be kept is counted
-//!   as lost (`io`), and writing is tried again.
+//!   as lost (`io`), and writing is tried again. That count is in memory until it can be written, and
+//!   until [`Spool::sync`] if it is the bulk's, so that a storm of losses is told once a second.
 //!
 //! # Bounds
 //!
@@ -36,36 +45,45 @@
 //! most 8 MiB. Opening reads every segment once.
 
 mod disk;
+mod inner;
+mod lanes;
 mod losses;
 mod recovery;
 mod segment;
 mod state;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use prost::Message;
 use skep_proto::v1;
 use tokio::sync::Notify;
 
-use self::{disk::Disk, losses::Losses};
+use self::{disk::Disk, inner::Inner, losses::Losses};
 use crate::status;
 
+pub use lanes::Lanes;
 pub use segment::MAX_RECORD;
 pub(crate) use segment::frame;
 
-/// How often a directory that could not be opened is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// Which of the two spools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// exec, exit, open, connect
+    Bulk,
+    /// finding, session, lost, coverage
+    Findings,
+}
 
-/// How long the disk is left alone after a failed write.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// How often the same cause of loss is logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Where a spool is, and how large it may be.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub directory: PathBuf,
+    pub max_bytes: u64,
+    pub lane: Lane,
+}
 
 /// Why nothing could be read or acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -89,29 +107,27 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Shared {
-    directory: PathBuf,
-    max_bytes: u64,
+    place: Place,
+    /// Holds a spool of a sensor without lanes, perhaps.
+    before: Option<PathBuf>,
+    /// Where losses are told; in this spool itself if nowhere else.
+    told_in: Option<Spool>,
     inner: Mutex<Inner>,
     appended: Notify,
 }
 
-#[derive(Debug)]
-struct Inner {
-    disk: Result<Disk, Unavailable>,
-    /// Lost, and not yet written as `lost` events.
-    pending: Losses,
-    /// By cause, since start.
-    lost: BTreeMap<String, u64>,
-    error: Option<String>,
-    /// After a failed write the disk is left alone until then.
-    pause: Option<Instant>,
-    logged: HashMap<&'static str, Instant>,
-}
+// === impl Lane ===
 
-#[derive(Debug)]
-struct Unavailable {
-    reason: String,
-    retry: Instant,
+impl Lane {
+    pub const ALL: [Self; 2] = [Self::Findings, Self::Bulk];
+
+    /// Its name in `status`, and of its directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Findings => "findings",
+        }
+    }
 }
 
 // === impl Spool ===
@@ -119,41 +135,29 @@ struct Unavailable {
 impl Spool {
     /// Opens or creates the spool. A directory that cannot be used is said in [`Spool::stats`] and
     /// tried again; the sensor goes on.
-    pub fn open(directory: &Path, max_bytes: u64) -> Self {
-        let mut inner = Inner {
-            disk: Err(Unavailable {
-                reason: "not opened yet".into(),
-                retry: Instant::now(),
-            }),
-            pending: Losses::default(),
-            lost: BTreeMap::new(),
-            error: None,
-            pause: None,
-            logged: HashMap::new(),
-        };
-        inner.ensure_open(directory, max_bytes);
+    pub fn open(place: Place) -> Self {
+        Self::with(place, None, None)
+    }
+
+    fn with(place: Place, before: Option<PathBuf>, told_in: Option<Self>) -> Self {
         let shared = Shared {
-            directory: directory.to_owned(),
-            max_bytes,
-            inner: Mutex::new(inner),
+            place,
+            before,
+            told_in,
+            inner: Mutex::default(),
             appended: Notify::new(),
         };
-        Self {
+        let spool = Self {
             shared: Arc::new(shared),
-        }
+        };
+        spool.lock().ensure_open(&spool.shared);
+        spool
     }
 
     /// Keeps an event, or counts it as lost. When this returns the event survives SIGKILL; a power
     /// cut once [`Spool::sync`] has run.
     pub fn append(&self, event: &v1::Event) {
-        let mut inner = self.lock();
-        let Shared {
-            directory,
-            max_bytes,
-            ..
-        } = &*self.shared;
-        inner.append(directory, *max_bytes, event);
-        drop(inner);
+        self.lock().append(&self.shared, event);
         self.shared.appended.notify_one();
     }
 
@@ -200,6 +204,13 @@ impl Spool {
         self.finish(done)
     }
 
+    /// The record that was handed out as `seq`, if it is still there.
+    pub fn handed_out(&self, seq: u64) -> Result<Option<Vec<u8>>, SpoolError> {
+        let mut inner = self.lock();
+        let disk = self.available(&mut inner)?;
+        disk.handed_out(seq).map_err(|source| self.io(source))
+    }
+
     /// Begins a new epoch: what is not acknowledged is numbered from 1.
     pub fn new_epoch(&self) -> Result<u64, SpoolError> {
         let mut inner = self.lock();
@@ -219,13 +230,9 @@ impl Spool {
     pub fn sync(&self) {
         let to_sync = {
             let mut inner = self.lock();
-            let Shared {
-                directory,
-                max_bytes,
-                ..
-            } = &*self.shared;
-            inner.ensure_open(directory, *max_bytes);
-            inner.write_pending();
+            inner.ensure_open(&self.shared);
+            inner.write_pending(&self.shared);
+            inner.hand_over(&self.shared);
             match &mut inner.disk {
                 Ok(disk) => disk.unsynced(),
                 Err(_) => return,
@@ -241,10 +248,20 @@ impl Spool {
             inner.error = Some(source.to_string());
             inner.say("sync", &source);
             if let Ok(disk) = &mut inner.disk {
-                disk.sync_failed();
+                disk.sync_failed(unsynced);
             }
             self.io(source)
         })
+    }
+
+    /// Tells of losses in this spool, now or when it can.
+    fn tell(&self, losses: Losses) {
+        let mut inner = self.lock();
+        inner.pending.merge(losses);
+        inner.ensure_open(&self.shared);
+        inner.write_pending(&self.shared);
+        drop(inner);
+        self.shared.appended.notify_one();
     }
 
     /// Figures for `skep-sensor status`.
@@ -272,16 +289,11 @@ impl Spool {
         &self,
         inner: &'a mut MutexGuard<'_, Inner>,
     ) -> Result<&'a mut Disk, SpoolError> {
-        let Shared {
-            directory,
-            max_bytes,
-            ..
-        } = &*self.shared;
-        inner.ensure_open(directory, *max_bytes);
+        inner.ensure_open(&self.shared);
         match &mut inner.disk {
             Ok(disk) => Ok(disk),
             Err(unavailable) => Err(SpoolError::Unavailable {
-                directory: directory.clone(),
+                directory: self.shared.place.directory.clone(),
                 reason: unavailable.reason.clone(),
             }),
         }
@@ -289,7 +301,7 @@ impl Spool {
 
     fn io(&self, source: std::io::Error) -> SpoolError {
         SpoolError::Io {
-            directory: self.shared.directory.clone(),
+            directory: self.shared.place.directory.clone(),
             source,
         }
     }
@@ -300,141 +312,6 @@ impl Spool {
             .inner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Inner ===
-
-impl Inner {
-    fn ensure_open(&mut self, directory: &Path, max_bytes: u64) {
-        let Err(unavailable) = &self.disk else { return };
-        if Instant::now() < unavailable.retry {
-            return;
-        }
-        match Disk::open(directory, max_bytes) {
-            Ok((disk, losses)) => {
-                self.count("corrupt", losses.newly_lost());
-                self.pending.merge(losses);
-                self.disk = Ok(disk);
-                self.error = None;
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                self.say("open", &error);
-                self.disk = Err(Unavailable {
-                    reason,
-                    retry: Instant::now() + RETRY,
-                });
-            }
-        }
-    }
-
-    fn append(&mut self, directory: &Path, max_bytes: u64, event: &v1::Event) {
-        self.ensure_open(directory, max_bytes);
-        self.write_pending();
-        let payload = event.encode_to_vec();
-        if payload.len() > MAX_RECORD {
-            let error = std::io::Error::other(format!("an event of {} bytes", payload.len()));
-            return self.lose(event, "too_large", &error);
-        }
-        let paused = self.paused();
-        let Some(disk) = self.disk.as_mut().ok().filter(|_| !paused) else {
-            let error = std::io::Error::other("the spool cannot be used");
-            return self.lose(event, "io", &error);
-        };
-        let appended = disk.append(&payload);
-        let dropped = disk.take_dropped();
-        self.count("spool_full", dropped);
-        if dropped > 0 {
-            self.say(
-                "spool_full",
-                &std::io::Error::other("the oldest events were dropped"),
-            );
-        }
-        match appended {
-            Ok(()) => {}
-            Err(disk::AppendError::Full) => {
-                let error = std::io::Error::other("everything in it waits for acknowledgement");
-                self.lose(event, "spool_full", &error);
-            }
-            Err(disk::AppendError::Io(error)) => {
-                self.lose(event, "io", &error);
-                self.failed(&error);
-            }
-        }
-    }
-
-    /// The disk is left alone for a while; files that are in doubt are then read anew.
-    fn failed(&mut self, error: &std::io::Error) {
-        self.error = Some(error.to_string());
-        if self.disk.as_ref().is_ok_and(Disk::in_doubt) {
-            let reason = error.to_string();
-            self.disk = Err(Unavailable {
-                reason,
-                retry: Instant::now() + RETRY,
-            });
-        } else {
-            self.pause = Some(Instant::now() + PAUSE);
-        }
-    }
-
-    /// Whether a write failed a moment ago.
-    fn paused(&self) -> bool {
-        self.pause.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn lose(&mut self, event: &v1::Event, cause: &'static str, error: &std::io::Error) {
-        let count = self.pending.add(event, cause);
-        self.count(cause, count);
-        self.say(cause, error);
-    }
-
-    /// Writes `lost` events for what was lost since the last time, if that is possible now.
-    fn write_pending(&mut self) {
-        if self.pending.is_empty() || self.paused() {
-            return;
-        }
-        let Ok(disk) = &mut self.disk else { return };
-        let mut rest = Losses::default();
-        let mut failed = None;
-        for event in std::mem::take(&mut self.pending).into_events() {
-            match disk.append(&event.encode_to_vec()) {
-                Ok(()) => {}
-                Err(reason) => {
-                    rest.add(&event, "io");
-                    if let disk::AppendError::Io(error) = reason {
-                        failed = Some(error);
-                    }
-                }
-            }
-        }
-        let dropped = disk.take_dropped();
-        self.count("spool_full", dropped);
-        self.pending.merge(rest);
-        match failed {
-            Some(error) => self.failed(&error),
-            None => self.error = None,
-        }
-    }
-
-    fn count(&mut self, cause: &str, count: u64) {
-        if count > 0 {
-            *self.lost.entry(cause.to_owned()).or_default() += count;
-        }
-    }
-
-    /// Once per cause and interval.
-    fn say(&mut self, cause: &'static str, error: &std::io::Error) {
-        let now = Instant::now();
-        let quiet = self
-            .logged
-            .get(cause)
-            .is_some_and(|last| now - *last < LOG_INTERVAL);
-        if !quiet {
-            self.logged.insert(cause, now);
-            let lost = self.lost.get(cause).copied().unwrap_or(0);
-            tracing::warn!(cause, %error, lost, "spool");
-        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! What is done when the spool is opened: it is locked, and every segment is read.
+//! What is done when the spool is opened: it is locked, every segment is read, and a spool of the
+//! layout before lanes is taken over.
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -35,6 +36,69 @@ pub fn lock(directory: &Path) -> io::Result<File> {
         }
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Ends what handing over left undone ([`super::disk`]): a gap without its tombstone takes its place.
+pub fn close_gaps(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let Some(id) = entry.file_name().to_str().and_then(segment::gap_id_of) else {
+            continue;
+        };
+        let place = segment::path(directory, id);
+        if place.try_exists()? {
+            fs::remove_file(entry.path())?;
+        } else {
+            fs::rename(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves the files of a spool without lanes into `directory`, which is in it. The state goes last: it
+/// says that there is something to move, so that a crash meanwhile is no harm.
+pub fn take_over(before: &Path, directory: &Path) -> io::Result<()> {
+    let state = before.join("state");
+    if !state.try_exists()? {
+        return Ok(());
+    }
+    if directory.join("state").try_exists()? {
+        // Somebody went back to a sensor without lanes, and forward again.
+        let error = io::Error::other(format!(
+            "{} holds a spool of an older sensor beside that of this one: remove its state and *.seg \
+             files, or move them into an empty {}",
+            before.display(),
+            directory.display()
+        ));
+        return Err(error);
+    }
+    let _lock = lock(before)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    for entry in fs::read_dir(before)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name
+            .to_str()
+            .is_some_and(|name| segment::id_of(name).is_some())
+        {
+            fs::rename(entry.path(), directory.join(name))?;
+        }
+    }
+    File::open(directory)?.sync_all()?;
+    fs::rename(&state, directory.join("state"))?;
+    File::open(directory)?.sync_all()?;
+    File::open(before)?.sync_all()?;
+    for left in ["lock", "segment.new"] {
+        match fs::remove_file(before.join(left)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    tracing::info!(directory = %before.display(), "the spool of an older sensor was taken over");
+    Ok(())
 }
 
 /// Reads every segment; removes what no longer counts. The flag: records that may have been handed

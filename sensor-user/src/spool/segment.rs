@@ -68,9 +68,31 @@ pub fn path(directory: &Path, id: u64) -> PathBuf {
     directory.join(format!("{id:016x}.seg"))
 }
 
+/// What takes the place of a tombstone that is being handed over to the other lane.
+pub fn gap_path(directory: &Path, id: u64) -> PathBuf {
+    directory.join(format!("{id:016x}.gap"))
+}
+
+/// A tombstone of the other lane, before it is a segment of this one.
+pub fn told_path(directory: &Path, id: u64) -> PathBuf {
+    directory.join(format!("{id:016x}.told"))
+}
+
 /// The id in a segment's file name.
 pub fn id_of(name: &str) -> Option<u64> {
-    let id = name.strip_suffix(".seg")?;
+    id_with(name, ".seg")
+}
+
+pub fn gap_id_of(name: &str) -> Option<u64> {
+    id_with(name, ".gap")
+}
+
+pub fn told_id_of(name: &str) -> Option<u64> {
+    id_with(name, ".told")
+}
+
+fn id_with(name: &str, suffix: &str) -> Option<u64> {
+    let id = name.strip_suffix(suffix)?;
     (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok())?
 }
 
@@ -88,6 +110,14 @@ pub fn create(directory: &Path, header: Header) -> io::Result<File> {
 /// Writes a whole segment in one go, in place of what has its id, all or nothing.
 pub fn replace(directory: &Path, header: Header, records: &[Vec<u8>]) -> io::Result<u64> {
     let new = directory.join("segment.new");
+    let bytes = write(&new, header, records)?;
+    std::fs::rename(&new, path(directory, header.id))?;
+    File::open(directory)?.sync_all()?;
+    Ok(bytes)
+}
+
+/// Writes a whole segment to a file; its length.
+pub fn write(file: &Path, header: Header, records: &[Vec<u8>]) -> io::Result<u64> {
     let mut bytes = header.to_bytes().to_vec();
     for record in records {
         bytes.extend(frame(record));
@@ -97,11 +127,9 @@ pub fn replace(directory: &Path, header: Header, records: &[Vec<u8>]) -> io::Res
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&new)?;
+        .open(file)?;
     file.write_all(&bytes)?;
     file.sync_data()?;
-    std::fs::rename(&new, path(directory, header.id))?;
-    File::open(directory)?.sync_all()?;
     Ok(bytes.len() as u64)
 }
 

@@ -1,4 +1,5 @@
-//! The state file: two slots, written in turn, so that a torn write leaves the other.
+//! The state file: two slots, written in turn, so that a torn write leaves the other. Its room is
+//! taken when it is made, so that it can be written on a full disk.
 
 use std::{
     fs::{File, OpenOptions},
@@ -94,6 +95,12 @@ impl StateFile {
             .truncate(false)
             .mode(0o600)
             .open(path)?;
+        // Room for both, while there is some: what waits must be able to go when the disk is full.
+        let length = file.metadata()?.len();
+        let all = SLOT * 2;
+        if length < all {
+            file.write_all_at(&vec![0; (all - length) as usize], length)?;
+        }
         let slot = |index: u64| {
             let mut bytes = [0; BYTES];
             file.read_exact_at(&mut bytes, index * SLOT).ok()?;

@@ -1,12 +1,24 @@
 //! The spool against a model, across restarts, damage and full disks.
 
-use std::{collections::VecDeque, fs};
+mod faults;
+
+use std::{collections::VecDeque, fs, path::Path, time::Instant};
 
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 
 const MIB: u64 = 1 << 20;
+
+/// A spool alone, as both lanes are.
+fn open_spool(directory: &Path, max_bytes: u64) -> Spool {
+    Spool::open(Place {
+        directory: directory.to_owned(),
+        max_bytes,
+        lane: Lane::Findings,
+    })
+}
 
 fn open(number: u64, size: usize, count: u64) -> v1::Event {
     let file = v1::File {
@@ -52,7 +64,7 @@ fn weigh(event: &v1::Event) -> (u64, u64) {
 #[test]
 fn records_come_back_in_order_until_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=5 {
         spool.append(&open(number, 10, 1));
     }
@@ -71,7 +83,7 @@ fn records_come_back_in_order_until_acknowledged() {
 #[test]
 fn a_read_is_bounded_by_bytes_and_records_but_never_empty() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=5 {
         spool.append(&open(number, 1000, 1));
     }
@@ -83,7 +95,7 @@ fn a_read_is_bounded_by_bytes_and_records_but_never_empty() {
 #[test]
 fn a_restart_keeps_records_numbers_and_epoch() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=4 {
         spool.append(&open(number, 10, 1));
     }
@@ -91,7 +103,7 @@ fn a_restart_keeps_records_numbers_and_epoch() {
     spool.ack(2).unwrap();
     let before = spool.position();
     drop(spool);
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     assert_eq!(spool.position(), before);
     spool.append(&open(5, 10, 1));
     assert_eq!(numbers(&read(&spool, 1)), [(3, 3), (4, 4), (5, 5)]);
@@ -100,7 +112,7 @@ fn a_restart_keeps_records_numbers_and_epoch() {
 #[test]
 fn what_was_never_handed_out_cannot_be_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     spool.append(&open(1, 10, 1));
     let error = spool.ack(1).unwrap_err();
     assert!(
@@ -112,7 +124,7 @@ fn what_was_never_handed_out_cannot_be_acknowledged() {
 #[test]
 fn a_torn_record_at_the_end_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=3 {
         spool.append(&open(number, 10, 1));
     }
@@ -126,7 +138,7 @@ fn a_torn_record_at_the_end_is_cut_off() {
         .unwrap()
         .set_len(length - 3)
         .unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     spool.append(&open(9, 10, 1));
     assert_eq!(numbers(&read(&spool, 1)), [(1, 1), (2, 2), (3, 9)]);
     assert_eq!(spool.position().unwrap().0, epoch);
@@ -135,7 +147,7 @@ fn a_torn_record_at_the_end_is_cut_off() {
 #[test]
 fn damage_inside_is_counted_and_begins_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=400 {
         spool.append(&open(number, 1000, 1));
     }
@@ -146,7 +158,7 @@ fn damage_inside_is_counted_and_begins_a_new_epoch() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&segment, bytes).unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     spool.sync();
     assert_ne!(spool.position().unwrap().0, epoch);
     let records = read(&spool, 1);
@@ -158,13 +170,13 @@ fn damage_inside_is_counted_and_begins_a_new_epoch() {
 #[test]
 fn pinned_records_that_are_gone_begin_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     spool.append(&open(1, 10, 1));
     read(&spool, 1);
     let epoch = spool.position().unwrap().0;
     drop(spool);
     fs::remove_file(segment::path(dir.path(), 1)).unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     assert_ne!(spool.position().unwrap().0, epoch);
     spool.append(&open(2, 10, 1));
     assert_eq!(numbers(&read(&spool, 1)), [(1, 2)]);
@@ -173,12 +185,12 @@ fn pinned_records_that_are_gone_begin_a_new_epoch() {
 #[test]
 fn a_lost_state_file_begins_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     spool.append(&open(1, 10, 1));
     let epoch = spool.position().unwrap().0;
     drop(spool);
     fs::write(dir.path().join("state"), "garbage").unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     assert_ne!(spool.position().unwrap().0, epoch);
     assert_eq!(numbers(&read(&spool, 1)), [(1, 1)]);
 }
@@ -186,7 +198,7 @@ fn a_lost_state_file_begins_a_new_epoch() {
 #[test]
 fn a_new_epoch_numbers_what_is_left_from_one() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=4 {
         spool.append(&open(number, 10, 1));
     }
@@ -196,7 +208,7 @@ fn a_new_epoch_numbers_what_is_left_from_one() {
     assert!(spool.new_epoch().unwrap() > epoch);
     assert_eq!(numbers(&read(&spool, 1)), [(1, 3), (2, 4)]);
     drop(spool);
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     assert_eq!(numbers(&read(&spool, 1)), [(1, 3), (2, 4)]);
     spool.ack(2).unwrap();
     assert_eq!(spool.stats().records, 0);
@@ -212,7 +224,7 @@ fn total(records: &[(u64, v1::Event)]) -> (u64, u64) {
 #[test]
 fn a_full_spool_drops_the_oldest_and_says_how_many() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=5000 {
         spool.append(&open(number, 1000, 2));
     }
@@ -245,7 +257,7 @@ fn a_full_spool_drops_the_oldest_and_says_how_many() {
 #[test]
 fn what_was_handed_out_keeps_its_number_when_the_spool_overflows() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=300 {
         spool.append(&open(number, 1000, 1));
     }
@@ -254,7 +266,7 @@ fn what_was_handed_out_keeps_its_number_when_the_spool_overflows() {
         spool.append(&open(number, 1000, 1));
     }
     drop(spool);
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     assert_eq!(spool.read_from(1, usize::MAX, 150).unwrap(), sent);
     let (seen, lost) = total(&read(&spool, 1));
     assert_eq!(seen + lost, 4000);
@@ -266,7 +278,7 @@ fn what_was_handed_out_keeps_its_number_when_the_spool_overflows() {
 #[test]
 fn when_everything_is_pinned_the_new_is_counted_as_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), MIB);
+    let spool = open_spool(dir.path(), MIB);
     for number in 1..=900 {
         spool.append(&open(number, 1000, 1));
     }
@@ -293,7 +305,7 @@ fn a_directory_that_cannot_be_used_costs_events_but_not_the_sensor() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("spool");
     fs::write(&place, "a file").unwrap();
-    let spool = Spool::open(&place, MIB);
+    let spool = open_spool(&place, MIB);
     spool.append(&open(1, 10, 3));
     assert!(spool.stats().error.is_some());
     assert_eq!(spool.stats().lost["io"], 3);
@@ -312,8 +324,8 @@ fn a_directory_that_cannot_be_used_costs_events_but_not_the_sensor() {
 #[test]
 fn a_directory_serves_one_sensor_only() {
     let dir = tempfile::tempdir().unwrap();
-    let _first = Spool::open(dir.path(), MIB);
-    let second = Spool::open(dir.path(), MIB);
+    let _first = open_spool(dir.path(), MIB);
+    let second = open_spool(dir.path(), MIB);
     let error = second.stats().error.unwrap();
     assert_eq!(error, "another sensor uses this directory");
 }
@@ -321,7 +333,7 @@ fn a_directory_serves_one_sensor_only() {
 #[test]
 fn an_event_too_large_to_keep_is_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), 4 * MIB);
+    let spool = open_spool(dir.path(), 4 * MIB);
     spool.append(&open(1, MAX_RECORD, 1));
     spool.append(&open(2, 10, 1));
     assert_eq!(total(&read(&spool, 1)), (1, 1));
@@ -363,7 +375,7 @@ proptest! {
     #[test]
     fn nothing_is_lost_unsaid(steps in prop::collection::vec(step(), 1..200)) {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(dir.path(), MIB);
+        let mut spool = open_spool(dir.path(), MIB);
         let mut epoch = spool.position().unwrap().0;
         let (mut appended, mut stored) = (0, (0, 0));
         let mut next = 1;
@@ -396,7 +408,7 @@ proptest! {
                 Step::Restart => {
                     spool.sync();
                     drop(spool);
-                    spool = Spool::open(dir.path(), MIB);
+                    spool = open_spool(dir.path(), MIB);
                     prop_assert_eq!(spool.position().unwrap().0, epoch);
                 }
                 Step::NewEpoch => {
@@ -424,7 +436,7 @@ proptest! {
         cut in 0..300u64,
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path(), MIB);
+        let spool = open_spool(dir.path(), MIB);
         for number in 1..=3 {
             spool.append(&open(number, 50, 1));
         }
@@ -433,9 +445,33 @@ proptest! {
         fs::OpenOptions::new().write(true).open(&first).unwrap().set_len(cut).unwrap();
         fs::write(segment::path(dir.path(), 2), segment).unwrap();
         fs::write(dir.path().join("state"), state).unwrap();
-        let spool = Spool::open(dir.path(), MIB);
+        let spool = open_spool(dir.path(), MIB);
         spool.append(&open(7, 10, 1));
         let records = read(&spool, 1);
         prop_assert!(records.iter().any(|(_, event)| event.time_unix_nano == 7));
     }
+}
+
+#[test]
+fn the_record_that_was_handed_out_under_a_number_can_be_looked_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    for number in 1..=5 {
+        spool.append(&open(number, 10, 1));
+    }
+    let time = |seq| {
+        let record = spool.handed_out(seq).unwrap();
+        record.map(|bytes| decode(&bytes).time_unix_nano)
+    };
+    assert_eq!(time(1), None, "not handed out yet");
+    spool.read_from(1, usize::MAX, 3).unwrap();
+    assert_eq!([0, 1, 3, 4].map(time), [None, Some(1), Some(3), None]);
+    spool.ack(2).unwrap();
+    // The last one that was acknowledged is still there.
+    assert_eq!([1, 2, 3].map(time), [None, Some(2), Some(3)]);
+    spool.new_epoch().unwrap();
+    spool.read_from(1, usize::MAX, 2).unwrap();
+    assert_eq!([0, 1, 2].map(time), [None, Some(3), Some(4)]);
+    spool.ack(1).unwrap();
+    assert_eq!([0, 1, 2].map(time), [None, Some(3), Some(4)]);
 }

@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::BootClock, event::UnixNanos};
+use crate::{clock::BootClock, event::UnixNanos, spool::Lane};
 
 pub use page::{bytes as page_bytes, render};
 pub use socket::{Server, StatusError, fetch};
@@ -45,7 +45,7 @@ pub struct Status {
     pub tracker: Tracker,
     /// Events that left the pipeline, by class.
     pub events: BTreeMap<String, u64>,
-    pub spool: Spool,
+    pub spool: Spools,
     pub uplink: Uplink,
 }
 
@@ -123,6 +123,13 @@ pub struct Tracker {
     pub evicted: u64,
 }
 
+/// One spool a lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spools {
+    pub bulk: Spool,
+    pub findings: Spool,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spool {
     /// Records that are not yet acknowledged.
@@ -138,9 +145,16 @@ pub struct Spool {
     pub error: Option<String>,
 }
 
+/// One connection, and on it one stream a lane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Uplink {
     pub address: String,
+    pub bulk: Stream,
+    pub findings: Stream,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
     pub connected: bool,
     /// Events sent and acknowledged since the daemon started.
     pub sent_events: u64,
@@ -168,7 +182,8 @@ struct Canaries {
 #[derive(Debug)]
 struct Board {
     status: Status,
-    last_ack: Option<Instant>,
+    /// Of the bulk, of the findings.
+    last_ack: [Option<Instant>; 2],
     /// Events tell time by it.
     clock: Option<BootClock>,
     /// The newest self-test that was judged, spooled, acknowledged.
@@ -177,6 +192,35 @@ struct Board {
     asked: bool,
     /// How often the pipeline has renewed its figures.
     renewals: u64,
+}
+
+// === impl Spools ===
+
+impl Spools {
+    pub fn lane_mut(&mut self, lane: Lane) -> &mut Spool {
+        match lane {
+            Lane::Bulk => &mut self.bulk,
+            Lane::Findings => &mut self.findings,
+        }
+    }
+}
+
+// === impl Uplink ===
+
+impl Uplink {
+    pub fn lane(&self, lane: Lane) -> &Stream {
+        match lane {
+            Lane::Bulk => &self.bulk,
+            Lane::Findings => &self.findings,
+        }
+    }
+
+    pub fn lane_mut(&mut self, lane: Lane) -> &mut Stream {
+        match lane {
+            Lane::Bulk => &mut self.bulk,
+            Lane::Findings => &mut self.findings,
+        }
+    }
 }
 
 // === impl StatusBoard ===
@@ -191,7 +235,7 @@ impl StatusBoard {
         Self {
             inner: Arc::new(Mutex::new(Board {
                 status,
-                last_ack: None,
+                last_ack: [None; 2],
                 clock: None,
                 canaries: Canaries::default(),
                 asked: false,
@@ -208,10 +252,15 @@ impl StatusBoard {
     }
 
     /// Notes an acknowledgement of the collector, now.
-    pub fn acknowledged(&self, events: u64) {
+    pub fn acknowledged(&self, lane: Lane, events: u64) {
         let mut board = self.lock();
-        board.last_ack = Some(Instant::now());
-        board.status.uplink.acked_events += events;
+        let [bulk, findings] = &mut board.last_ack;
+        let last = match lane {
+            Lane::Bulk => bulk,
+            Lane::Findings => findings,
+        };
+        *last = Some(Instant::now());
+        board.status.uplink.lane_mut(lane).acked_events += events;
     }
 
     /// From now on ages are told of times on this clock.
@@ -267,7 +316,13 @@ impl StatusBoard {
         let mut status = board.status.clone();
         status.uptime_seconds = self.started.elapsed().as_secs();
         status.rss_bytes = resident_bytes();
-        status.uplink.last_ack_seconds_ago = board.last_ack.map(|at| at.elapsed().as_secs_f64());
+        let ages = board
+            .last_ack
+            .map(|last| last.map(|at| at.elapsed().as_secs_f64()));
+        [
+            status.uplink.bulk.last_ack_seconds_ago,
+            status.uplink.findings.last_ack_seconds_ago,
+        ] = ages;
         let now = board.clock.map(|clock| clock.now());
         let age = |time: Option<UnixNanos>| {
             let nanos = now?.0.saturating_sub(time?.0);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Canary, Hook, HookCanary, HookStatus, KernelCounters, Spool, Status, Tracker, Uplink};
+use super::{
+    Canary, Hook, HookCanary, HookStatus, KernelCounters, Spool, Spools, Status, Stream, Tracker,
+    Uplink,
+};
 
 /// A page of text, ending in a line break.
 pub fn render(status: &Status) -> String {
@@ -104,12 +107,14 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             .collect();
         writeln!(out, "events            {}", list.join(", "))?;
     }
-    write_spool(out, spool)?;
+    let Spools { bulk, findings } = spool;
+    write_spool(out, "spool  bulk", bulk)?;
+    write_spool(out, "       findings", findings)?;
     write_canary(out, canary)?;
     write_uplink(out, uplink)
 }
 
-fn write_spool(out: &mut String, spool: &Spool) -> std::fmt::Result {
+fn write_spool(out: &mut String, title: &str, spool: &Spool) -> std::fmt::Result {
     let Spool {
         records,
         bytes: size,
@@ -121,7 +126,7 @@ fn write_spool(out: &mut String, spool: &Spool) -> std::fmt::Result {
     } = spool;
     writeln!(
         out,
-        "spool             {records} waiting in {}, acknowledged to {acked_seq}, next {next_seq}, lost {}{}",
+        "{title:<16}  {records} waiting in {}, acknowledged to {acked_seq}, next {next_seq}, lost {}{}",
         bytes(*size),
         total(lost),
         causes(lost)
@@ -135,13 +140,23 @@ fn write_spool(out: &mut String, spool: &Spool) -> std::fmt::Result {
 fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
     let Uplink {
         address,
+        bulk,
+        findings,
+    } = uplink;
+    writeln!(out, "uplink            {address}")?;
+    write_stream(out, "       bulk", bulk)?;
+    write_stream(out, "       findings", findings)
+}
+
+fn write_stream(out: &mut String, title: &str, stream: &Stream) -> std::fmt::Result {
+    let Stream {
         connected,
         sent_events,
         acked_events,
         sent_bytes,
         last_ack_seconds_ago,
         last_error,
-    } = uplink;
+    } = stream;
     let state = if *connected {
         "connected"
     } else {
@@ -153,7 +168,7 @@ fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
     );
     writeln!(
         out,
-        "uplink            {address}: {state}, sent {sent_events} events ({}), \
+        "{title:<16}  {state}, sent {sent_events} events ({}), \
          acknowledged {acked_events}, last acknowledgement {last}",
         bytes(*sent_bytes)
     )?;
@@ -302,7 +317,13 @@ mod tests {
         );
         status.read.insert("open".into(), 96);
         status.uplink.address = "http://127.0.0.1:7317".into();
-        status.uplink.last_error = Some("refused".into());
+        status.uplink.findings.last_error = Some("refused".into());
+        status.uplink.bulk.connected = true;
+        status.uplink.bulk.sent_events = 9;
+        status.spool.bulk.records = 12;
+        status.spool.bulk.lost.insert("spool_full".into(), 3);
+        status.spool.findings.acked_seq = 4;
+        status.spool.findings.next_seq = 5;
         let page = render(&status);
         for line in [
             "skep-sensor 0.1.0, pid 7, up 1 h 2 min, memory 20.0 MiB",
@@ -311,6 +332,11 @@ mod tests {
             "  open             100           96            7            4  (ring_full 4)",
             "                           canary: sys_exit_openat 3 s ago, sys_exit_openat2 LOST 1 min 5 s ago",
             "canary            every 10 s: ring 3 s ago, spooled 3 s ago, acknowledged never",
+            "spool  bulk       12 waiting in 0 B, acknowledged to 0, next 0, lost 3  (spool_full 3)",
+            "       findings   0 waiting in 0 B, acknowledged to 4, next 5, lost 0",
+            "uplink            http://127.0.0.1:7317",
+            "       bulk       connected, sent 9 events (0 B), acknowledged 0, last acknowledgement none yet",
+            "       findings   not connected, sent 0 events (0 B), acknowledged 0, last acknowledgement none yet",
             "  last error: refused",
         ] {
             assert!(

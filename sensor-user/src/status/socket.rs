@@ -221,7 +221,7 @@ mod tests {
         let board = StatusBoard::new("0.1.0");
         let server = Server::start(&socket, board.clone()).unwrap();
         board.update(|status| status.tracker.sessions = 3);
-        board.acknowledged(5);
+        board.acknowledged(crate::spool::Lane::Findings, 5);
         let status = fetch(&socket).unwrap();
         assert_eq!(
             (status.version.as_str(), status.tracker.sessions),
@@ -229,7 +229,8 @@ mod tests {
         );
         assert_eq!(status.pid, std::process::id());
         assert!(status.rss_bytes.is_some_and(|bytes| bytes > 100_000));
-        assert!(status.uplink.last_ack_seconds_ago.is_some());
+        assert!(status.uplink.findings.last_ack_seconds_ago.is_some());
+        assert_eq!(status.uplink.bulk.last_ack_seconds_ago, None);
         drop(server);
         assert!(!socket.exists());
     }

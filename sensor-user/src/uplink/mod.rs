@@ -1,37 +1,53 @@
 //! Sends the spool to the collector and learns what it has stored.
 //!
-//! One stream (`skep.v1.Ingest.Stream`): `Hello` up, `Welcome` down, then batches up and
-//! acknowledgements down. It runs on a thread of its own with a single-threaded runtime.
+//! One connection, and on it one stream a lane (`skep.v1.Ingest.Stream`): `Hello` up, `Welcome` down,
+//! then batches up and acknowledgements down. It runs on a thread of its own with a single-threaded
+//! runtime.
 //!
 //! Invariants:
-//! - it never gives up: after any failure it tries again, with a back-off of 0.5 to 30 s and jitter;
+//! - it never gives up: after any failure of a stream that lane tries again, with a back-off of 0.5 to
+//!   30 s of which up to a half is taken off at random, so that many sensors do not come back at once;
+//! - findings do not wait for the bulk: the bulk that is under way fits the window of the connection
+//!   ([`WINDOW_BYTES`]), also when the collector does not read it;
+//! - what the collector has stored as the last event must be what was sent: else the spool is a copy
+//!   of another, or the other way round, and a new epoch begins;
 //! - it never sends what the spool has not fixed on disk, and lets the spool go only of what the
 //!   collector has acknowledged;
 //! - an event the collector refuses again and again is replaced by a `lost` event (`refused`), so that
 //!   it cannot hold up what follows;
 //! - what was sent is told in `skep-sensor status` and, once a minute, in the log.
 //!
-//! Bounds: a batch has at most [`BATCH_BYTES`] and [`BATCH_EVENTS`]; at most [`WINDOW_BYTES`] are sent
-//! and not acknowledged.
+//! Bounds: a batch has at most [`BATCH_BYTES`] and [`BATCH_EVENTS`]; at most [`WINDOW_BYTES`] of a lane
+//! are sent and not acknowledged, or one batch where an event alone is larger.
 
+mod batch;
 mod stream;
 
 use std::{
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use skep_proto::v1;
 use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
 
-use self::stream::{End, Position};
-use crate::{spool::Spool, status::StatusBoard};
+use self::stream::{End, Position, chain};
+use crate::{
+    spool::{Lane, Lanes, Spool},
+    status::{StatusBoard, Stream},
+};
 
-pub const BATCH_BYTES: usize = 1 << 20;
+pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_EVENTS: usize = 5_000;
-pub const WINDOW_BYTES: usize = 4 << 20;
+/// Less than the window of a whole connection that servers grant by default (1 MiB in hyper), since
+/// what a server does not read of one stream counts against the other too.
+pub const WINDOW_BYTES: usize = 768 << 10;
 
 /// How often the spool is synced and the figures are renewed.
 const TICK: Duration = Duration::from_secs(1);
@@ -85,13 +101,13 @@ impl Timing {
 
 impl Uplink {
     /// Starts sending. Fails only when no thread or runtime can be had.
-    pub fn start(settings: Settings, spool: Spool, board: StatusBoard) -> io::Result<Self> {
-        Self::with_timing(settings, spool, board, Timing::DEFAULT)
+    pub fn start(settings: Settings, lanes: Lanes, board: StatusBoard) -> io::Result<Self> {
+        Self::with_timing(settings, lanes, board, Timing::DEFAULT)
     }
 
     fn with_timing(
         settings: Settings,
-        spool: Spool,
+        lanes: Lanes,
         board: StatusBoard,
         timing: Timing,
     ) -> io::Result<Self> {
@@ -100,18 +116,16 @@ impl Uplink {
             .build()?;
         let (stop, stopped) = watch::channel(None);
         board.update(|status| status.uplink.address.clone_from(&settings.address));
-        let worker = Worker {
+        let sender = Sender {
             settings: Arc::new(settings),
-            spool,
+            lanes,
             board,
             timing,
-            position: Position::default(),
-            failures: Failures::default(),
         };
         let thread = std::thread::Builder::new()
             .name("skep-uplink".into())
             .stack_size(1 << 20)
-            .spawn(move || runtime.block_on(worker.run(stopped)))?;
+            .spawn(move || runtime.block_on(sender.run(stopped)))?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -140,14 +154,32 @@ impl Drop for Uplink {
     }
 }
 
-/// State of the uplink's thread.
-struct Worker {
+/// What the uplink's thread runs.
+struct Sender {
     settings: Arc<Settings>,
+    lanes: Lanes,
+    board: StatusBoard,
+    timing: Timing,
+}
+
+/// State of one lane.
+struct Worker {
+    lane: Lane,
+    settings: Arc<Settings>,
+    /// Both lanes have a handle of it; it connects when it is needed and is not connected.
+    channel: Channel,
     spool: Spool,
     board: StatusBoard,
     timing: Timing,
     position: Position,
     failures: Failures,
+    copied: Copied,
+}
+
+/// Set for a lane when the other one has found that this machine is a copy.
+struct Copied {
+    this: Arc<AtomicBool>,
+    other: Arc<AtomicBool>,
 }
 
 /// What went wrong lately.
@@ -157,11 +189,11 @@ struct Failures {
     logged: Option<(String, Instant)>,
 }
 
-// === impl Worker ===
+// === impl Sender ===
 
-impl Worker {
-    async fn run(mut self, mut stop: watch::Receiver<Option<Instant>>) {
-        let housekeeping = housekeeping(self.spool.clone(), self.board.clone());
+impl Sender {
+    async fn run(self, stop: watch::Receiver<Option<Instant>>) {
+        let housekeeping = housekeeping(self.lanes.clone(), self.board.clone());
         let mut ending = stop.clone();
         let end = async move {
             // An error means the handle is gone: end at once.
@@ -174,22 +206,85 @@ impl Worker {
             }
         };
         tokio::select! {
-            () = self.send_forever(&mut stop) => {}
+            () = self.send(stop) => {}
             () = housekeeping => {}
             () = end => {}
         }
-        self.spool.sync();
+        self.lanes.sync();
+        renew(&self.lanes, &self.board);
         self.board.update(|status| {
-            status.spool = self.spool.stats();
-            status.uplink.connected = false;
+            for lane in Lane::ALL {
+                status.uplink.lane_mut(lane).connected = false;
+            }
         });
     }
 
+    /// Returns when both lanes have ended.
+    async fn send(&self, stop: watch::Receiver<Option<Instant>>) {
+        let channel = match self.channel() {
+            Ok(channel) => channel,
+            Err(end) => {
+                // No address to send to: the configuration was checked, so this is not expected.
+                let reason = end.to_string();
+                tracing::error!(%reason, "nothing can be sent");
+                self.board.update(|status| {
+                    for lane in Lane::ALL {
+                        status.uplink.lane_mut(lane).last_error = Some(reason.clone());
+                    }
+                });
+                return std::future::pending().await;
+            }
+        };
+        let copied = [Arc::<AtomicBool>::default(), Arc::default()];
+        let worker = |lane, [this, other]: [&Arc<AtomicBool>; 2]| Worker {
+            lane,
+            settings: Arc::clone(&self.settings),
+            channel: channel.clone(),
+            spool: self.lanes.lane(lane).clone(),
+            board: self.board.clone(),
+            timing: self.timing,
+            position: Position::default(),
+            failures: Failures::default(),
+            copied: Copied {
+                this: Arc::clone(this),
+                other: Arc::clone(other),
+            },
+        };
+        let [one, two] = &copied;
+        let mut findings = worker(Lane::Findings, [one, two]);
+        let mut bulk = worker(Lane::Bulk, [two, one]);
+        let (mut stop_findings, mut stop_bulk) = (stop.clone(), stop);
+        tokio::join!(
+            findings.send_forever(&mut stop_findings),
+            bulk.send_forever(&mut stop_bulk),
+        );
+    }
+
+    fn channel(&self) -> Result<Channel, End> {
+        let address = &self.settings.address;
+        let keep_alive = Duration::from_secs(20);
+        let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| End::Address {
+            address: address.clone(),
+            reason: chain(&error),
+        })?;
+        Ok(endpoint
+            .connect_timeout(self.timing.answer)
+            .http2_keep_alive_interval(keep_alive)
+            .keep_alive_timeout(keep_alive)
+            .keep_alive_while_idle(true)
+            .connect_lazy())
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
     /// Returns when it was told to stop and nothing is left to send, or nobody to send it to.
     async fn send_forever(&mut self, stop: &mut watch::Receiver<Option<Instant>>) {
         loop {
             let ended = self.stream(stop).await;
-            self.board.update(|status| status.uplink.connected = false);
+            self.board
+                .update(|status| status.uplink.lane_mut(self.lane).connected = false);
             match ended {
                 Ok(()) => return,
                 Err(end) => self.failed(&end),
@@ -207,10 +302,16 @@ impl Worker {
 
     fn failed(&mut self, end: &End) {
         self.failures.in_a_row = self.failures.in_a_row.saturating_add(1);
+        if end.is_a_copy() {
+            self.copied.other.store(true, Ordering::Relaxed);
+        }
         if end.numbers_differ() {
             self.position = Position::default();
             match self.spool.new_epoch() {
-                Ok(epoch) => tracing::warn!(epoch, "a new epoch begins"),
+                Ok(epoch) => {
+                    let lane = self.lane.name();
+                    tracing::warn!(lane, epoch, reason = %end, "a new epoch begins");
+                }
                 Err(error) => tracing::warn!(%error, "no new epoch"),
             }
         }
@@ -223,11 +324,12 @@ impl Worker {
             .is_some_and(|(last, at)| *last == reason && now - *at < LOG_INTERVAL);
         if !said {
             let address = &self.settings.address;
-            tracing::warn!(%address, %reason, "collector not reached, trying again");
+            let lane = self.lane.name();
+            tracing::warn!(%address, lane, %reason, "collector not reached, trying again");
             self.failures.logged = Some((reason.clone(), now));
         }
         self.board
-            .update(|status| status.uplink.last_error = Some(reason));
+            .update(|status| status.uplink.lane_mut(self.lane).last_error = Some(reason));
     }
 
     fn backoff(&self) -> Duration {
@@ -247,27 +349,38 @@ impl Worker {
     }
 }
 
-/// Syncs the spool and renews the figures, for ever.
-async fn housekeeping(spool: Spool, board: StatusBoard) {
+/// The figures of both spools.
+fn renew(lanes: &Lanes, board: &StatusBoard) {
+    let stats = Lane::ALL.map(|lane| (lane, lanes.lane(lane).stats()));
+    board.update(|status| {
+        for (lane, stats) in stats {
+            *status.spool.lane_mut(lane) = stats;
+        }
+    });
+}
+
+/// Syncs the spools and renews the figures, for ever.
+async fn housekeeping(lanes: Lanes, board: StatusBoard) {
     let mut tick = tokio::time::interval(TICK);
     let mut told = (Instant::now(), 0, 0);
     loop {
         tick.tick().await;
-        spool.sync();
-        let stats = spool.stats();
-        board.update(|status| status.spool = stats);
+        lanes.sync();
+        renew(&lanes, &board);
         if told.0.elapsed() >= LOG_INTERVAL {
             let uplink = board.snapshot().uplink;
-            if uplink.sent_events > told.1 {
+            let sum = |of: fn(&Stream) -> u64| of(&uplink.bulk) + of(&uplink.findings);
+            let (events, bytes) = (sum(|lane| lane.sent_events), sum(|lane| lane.sent_bytes));
+            if events > told.1 {
                 tracing::info!(
-                    events = uplink.sent_events - told.1,
-                    bytes = uplink.sent_bytes - told.2,
-                    acknowledged = uplink.acked_events,
+                    events = events - told.1,
+                    bytes = bytes - told.2,
+                    acknowledged = sum(|lane| lane.acked_events),
                     address = %uplink.address,
                     "sent"
                 );
             }
-            told = (Instant::now(), uplink.sent_events, uplink.sent_bytes);
+            told = (Instant::now(), events, bytes);
         }
     }
 }

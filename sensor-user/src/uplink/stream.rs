@@ -1,8 +1,7 @@
 //! One stream to the collector, from connecting to its end.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, error::Error, sync::atomic::Ordering, time::Instant};
 
-use prost::Message;
 use skep_proto::v1::{
     self, collector_message::Body as Down, ingest_client::IngestClient, sensor_message::Body as Up,
 };
@@ -11,12 +10,12 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{codec::CompressionEncoding, transport::Endpoint};
+use tonic::codec::CompressionEncoding;
 
-use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker};
+use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker, batch};
 use crate::{
-    event::{CoverageKind, UnixNanos},
-    spool::SpoolError,
+    event::UnixNanos,
+    spool::{Lane, SpoolError},
 };
 
 /// After this many refusals of one event it is given up.
@@ -44,6 +43,12 @@ pub(super) enum End {
     Unexpected(&'static str),
     #[error("the collector has stored {theirs}, but {ours} was acknowledged before")]
     Behind { theirs: u64, ours: u64 },
+    #[error(
+        "the collector has stored another event as {seq}: this sensor's state is a copy of another's"
+    )]
+    Copied { seq: u64 },
+    #[error("the other lane of this sensor was found to be a copy of another's")]
+    OtherLaneCopied,
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
@@ -73,9 +78,20 @@ impl End {
     pub(super) fn numbers_differ(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code == "sequence_gap" || code == "wrong_epoch",
-            Self::Behind { .. } | Self::Spool(SpoolError::NeverSent { .. }) => true,
+            Self::Behind { .. }
+            | Self::Copied { .. }
+            | Self::OtherLaneCopied
+            | Self::Spool(SpoolError::NeverSent { .. }) => true,
             _ => false,
         }
+    }
+
+    /// Whether it tells that another sensor has the same state, or had.
+    pub(super) fn is_a_copy(&self) -> bool {
+        matches!(
+            self,
+            Self::Copied { .. } | Self::Spool(SpoolError::NeverSent { .. })
+        )
     }
 
     fn is_about_content(&self) -> bool {
@@ -84,11 +100,16 @@ impl End {
 }
 
 fn stream_error(status: &tonic::Status) -> End {
+    if let Some(source) = status.source()
+        && source.is::<tonic::transport::Error>()
+    {
+        return End::Connect(chain(source));
+    }
     End::Stream(format!("{}: {}", status.code(), status.message()))
 }
 
 /// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -126,9 +147,11 @@ impl Worker {
             .spool
             .position()
             .ok_or_else(|| unavailable(&self.spool))?;
-        let mut client = self.connect().await?;
+        let mut client = IngestClient::new(self.channel.clone())
+            .send_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Zstd);
         let (up, messages) = mpsc::channel(1);
-        let hello = hello(&self.settings, epoch);
+        let hello = hello(&self.settings, self.lane, epoch);
         let greeted = up
             .send(v1::SensorMessage {
                 body: Some(Up::Hello(hello)),
@@ -144,8 +167,11 @@ impl Worker {
         let first = timeout(answer, down.message())
             .await
             .map_err(|_| End::NoAnswer(answer))?;
-        let welcomed = match body(first)? {
-            Down::Welcome(welcome) => welcome.acked_seq,
+        let (welcomed, crc32) = match body(first)? {
+            Down::Welcome(v1::Welcome {
+                acked_seq,
+                acked_crc32,
+            }) => (acked_seq, acked_crc32),
             Down::Refusal(refusal) => return Err(refused(refusal)),
             Down::Ack(_) => return Err(End::Unexpected("ack before welcome")),
         };
@@ -155,12 +181,25 @@ impl Worker {
                 ours: acked,
             });
         }
+        if let Some(crc32) = crc32
+            && let Some(record) = self.spool.handed_out(welcomed)?
+            && !batch::may_have_been_sent(&record, crc32)
+        {
+            return Err(End::Copied { seq: welcomed });
+        }
         self.spool.ack(welcomed)?;
-        tracing::info!(address = %self.settings.address, epoch, acked_seq = welcomed, "connected");
+        // Everything stored of this lane is acknowledged, so that nothing is sent twice.
+        if self.copied.this.swap(false, Ordering::Relaxed) {
+            return Err(End::OtherLaneCopied);
+        }
+        let lane = self.lane.name();
+        let address = &self.settings.address;
+        tracing::info!(%address, lane, epoch, acked_seq = welcomed, "connected");
         self.failures.logged = None;
         self.board.update(|status| {
-            status.uplink.connected = true;
-            status.uplink.last_error = None;
+            let stream = status.uplink.lane_mut(self.lane);
+            stream.connected = true;
+            stream.last_error = None;
         });
         self.exchange(up, down, welcomed, stop).await
     }
@@ -182,7 +221,8 @@ impl Worker {
             let stopping = stop.borrow().is_some();
             let in_flight: usize = sent.iter().map(|batch| batch.bytes).sum();
             let due = look.is_some_and(|at| stopping || at <= Instant::now());
-            if due && outgoing.is_none() && in_flight < WINDOW_BYTES {
+            let window_open = in_flight == 0 || in_flight + BATCH_BYTES <= WINDOW_BYTES;
+            if due && outgoing.is_none() && window_open {
                 outgoing = self.batch(&mut next, &mut sent)?;
                 if outgoing.is_none() {
                     look = None;
@@ -196,7 +236,6 @@ impl Worker {
                 let _ = timeout(HANG_UP, down.message()).await;
                 return Ok(());
             }
-            let window_open = in_flight < WINDOW_BYTES;
             let gathered = look.unwrap_or_else(Instant::now);
             tokio::select! {
                 message = down.message() => match body(message)? {
@@ -229,28 +268,6 @@ impl Worker {
         }
     }
 
-    async fn connect(&self) -> Result<IngestClient<tonic::transport::Channel>, End> {
-        let address = &self.settings.address;
-        let invalid = |error: tonic::transport::Error| End::Address {
-            address: address.clone(),
-            reason: chain(&error),
-        };
-        let keep_alive = std::time::Duration::from_secs(20);
-        let endpoint = Endpoint::from_shared(address.clone())
-            .map_err(invalid)?
-            .connect_timeout(self.timing.answer)
-            .http2_keep_alive_interval(keep_alive)
-            .keep_alive_timeout(keep_alive)
-            .keep_alive_while_idle(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| End::Connect(chain(&error)))?;
-        Ok(IngestClient::new(channel)
-            .send_compressed(CompressionEncoding::Zstd)
-            .accept_compressed(CompressionEncoding::Zstd))
-    }
-
     /// The next batch; nothing when the spool has no more.
     fn batch(
         &mut self,
@@ -269,55 +286,23 @@ impl Worker {
         };
         let (first_seq, last_seq) = (*first_seq, *last_seq);
         let bytes = records.iter().map(|(_, record)| record.len()).sum();
-        let events: Vec<v1::Event> = records
-            .iter()
-            .map(|(seq, record)| self.event(*seq, record))
-            .collect();
+        let assembled = batch::assemble(first_seq, &records, self.position.condemned);
+        let events = records.len() as u64;
         *next = last_seq + 1;
         sent.push_back(Sent {
             last_seq,
-            events: events.len() as u64,
+            events,
             bytes,
-            canary: None,
+            canary: assembled.canary,
         });
-        let count = events.len() as u64;
-        if let Some(sent) = sent.back_mut() {
-            sent.canary = events.iter().rev().find_map(canary);
-        }
         self.board.update(|status| {
-            status.uplink.sent_events += count;
-            status.uplink.sent_bytes += bytes as u64;
+            let stream = status.uplink.lane_mut(self.lane);
+            stream.sent_events += events;
+            stream.sent_bytes += bytes as u64;
         });
         Ok(Some(v1::SensorMessage {
-            body: Some(Up::Batch(
-                v1::Batch { first_seq, events }.encode_to_vec().into(),
-            )),
+            body: Some(Up::Batch(assembled.bytes.into())),
         }))
-    }
-
-    fn event(&self, seq: u64, record: &[u8]) -> v1::Event {
-        let decoded = v1::Event::decode(record);
-        let cause = match &decoded {
-            Ok(_) if self.position.condemned == Some(seq) => "refused",
-            Ok(event) => return event.clone(),
-            Err(_) => "malformed",
-        };
-        let time = decoded
-            .map(|event| event.time_unix_nano)
-            .unwrap_or_default();
-        let lost = v1::Lost {
-            hop: "uplink".into(),
-            record: "any".into(),
-            cause: cause.into(),
-            count: 1,
-            first_unix_nano: time,
-            last_unix_nano: time,
-        };
-        v1::Event {
-            time_unix_nano: time,
-            detail: Some(v1::event::Detail::Lost(lost)),
-            ..v1::Event::default()
-        }
     }
 
     fn acknowledged(&mut self, seq: u64, sent: &mut VecDeque<Sent>) -> Result<(), End> {
@@ -331,7 +316,7 @@ impl Worker {
             canary = batch.canary.or(canary);
             sent.pop_front();
         }
-        self.board.acknowledged(events);
+        self.board.acknowledged(self.lane, events);
         if let Some(time) = canary {
             self.board.canary_acknowledged(time);
         }
@@ -360,18 +345,6 @@ impl Worker {
     }
 }
 
-/// Time of the event if it tells of a self-test.
-fn canary(event: &v1::Event) -> Option<UnixNanos> {
-    match &event.detail {
-        Some(v1::event::Detail::Coverage(coverage))
-            if coverage.what == CoverageKind::Canary.name() =>
-        {
-            Some(UnixNanos(event.time_unix_nano))
-        }
-        _ => None,
-    }
-}
-
 fn unavailable(spool: &crate::spool::Spool) -> End {
     let reason = spool
         .stats()
@@ -396,7 +369,7 @@ fn refused(refusal: v1::Refusal) -> End {
     End::Refused { code, reason }
 }
 
-fn hello(settings: &Settings, epoch: u64) -> v1::Hello {
+fn hello(settings: &Settings, lane: Lane, epoch: u64) -> v1::Hello {
     let Settings {
         address: _,
         sensor_id,
@@ -410,6 +383,10 @@ fn hello(settings: &Settings, epoch: u64) -> v1::Hello {
         sensor_version: sensor_version.clone(),
         host: Some(host.clone()),
         hooks: hooks.clone(),
-        lane: v1::Lane::Unspecified.into(),
+        lane: match lane {
+            Lane::Bulk => v1::Lane::Unspecified,
+            Lane::Findings => v1::Lane::Findings,
+        }
+        .into(),
     }
 }

@@ -1,6 +1,7 @@
-//! A collector that keeps what it is sent: the bytes as decoded, in memory.
+//! A collector that keeps what it is sent, in memory, and knows what it has of each source.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,7 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding};
 
-type Kept = Arc<Mutex<Vec<v1::Event>>>;
+type Kept = Arc<Mutex<Store>>;
+
+#[derive(Default)]
+struct Store {
+    events: Vec<v1::Event>,
+    /// By epoch: the last sequence, and the CRC-32 of its event.
+    last: BTreeMap<u64, (u64, u32)>,
+}
 
 /// Listens until dropped.
 pub struct Collector {
@@ -68,6 +76,7 @@ impl Collector {
         self.kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .events
             .clone()
     }
 }
@@ -98,15 +107,28 @@ impl Ingest for Keeper {
         let (down, answers) = mpsc::channel(16);
         let kept = self.kept.clone();
         tokio::spawn(async move {
+            let mut epoch = 0;
             while let Some(Ok(message)) = up.next().await {
+                let store = || kept.lock().unwrap_or_else(PoisonError::into_inner);
                 let answer = match message.body {
-                    Some(Up::Hello(_)) => Down::Welcome(v1::Welcome::default()),
+                    Some(Up::Hello(hello)) => {
+                        epoch = hello.epoch;
+                        let last = store().last.get(&epoch).copied();
+                        Down::Welcome(v1::Welcome {
+                            acked_seq: last.map_or(0, |(seq, _)| seq),
+                            acked_crc32: last.map(|(_, crc32)| crc32),
+                        })
+                    }
                     Some(Up::Batch(batch)) => {
                         let batch = v1::Batch::decode(batch).expect("a batch");
                         let seq = batch.first_seq + batch.events.len() as u64 - 1;
-                        kept.lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .extend(batch.events);
+                        let newest = batch.events.last().expect("no batch is empty");
+                        let crc32 = crc32fast::hash(&newest.encode_to_vec());
+                        let mut store = store();
+                        let before = store.last.insert(epoch, (seq, crc32));
+                        let expected = before.map_or(0, |(seq, _)| seq) + 1;
+                        assert_eq!(batch.first_seq, expected, "sequences are dense");
+                        store.events.extend(batch.events);
                         Down::Ack(v1::Ack { seq })
                     }
                     None => break,

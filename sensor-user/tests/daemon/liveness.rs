@@ -133,6 +133,21 @@ fn a_hook_that_another_process_detaches_is_reported_and_attached_again() {
         "the same silence"
     );
     assert!(begin.last_unix_nano < end.last_unix_nano);
+    let events = collector.events();
+    let findings: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.detail {
+            Some(Detail::Finding(finding)) => Some((event.hook.as_deref(), finding)),
+            _ => None,
+        })
+        .collect();
+    let [(Some("cgroup/connect4"), finding)] = findings.as_slice() else {
+        panic!("one finding of this hook: {findings:?}")
+    };
+    assert_eq!(finding.rule, "sensor.hook_detached");
+    assert_eq!(finding.severity(), v1::finding::Severity::High);
+    assert_eq!(finding.attack, ["T1562.001"]);
+    assert!(finding.reason.contains("cgroup/connect4"), "{finding:?}");
     assert_ne!(cgroup_links(pid, CONNECT4), links);
     // Events flow again: an agent's connect is seen by that very hook.
     let act = Command::new(actor())

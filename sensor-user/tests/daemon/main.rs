@@ -4,6 +4,8 @@
 //! Needs root, like the sensor.
 
 mod collector;
+mod full_disk;
+mod kills;
 mod liveness;
 mod mistakes;
 mod restart;

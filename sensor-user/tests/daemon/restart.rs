@@ -15,7 +15,7 @@ use skep_proto::v1::{
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, sensor, wait_for},
+    running::{Running, actor, configure, sensor, settled, wait_for},
 };
 
 /// An agent whose tool, a shell script, does one thing after the other when it is told to.
@@ -88,13 +88,14 @@ fn session_events(events: &[v1::Event], session: &Option<String>) -> Vec<v1::Ses
 }
 
 /// Everything that was collected, once the session has ended.
-fn after_the_end(collector: &Collector, session: &Option<String>) -> Vec<v1::Event> {
+fn after_the_end(config: &Path, collector: &Collector, session: &Option<String>) -> Vec<v1::Event> {
     wait_for("the end of the session", || {
-        let events = collector.events();
-        let told = session_events(&events, session);
+        let told = session_events(&collector.events(), session);
         let over = told.iter().any(|info| info.phase() == Phase::End);
-        over.then_some(events)
-    })
+        over.then_some(())
+    });
+    settled(config);
+    collector.events()
 }
 
 fn blind(events: &[v1::Event]) -> Vec<(Option<String>, v1::Coverage)> {
@@ -171,7 +172,7 @@ fn a_session_goes_on(end: impl FnOnce(&mut Running)) {
     agent.tell("late");
     agent.has_said("late-done");
     agent.tell("end");
-    let events = after_the_end(&collector, &before.session);
+    let events = after_the_end(&config, &collector, &before.session);
     for (name, inferred) in [
         ("by-the-daemon", false),
         ("by-the-child", false),
@@ -269,7 +270,7 @@ fn a_session_that_ended_while_nobody_watched_ends_with_that_reason() {
     agent.tell("end");
     agent.child.wait().expect("a child");
     let _second = run();
-    let events = after_the_end(&collector, &event.session);
+    let events = after_the_end(&config, &collector, &event.session);
     let told = session_events(&events, &event.session);
     let last = told.last().expect("just seen");
     assert_eq!((last.found(), last.gaps), (Found::Resumed, Some(1)));
@@ -299,7 +300,7 @@ fn an_agent_that_ran_before_the_first_start_is_found_running() {
         opened(&collector.events(), &agent.path("after"))
     });
     agent.tell("end");
-    let events = after_the_end(&collector, &event.session);
+    let events = after_the_end(&config, &collector, &event.session);
     let told: Vec<_> = session_events(&events, &event.session)
         .iter()
         .map(|info| (info.phase(), info.found(), info.gaps.unwrap_or(0)))

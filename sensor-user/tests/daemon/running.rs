@@ -112,6 +112,20 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until the collector has everything the sensor has: the end of a session travels in a lane of
+/// its own, and may arrive before what the session did.
+pub fn settled(config: &Path) {
+    wait_for("both lanes to be empty", || {
+        let output = sensor()
+            .args(["status", "--json", "--config"])
+            .arg(config)
+            .output()
+            .ok()?;
+        let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
+        (status.spool.bulk.records + status.spool.findings.records == 0).then_some(())
+    });
+}
+
 /// Whether an agent run that was given `mark` as an argument has ended, as far as the events tell.
 pub fn ended(events: &[v1::Event], mark: &str) -> bool {
     let session = events.iter().find_map(|event| {
@@ -173,7 +187,7 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
             .ok()?;
         assert!(output.status.success());
         let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
-        assert!(status.uplink.connected);
+        assert!(status.uplink.bulk.connected && status.uplink.findings.connected);
         for (kind, counters) in &status.kernel {
             assert_eq!(counters.lost.values().sum::<u64>(), 0, "{kind}");
         }
@@ -183,7 +197,8 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
             .all(|(kind, counters)| status.read.get(kind) == Some(&counters.sent));
         let reported: u64 = status.events.values().sum();
         let stored = collector.events().len() as u64;
-        (read && reported == stored && status.spool.records == 0).then_some(())
+        let waiting = status.spool.bulk.records + status.spool.findings.records;
+        (read && reported == stored && waiting == 0).then_some(())
     });
     assert_eq!(running.stop(), Some(0));
     assert!(

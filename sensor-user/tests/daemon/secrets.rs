@@ -10,7 +10,7 @@ use skep_sensor::redact::RULES;
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, ended, sensor, wait_for},
+    running::{Running, actor, configure, ended, sensor, settled, wait_for},
 };
 
 /// Secrets as people put them on command lines: the arguments, and what must not be seen again.
@@ -82,7 +82,8 @@ fn secrets_never_reach_the_spool_or_the_wire() {
     // With nobody to send to, everything stays in the spool: look at every byte of it.
     let spool = directory.path().join("spool");
     let files = || {
-        let entries = std::fs::read_dir(&spool).into_iter().flatten().flatten();
+        let lanes = ["bulk", "findings"].map(|lane| std::fs::read_dir(spool.join(lane)));
+        let entries = lanes.into_iter().flatten().flatten().flatten();
         entries
             .filter_map(|entry| std::fs::read(entry.path()).ok())
             .collect::<Vec<_>>()
@@ -94,10 +95,11 @@ fn secrets_never_reach_the_spool_or_the_wire() {
             .then_some(())
     });
     let collector = Collector::start(port);
-    let events = wait_for("the run to arrive", || {
-        let events = collector.events();
-        ended(&events, "with-secrets").then_some(events)
+    wait_for("the run to arrive", || {
+        ended(&collector.events(), "with-secrets").then_some(())
     });
+    settled(&config);
+    let events = collector.events();
     for file in files() {
         assert_clean("the spool", &file);
     }

@@ -88,6 +88,12 @@ fn reconcile(config: &Path, collector: &Collector) -> Value {
 /// Where the accounts are not level.
 fn apart(status: &Value, events: &[v1::Event]) -> Vec<String> {
     let mut apart = Vec::new();
+    for lane in ["bulk", "findings"] {
+        let waiting = &status["spool"][lane]["records"];
+        if *waiting != 0 {
+            apart.push(format!("{waiting} wait in the spool of {lane}"));
+        }
+    }
     for (record, counters) in status["kernel"].as_object().expect("by record type") {
         let (sent, read) = (&counters["sent"], &status["read"][record]);
         if sent != read {
@@ -196,7 +202,7 @@ fn an_open_storm_is_counted_to_the_last_open() {
         let seen: u64 = seen.sum();
         let count: u64 = count.parse().expect("a number");
         // The spool may have dropped its oldest: that is told as well.
-        let dropped: u64 = number(&status["spool"]["lost"]["full"]);
+        let dropped: u64 = number(&status["spool"]["bulk"]["lost"]["spool_full"]);
         println!("open storm: {seen} seen, {lost} lost in the kernel, {dropped} in the spool");
         expect(
             seen <= count && seen + lost + dropped >= count,

@@ -1,0 +1,253 @@
+//! A disk that is full: a small file system of this test's own.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use prost::Message;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use skep_proto::v1::{self, event::Detail};
+use skep_sensor::{
+    spool::{Lane, Lanes},
+    status::Status,
+};
+
+use crate::{
+    collector::Collector,
+    running::{Running, actor, configure, ended, sensor, settled, wait_for},
+};
+
+/// A tmpfs of so many bytes; taken away when dropped, also when the test fails.
+struct SmallDisk {
+    place: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn new(bytes: u64) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = directory.path().join("disk");
+        Self::at(directory, place, bytes)
+    }
+
+    fn at(directory: tempfile::TempDir, place: PathBuf, bytes: u64) -> Self {
+        std::fs::create_dir_all(&place).expect("own directory");
+        let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).expect("no zero");
+        mount(
+            "tmpfs",
+            &place,
+            "tmpfs",
+            MountFlags::empty(),
+            Some(options.as_c_str()),
+        )
+        .expect("root may mount");
+        Self {
+            place,
+            _directory: directory,
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Whoever still has a file open keeps it until that is closed.
+        if let Err(errno) = unmount(&self.place, UnmountFlags::DETACH) {
+            eprintln!("{}: {errno}", self.place.display());
+        }
+    }
+}
+
+fn open(number: u64) -> v1::Event {
+    let file = v1::File {
+        path: Some("x".repeat(1_000)),
+        count: 1,
+        ..v1::File::default()
+    };
+    v1::Event {
+        time_unix_nano: number,
+        detail: Some(Detail::Open(file)),
+        ..v1::Event::default()
+    }
+}
+
+/// Everything that waits in a lane, acknowledged: times of opens, and how many are told lost by `io`
+/// and by other causes.
+fn take_all(lanes: &Lanes, lane: Lane) -> (Vec<u64>, u64, u64) {
+    let (mut opens, mut io, mut other) = (Vec::new(), 0, 0);
+    let spool = lanes.lane(lane);
+    let acked = spool.position().expect("it is open").1;
+    // Pinning is a write, which needs no room: the state file is there.
+    let records = spool
+        .read_from(acked + 1, usize::MAX, usize::MAX)
+        .expect("it can be read");
+    for (_, record) in &records {
+        let event = v1::Event::decode(&record[..]).expect("an event");
+        match event.detail {
+            Some(Detail::Lost(lost)) if lost.cause == "io" => io += lost.count,
+            Some(Detail::Lost(lost)) => other += lost.count,
+            _ => opens.push(event.time_unix_nano),
+        }
+    }
+    if let Some((last, _)) = records.last() {
+        spool.ack(*last).expect("it was handed out");
+    }
+    (opens, io, other)
+}
+
+#[test]
+fn a_full_disk_costs_what_did_not_fit_and_says_how_much() {
+    let disk = SmallDisk::new(3 << 20);
+    // As far as the sensor knows there is plenty of room.
+    let lanes = Lanes::open(&disk.place.join("spool"), 1 << 30, 1 << 27);
+    let mut appended = 0;
+    let append_until = |appended: &mut u64, what: &str, done: &dyn Fn() -> bool| {
+        wait_for(what, || {
+            for _ in 0..200 {
+                *appended += 1;
+                lanes.append(&open(*appended));
+            }
+            lanes.sync();
+            done().then_some(())
+        });
+    };
+    let lost = || lanes.bulk.stats().lost.get("io").copied().unwrap_or(0);
+    let mut arrived = Vec::new();
+    let (mut io, mut other) = (0, 0);
+    for _ in 0..3 {
+        let before = lost();
+        append_until(&mut appended, "the disk to be full", &|| {
+            lost() > before + 1_000
+        });
+        assert!(lanes.bulk.stats().error.is_some(), "status says so");
+        // The collector takes what there is, and so there is room again.
+        for lane in [Lane::Bulk, Lane::Findings] {
+            let (opens, of_io, of_others) = take_all(&lanes, lane);
+            arrived.extend(opens);
+            (io, other) = (io + of_io, other + of_others);
+        }
+        let kept = || lanes.bulk.stats().records;
+        append_until(&mut appended, "it to be written again", &|| kept() > 0);
+    }
+    // What was lost while nothing could be written is told once something can.
+    wait_for("the last loss to be told", || {
+        lanes.sync();
+        for lane in [Lane::Bulk, Lane::Findings] {
+            let (opens, of_io, of_others) = take_all(&lanes, lane);
+            arrived.extend(opens);
+            (io, other) = (io + of_io, other + of_others);
+        }
+        (io == lost()).then_some(())
+    });
+    assert!(io > 3_000 && lanes.bulk.stats().error.is_none());
+    assert_eq!(other, 0);
+    assert_eq!(arrived.len() as u64 + io, appended);
+    assert!(arrived.is_sorted_by(|a, b| a < b), "in order, none twice");
+}
+
+#[test]
+fn lanes_on_two_file_systems_account_for_what_is_dropped_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let spool = directory.path().to_owned();
+    let findings = spool.join("findings");
+    let _disk = SmallDisk::at(directory, findings, 3 << 20);
+    let lanes = Lanes::open(&spool, 4 << 20, 1 << 20);
+    for number in 1..=8_000 {
+        lanes.append(&open(number));
+    }
+    lanes.sync();
+    let dropped = lanes.bulk.stats().lost["spool_full"];
+    assert!(dropped > 0);
+    // What cannot move to the other lane is told where it is.
+    let (opens, _, told) = take_all(&lanes, Lane::Bulk);
+    assert_eq!((opens.len() as u64 + told, told), (8_000, dropped));
+    assert_eq!(lanes.findings.stats().records, 0);
+    drop(lanes);
+    let lanes = Lanes::open(&spool, 4 << 20, 1 << 20);
+    assert_eq!(lanes.bulk.stats().records, 0);
+    assert_eq!(lanes.bulk.stats().lost.len(), 0, "nothing of it is damage");
+}
+
+fn status(config: &Path) -> Option<Status> {
+    let output = sensor()
+        .args(["status", "--json", "--config"])
+        .arg(config)
+        .output()
+        .ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// Opens of files under `folder` that the collector has, and opens told lost by the spool.
+fn account(events: &[v1::Event], folder: &str) -> (u64, u64) {
+    events
+        .iter()
+        .fold((0, 0), |(seen, lost), event| match &event.detail {
+            Some(Detail::Open(file))
+                if file
+                    .path
+                    .as_deref()
+                    .is_some_and(|path| path.starts_with(folder)) =>
+            {
+                (seen + file.count, lost)
+            }
+            Some(Detail::Lost(told)) if told.hop == "spool" && told.record == "open" => {
+                (seen, lost + told.count)
+            }
+            _ => (seen, lost),
+        })
+}
+
+#[test]
+fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
+    const OPENS: u64 = 6_000;
+    let disk = SmallDisk::new(1 << 20);
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = Collector::start(0).address.port();
+    let config = configure(directory.path(), SocketAddr::from(([127, 0, 0, 1], port)));
+    let text = std::fs::read_to_string(&config).expect("just written");
+    let here = format!("{}/spool", directory.path().display());
+    let there = format!("{}/spool", disk.place.display());
+    std::fs::write(&config, text.replace(&here, &there)).expect("own directory");
+    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+
+    let folder = tempfile::tempdir().expect("a directory");
+    let folder = folder.path().to_str().expect("text");
+    let storm = Command::new(actor())
+        .args(["do", "create-storm", folder, &OPENS.to_string()])
+        .status();
+    assert!(storm.expect("the actor").success());
+    let lost = wait_for("losses to be counted", || {
+        let status = status(&config)?;
+        status.spool.bulk.lost.get("io").copied()
+    });
+    assert!(lost > 0);
+    // Somebody takes what is there, and with it the disk has room again.
+    let collector = Collector::start(port);
+    wait_for("the account to be level", || {
+        let (seen, lost) = account(&collector.events(), folder);
+        (seen > 0 && lost > 0 && seen + lost >= OPENS).then_some(())
+    });
+    let act = Command::new(actor())
+        .args([
+            "do",
+            "open",
+            "/proc/self/comm",
+            "exec",
+            "/bin/true",
+            "after-the-full-disk",
+            "--",
+        ])
+        .status();
+    assert!(act.expect("the actor").success());
+    wait_for("a run since then", || {
+        ended(&collector.events(), "after-the-full-disk").then_some(())
+    });
+    settled(&config);
+    let status = status(&config).expect("it runs");
+    assert_eq!(
+        (status.spool.bulk.error, status.spool.findings.error),
+        (None, None)
+    );
+    assert_eq!(running.stop(), Some(0));
+}

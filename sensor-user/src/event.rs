@@ -246,6 +246,8 @@ pub enum CoverageKind {
     Evicted,
     /// Programs ended, or were deleted, before anybody could look at them.
     Unjudged,
+    /// Processes of the session, the event's, had ended, and no record said so.
+    Vanished,
 }
 
 /// Which moment of a gap a [`Coverage`] tells of.
@@ -260,6 +262,19 @@ pub enum CoveragePhase {
 // === impl Event ===
 
 impl Event {
+    /// Of a session, or of the machine, and of no process: nothing a hook has reported.
+    pub fn told(session: Option<SessionId>, time: UnixNanos, detail: Detail) -> Self {
+        Self {
+            time,
+            session,
+            agent: None,
+            process: None,
+            result: None,
+            hook: None,
+            detail,
+        }
+    }
+
     /// The value of `class` in JSON and in the collector's table.
     pub fn class(&self) -> &'static str {
         match self.detail {
@@ -277,7 +292,7 @@ impl Event {
 // === impl Coverage ===
 
 impl CoverageKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Blind,
         Self::Throttled,
         Self::Hook,
@@ -285,6 +300,7 @@ impl CoverageKind {
         Self::Canary,
         Self::Evicted,
         Self::Unjudged,
+        Self::Vanished,
     ];
 
     /// Its name in JSON, on the wire and in the collector's table.
@@ -297,6 +313,7 @@ impl CoverageKind {
             Self::Canary => "canary",
             Self::Evicted => "evicted",
             Self::Unjudged => "unjudged",
+            Self::Vanished => "vanished",
         }
     }
 }

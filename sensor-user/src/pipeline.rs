@@ -7,6 +7,7 @@
 //! step could not decode becomes a `lost` event with its time range.
 
 mod adopt;
+mod census;
 mod keep;
 mod liveness;
 
@@ -35,8 +36,8 @@ use crate::{
     track::{Evicted, Judge, TrackCounts, Tracker, Verdicts},
 };
 
-use self::liveness::Watchdog;
 pub use self::liveness::{Canaries, LivenessReport};
+use self::{census::Census, liveness::Watchdog};
 
 /// Records handled before the caller gets its turn.
 const ROUND: usize = 4096;
@@ -66,6 +67,7 @@ pub struct Pipeline<J> {
     /// For the next life of the sensor.
     journal: Option<Journal>,
     watchdog: Option<Watchdog>,
+    census: Census,
     backlog: Backlog,
     /// Execs that could not be judged, as far as told.
     unjudged: (UnixNanos, u64),
@@ -225,6 +227,7 @@ impl<J: Judge> Pipeline<J> {
             room: Vec::new(),
             journal: None,
             watchdog: None,
+            census: Census::new(clock.now()),
             backlog: Backlog::default(),
             unjudged: (clock.now(), 0),
         })
@@ -267,14 +270,13 @@ impl<J: Judge> Pipeline<J> {
             sink: &mut sink,
         });
         if !last {
-            self.check_hooks(
-                more,
-                &mut FoldSink {
-                    fold,
-                    now,
-                    sink: &mut sink,
-                },
-            );
+            let mut sink = FoldSink {
+                fold,
+                now,
+                sink: &mut sink,
+            };
+            self.check_hooks(more, &mut sink);
+            self.count_heads(more, &mut sink);
         }
         let read = self.read[Kind::Open as usize - 1];
         let ends = last

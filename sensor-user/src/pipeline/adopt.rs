@@ -2,8 +2,10 @@
 //!
 //! Walks over the task list until one finds nobody new. Between a walk and the entry into the kernel's
 //! table a process can fork (the next walk finds the child), execute something (the next walk tells
-//! another executable) or end (it is looked for once more after its entry, and taken out again if it
-//! is gone: its exit was then before the entry, where no hook reported it).
+//! another executable) or end. So it is looked for once more after its entry, and taken out again if it
+//! is gone *or has begun to end*: its exit hook may have been called before the entry, and then nobody
+//! reports its end. (From that hook to the zombie, memory and files are let go: that takes long enough
+//! to be met often.)
 
 use skep_abi::{Claim, ProcessState, STATE_AGENT};
 
@@ -17,7 +19,7 @@ use crate::{
     proc::Proc,
     track::{
         Judge,
-        adopt::{Adopted, Running},
+        adopt::{Adopted, Running, Settled},
         changes::Kept,
     },
 };
@@ -75,8 +77,17 @@ impl<J: Judge> Pipeline<J> {
                 break;
             }
         }
-        for process in self.tracker.settle_expected(&mut Proc) {
+        let Settled { running, gone } = self.tracker.settle_expected(&mut Proc);
+        for process in running {
             self.watch(process);
+        }
+        for (tgid, start_ns) in &gone {
+            self.forget_entry(*tgid, Some(*start_ns));
+        }
+        // One may have ended by itself meanwhile, before our eyes.
+        while self.read(sink) {}
+        for (tgid, start_ns) in gone {
+            self.tracker.vanished(tgid, start_ns);
         }
         self.tracker.adopting_until(Some(BootClock::boot_now()));
         let since = self.clock.unix(since_ns);
@@ -133,12 +144,22 @@ impl<J: Judge> Pipeline<J> {
             self.tracker.not_watched();
             return true;
         }
-        // Ended before its entry: nobody has seen that, and nobody else would take the entry out.
-        // Ended after it: its exit took the entry out, and is on its way.
-        if !Proc.alive(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
+        // Ended before its entry, or about to: nobody has seen that, and nobody else may take the entry
+        // out. Ended after it: its exit took the entry out, and is on its way.
+        if !Proc.end_is_to_come(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
             self.tracker.vanished(tgid, start_ns);
         }
         false
+    }
+
+    /// Takes a process that has ended out of the kernel's table, if it is still in: whoever gets its
+    /// pid next would be taken for it.
+    pub(super) fn forget_entry(&mut self, tgid: u32, start_ns: Option<u64>) {
+        let entry = self.probes.processes.get(tgid);
+        // 0: its start could not be read.
+        if entry.is_some_and(|entry| entry.start_ns == start_ns.unwrap_or(0)) {
+            self.probes.processes.unwatch(tgid);
+        }
     }
 
     /// Until now: only now the processes that ran already are watched.

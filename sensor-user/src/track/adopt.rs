@@ -39,8 +39,11 @@ pub trait Running {
     /// What a process runs, as an exec would have told it; `None` when it is not that process any
     /// more, or another executable than `task` says.
     fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec>;
-    /// Whether the process with this pid that started then still runs.
-    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
+    /// Whether the process with this pid that started then, if that is known, still runs. One that is
+    /// ending does until it is a zombie.
+    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool;
+    /// Whether it runs, and has not begun to end: so that its exit is still to be reported.
+    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool;
 }
 
 /// A process that must be in the kernel's table of watched processes.
@@ -53,6 +56,14 @@ pub struct Adopted {
     pub executable: u64,
     /// What the walk saw it run. Another: an exec is on its way, or was before the walk came by.
     pub walked: u64,
+}
+
+/// What became of processes that no walk has found.
+#[derive(Debug, Default)]
+pub struct Settled {
+    pub running: Vec<Adopted>,
+    /// Pids and starts: [`Tracker::vanished`], once what they left in the ring was read.
+    pub gone: Vec<(u32, u64)>,
 }
 
 /// A process that is believed to be there, or was met by a walk, until [`Tracker::settle_expected`].
@@ -277,10 +288,10 @@ impl<J: Judge> Tracker<J> {
         Some(session)
     }
 
-    /// What was believed to be there and no walk has found: those that run all the same (a process
-    /// whose first thread has ended is in no walk) are given back, the others are gone.
-    pub fn settle_expected(&mut self, running: &mut impl Running) -> Vec<Adopted> {
-        let mut adopted = Vec::new();
+    /// What was believed to be there and no walk has found, and may run all the same: a process whose
+    /// first thread has ended is in no walk.
+    pub fn settle_expected(&mut self, running: &mut impl Running) -> Settled {
+        let mut settled = Settled::default();
         for (tgid, expected) in std::mem::take(&mut self.expected) {
             let start_ns = expected.start_ns;
             let Some(member) = self.processes.get(tgid, Some(start_ns)) else {
@@ -289,8 +300,8 @@ impl<J: Judge> Tracker<J> {
             if expected.seen {
                 continue;
             }
-            if running.alive(tgid, start_ns) {
-                adopted.push(Adopted {
+            if running.alive(tgid, Some(start_ns)) {
+                settled.running.push(Adopted {
                     tgid,
                     start_ns,
                     session: member.session,
@@ -298,10 +309,10 @@ impl<J: Judge> Tracker<J> {
                     walked: member.executable,
                 });
             } else {
-                self.vanished(tgid, start_ns);
+                settled.gone.push((tgid, start_ns));
             }
         }
-        adopted
+        settled
     }
 
     /// The process ended, and no hook was there to see it.

@@ -1,13 +1,16 @@
-//! Gaps in sessions, marked where they belong: what the accounts know of, and execs that were not seen.
+//! Gaps in sessions, marked where they belong: what the accounts know of, and execs and exits that were
+//! not seen.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Judge, Tracker, changes::Change, process::Member};
+use super::{Judge, Tracker, Who, changes::Change, process::Member};
 use crate::{
     accounts,
     act::Sink,
     decode::Common,
-    event::{Detail, Event, Phase, Process, SessionId, UnixNanos},
+    event::{
+        Coverage, CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId, UnixNanos,
+    },
 };
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
@@ -74,6 +77,62 @@ impl<J: Judge> Tracker<J> {
             uid: member.and_then(|member| member.image.uid),
             inferred: false,
         })
+    }
+
+    /// These processes ended between the two times, and no record told of it: their sessions have a
+    /// gap, and are over if nobody else of them lives. Those that are not followed any more did tell.
+    pub fn ended_unseen(
+        &mut self,
+        dead: &[Who],
+        (first, last): (UnixNanos, UnixNanos),
+        out: &mut impl Sink,
+    ) {
+        let mut counts: BTreeMap<SessionId, u64> = BTreeMap::new();
+        for (tgid, start_ns) in dead {
+            let Some(member) = self.processes.get(*tgid, *start_ns) else {
+                continue;
+            };
+            *counts.entry(member.session).or_default() += 1;
+            self.processes.remove(*tgid, &mut self.sessions);
+            self.changed(|| Some(Change::Gone { tgid: *tgid }));
+        }
+        for (id, count) in counts {
+            let Some(session) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            session.gaps += 1;
+            let over = !session.is_live();
+            let info = session.info(if over { Phase::End } else { Phase::Update });
+            let agent = session.agent.clone();
+            tracing::warn!(session = %id, count, over, "processes ended, and no record said so");
+            let coverage = Coverage {
+                what: CoverageKind::Vanished,
+                phase: CoveragePhase::Point,
+                hook: None,
+                first,
+                last,
+                count,
+                reason:
+                    "processes of the session had ended, and the records of that did not arrive; \
+                         when and how they ended is not known"
+                        .to_owned(),
+            };
+            for detail in [Detail::Coverage(coverage), Detail::Session(info)] {
+                out.event(Event {
+                    agent: Some(agent.clone()),
+                    ..Event::told(Some(id), last, detail)
+                });
+            }
+            if over {
+                self.sessions.end(id);
+            }
+            self.changed(|| {
+                Some(match over {
+                    true => Change::Ended(id),
+                    false => Change::Session(id),
+                })
+            });
+        }
     }
 
     fn exec_was_lost(

@@ -83,6 +83,9 @@ pub struct TrackCounts {
     pub image_bytes: u64,
 }
 
+/// A process by pid and exact start (boot clock, nanoseconds), where that is known.
+pub type Who = (u32, Option<u64>);
+
 /// The state of this step.
 pub struct Tracker<J> {
     boot_id: String,
@@ -164,6 +167,13 @@ impl<J: Judge> Tracker<J> {
     /// Whether no process is followed.
     pub fn is_idle(&self) -> bool {
         self.processes.len() == 0
+    }
+
+    /// Every process of a session, as far as is known.
+    pub fn followed(&self) -> impl Iterator<Item = Who> {
+        self.processes
+            .iter()
+            .map(|(tgid, start_ns, _)| (tgid, start_ns))
     }
 
     pub fn counts(&self) -> TrackCounts {

@@ -291,6 +291,31 @@ impl Event {
 
 // === impl Coverage ===
 
+impl Coverage {
+    /// Of no hook in particular, told when it is over.
+    pub fn point(
+        what: CoverageKind,
+        (first, last): (UnixNanos, UnixNanos),
+        count: u64,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            what,
+            phase: CoveragePhase::Point,
+            hook: None,
+            first,
+            last,
+            count,
+            reason: reason.into(),
+        }
+    }
+
+    /// As an event of the machine as a whole, at the end of what it speaks of.
+    pub fn of_machine(self) -> Event {
+        Event::told(None, self.last, Detail::Coverage(self))
+    }
+}
+
 impl CoverageKind {
     pub const ALL: [Self; 8] = [
         Self::Blind,

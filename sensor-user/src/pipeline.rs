@@ -28,7 +28,7 @@ use crate::{
     clock::BootClock,
     decode::{self, Body, Common, Record},
     epochs::{Epochs, FoldCounts},
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
+    event::{Coverage, CoverageKind, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
@@ -173,32 +173,6 @@ enum Taken {
     Nothing,
     Handled,
     Exec(Common, Box<decode::Exec>),
-}
-
-/// What cannot be vouched for of the machine as a whole.
-fn machine_coverage(
-    what: CoverageKind,
-    (first, last): (UnixNanos, UnixNanos),
-    count: u64,
-    reason: String,
-) -> Event {
-    Event {
-        time: last,
-        session: None,
-        agent: None,
-        process: None,
-        result: None,
-        hook: None,
-        detail: Detail::Coverage(Coverage {
-            what,
-            phase: CoveragePhase::Point,
-            hook: None,
-            first,
-            last,
-            count,
-            reason,
-        }),
-    }
 }
 
 fn exec_record(common: Common, exec: Box<decode::Exec>) -> Record<'static> {
@@ -404,26 +378,17 @@ impl<J: Judge> Pipeline<J> {
         if count > 0 {
             let reason = counts.evicted.since(&before);
             tracing::warn!(count, reason, "a table is at its bound");
-            sink(machine_coverage(
-                CoverageKind::Evicted,
-                (first, now),
-                count,
-                reason,
-            ));
+            let coverage = Coverage::point(CoverageKind::Evicted, (first, now), count, reason);
+            sink(coverage.of_machine());
         }
         let (first, before) = std::mem::replace(&mut self.unjudged, (now, counts.unjudged));
         let count = counts.unjudged - before;
         if count > 0 {
             tracing::info!(count, "programs were gone before they could be judged");
             let reason = "a program had ended and its file was gone before it could be looked at; \
-                          an agent among them was not recognised"
-                .to_owned();
-            sink(machine_coverage(
-                CoverageKind::Unjudged,
-                (first, now),
-                count,
-                reason,
-            ));
+                          an agent among them was not recognised";
+            let coverage = Coverage::point(CoverageKind::Unjudged, (first, now), count, reason);
+            sink(coverage.of_machine());
         }
     }
 

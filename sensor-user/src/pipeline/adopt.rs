@@ -14,7 +14,7 @@ use crate::{
     act::Sink,
     clock::BootClock,
     decode::{Common, Task},
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
+    event::{Coverage, CoverageKind, Event},
     probes::{WalkError, WalkStep},
     proc::Proc,
     track::{
@@ -61,7 +61,8 @@ impl<J: Judge> Pipeline<J> {
                     tracing::warn!(%error, "processes that run already are not all found");
                     let now = self.clock.now();
                     let reason = format!("{error}: processes that run already are not all found");
-                    sink.event(self.coverage(now, now, reason));
+                    let blind = Coverage::point(CoverageKind::Blind, (now, now), 0, reason);
+                    sink.event(blind.of_machine());
                     break;
                 }
             };
@@ -164,34 +165,8 @@ impl<J: Judge> Pipeline<J> {
 
     /// Until now: only now the processes that ran already are watched.
     fn blind(&self, since_ns: u64) -> Event {
-        let reason =
-            "the sensor was not running: what agents did meanwhile is not known".to_owned();
-        let since = self.clock.unix(since_ns);
-        self.coverage(since, self.clock.now(), reason)
-    }
-
-    fn coverage(
-        &self,
-        first: crate::event::UnixNanos,
-        last: crate::event::UnixNanos,
-        reason: String,
-    ) -> Event {
-        Event {
-            time: last,
-            session: None,
-            agent: None,
-            process: None,
-            result: None,
-            hook: None,
-            detail: Detail::Coverage(Coverage {
-                what: CoverageKind::Blind,
-                phase: CoveragePhase::Point,
-                hook: None,
-                first,
-                last,
-                count: 0,
-                reason,
-            }),
-        }
+        let reason = "the sensor was not running: what agents did meanwhile is not known";
+        let range = (self.clock.unix(since_ns), self.clock.now());
+        Coverage::point(CoverageKind::Blind, range, 0, reason).of_machine()
     }
 }

@@ -262,14 +262,8 @@ impl<J: Judge> Pipeline<J> {
         if let Some(error) = &watchdog.error {
             reason.push_str(&format!("; it does not count against any hook: {error}"));
         }
-        coverage(
-            CoverageKind::Canary,
-            CoveragePhase::Point,
-            None,
-            (self.clock.unix(began_ns), now),
-            outcome.records,
-            reason,
-        )
+        let range = (self.clock.unix(began_ns), now);
+        Coverage::point(CoverageKind::Canary, range, outcome.records, reason).of_machine()
     }
 
     /// Records the kernel side could not send, of any kind.
@@ -312,40 +306,10 @@ fn about(
     now: UnixNanos,
     reason: &str,
 ) -> Event {
-    let event = coverage(
-        CoverageKind::Hook,
+    let coverage = Coverage {
         phase,
-        Some(hook.name()),
-        range,
-        0,
-        reason.to_owned(),
-    );
-    Event { time: now, ..event }
-}
-
-fn coverage(
-    what: CoverageKind,
-    phase: CoveragePhase,
-    hook: Option<&'static str>,
-    (first, last): (UnixNanos, UnixNanos),
-    count: u64,
-    reason: String,
-) -> Event {
-    Event {
-        time: last,
-        session: None,
-        agent: None,
-        process: None,
-        result: None,
-        hook: None,
-        detail: Detail::Coverage(Coverage {
-            what,
-            phase,
-            hook,
-            first,
-            last,
-            count,
-            reason,
-        }),
-    }
+        hook: Some(hook.name()),
+        ..Coverage::point(CoverageKind::Hook, range, 0, reason)
+    };
+    Event::told(None, now, Detail::Coverage(coverage))
 }

@@ -29,8 +29,8 @@ use crate::{
     decode::{self, Common},
     enrich::SessionFacts,
     event::{
-        self, CoverageKind, CoveragePhase, Detail, Event, Found, Phase, Process, SessionId,
-        SessionInfo, UnixNanos,
+        Coverage, CoverageKind, Detail, Event, Found, Phase, Process, SessionId, SessionInfo,
+        UnixNanos,
     },
 };
 
@@ -375,26 +375,14 @@ impl<J: Judge> Tracker<J> {
             let info = session.info(if over { Phase::End } else { Phase::Update });
             let mut tell = |detail| {
                 out.event(Event {
-                    time: now,
-                    session: Some(id),
                     agent: agent.clone(),
-                    process: None,
-                    result: None,
-                    hook: None,
-                    detail,
+                    ..Event::told(Some(id), now, detail)
                 });
             };
             if over {
-                tell(Detail::Coverage(event::Coverage {
-                    what: CoverageKind::Blind,
-                    phase: CoveragePhase::Point,
-                    hook: None,
-                    first: since,
-                    last: now,
-                    count: 0,
-                    reason: "the session ended while nobody watched; when and how is not known"
-                        .to_owned(),
-                }));
+                let reason = "the session ended while nobody watched; when and how is not known";
+                let blind = Coverage::point(CoverageKind::Blind, (since, now), 0, reason);
+                tell(Detail::Coverage(blind));
             }
             tell(Detail::Session(info));
             if over {
@@ -408,14 +396,10 @@ impl<J: Judge> Tracker<J> {
     pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
         for (id, session) in self.sessions.live_mut() {
             session.gaps = session.gaps.saturating_add(1);
+            let detail = Detail::Session(session.info(Phase::Update));
             out.event(Event {
-                time: now,
-                session: Some(id),
                 agent: Some(session.agent.clone()),
-                process: None,
-                result: None,
-                hook: None,
-                detail: Detail::Session(session.info(Phase::Update)),
+                ..Event::told(Some(id), now, detail)
             });
             if let Some(changes) = &mut self.changes {
                 changes.push(Change::Session(id));

@@ -8,9 +8,7 @@ use crate::{
     accounts,
     act::Sink,
     decode::Common,
-    event::{
-        Coverage, CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId, UnixNanos,
-    },
+    event::{Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, UnixNanos},
 };
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
@@ -24,13 +22,8 @@ impl<J: Judge> accounts::Sessions for Tracker<J> {
         let (agent, info) = (session.agent.clone(), session.info(Phase::Update));
         self.changed(|| Some(Change::Session(id)));
         Some(Event {
-            time,
-            session: Some(id),
             agent: Some(agent),
-            process: None,
-            result: None,
-            hook: None,
-            detail: Detail::Session(info),
+            ..Event::told(Some(id), time, Detail::Session(info))
         })
     }
 }
@@ -84,7 +77,7 @@ impl<J: Judge> Tracker<J> {
     pub fn ended_unseen(
         &mut self,
         dead: &[Who],
-        (first, last): (UnixNanos, UnixNanos),
+        between: (UnixNanos, UnixNanos),
         out: &mut impl Sink,
     ) {
         let mut counts: BTreeMap<SessionId, u64> = BTreeMap::new();
@@ -105,22 +98,13 @@ impl<J: Judge> Tracker<J> {
             let info = session.info(if over { Phase::End } else { Phase::Update });
             let agent = session.agent.clone();
             tracing::warn!(session = %id, count, over, "processes ended, and no record said so");
-            let coverage = Coverage {
-                what: CoverageKind::Vanished,
-                phase: CoveragePhase::Point,
-                hook: None,
-                first,
-                last,
-                count,
-                reason:
-                    "processes of the session had ended, and the records of that did not arrive; \
-                         when and how they ended is not known"
-                        .to_owned(),
-            };
+            let reason = "processes of the session had ended, and the records of that did not \
+                          arrive; when and how they ended is not known";
+            let coverage = Coverage::point(CoverageKind::Vanished, between, count, reason);
             for detail in [Detail::Coverage(coverage), Detail::Session(info)] {
                 out.event(Event {
                     agent: Some(agent.clone()),
-                    ..Event::told(Some(id), last, detail)
+                    ..Event::told(Some(id), between.1, detail)
                 });
             }
             if over {

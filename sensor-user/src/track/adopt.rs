@@ -29,8 +29,7 @@ use crate::{
     decode::{self, Common},
     enrich::SessionFacts,
     event::{
-        Coverage, CoverageKind, Detail, Event, Found, Phase, Process, SessionId, SessionInfo,
-        UnixNanos,
+        Coverage, CoverageKind, Detail, Found, Phase, Process, SessionId, SessionInfo, UnixNanos,
     },
 };
 
@@ -371,14 +370,8 @@ impl<J: Judge> Tracker<J> {
             if self.sessions.has_ended(id) || !over && !tell_update {
                 continue;
             }
-            let agent = Some(session.agent.clone());
             let info = session.info(if over { Phase::End } else { Phase::Update });
-            let mut tell = |detail| {
-                out.event(Event {
-                    agent: agent.clone(),
-                    ..Event::told(Some(id), now, detail)
-                });
-            };
+            let mut tell = |detail| out.event(self.told(id, now, detail));
             if over {
                 let reason = "the session ended while nobody watched; when and how is not known";
                 let blind = Coverage::point(CoverageKind::Blind, (since, now), 0, reason);
@@ -388,21 +381,6 @@ impl<J: Judge> Tracker<J> {
             if over {
                 self.sessions.end(id);
                 self.changed(|| Some(Change::Ended(id)));
-            }
-        }
-    }
-
-    /// Every live session has one more gap in its story.
-    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
-        for (id, session) in self.sessions.live_mut() {
-            session.gaps = session.gaps.saturating_add(1);
-            let detail = Detail::Session(session.info(Phase::Update));
-            out.event(Event {
-                agent: Some(session.agent.clone()),
-                ..Event::told(Some(id), now, detail)
-            });
-            if let Some(changes) = &mut self.changes {
-                changes.push(Change::Session(id));
             }
         }
     }

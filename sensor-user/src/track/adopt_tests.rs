@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::BootClock,
     decode::Task,
-    event::{Agent, Text},
+    event::{Agent, Event, Text},
     identify::{Candidate, Judgement},
     track::Claim,
     users::Users,

@@ -8,7 +8,9 @@ use crate::{
     accounts,
     act::Sink,
     decode::Common,
-    event::{Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, UnixNanos},
+    event::{
+        Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, SessionInfo, UnixNanos,
+    },
 };
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
@@ -17,14 +19,8 @@ impl<J: Judge> accounts::Sessions for Tracker<J> {
     }
 
     fn gap(&mut self, id: SessionId, time: UnixNanos) -> Option<Event> {
-        let session = self.sessions.get_mut(id)?;
-        session.gaps += 1;
-        let (agent, info) = (session.agent.clone(), session.info(Phase::Update));
-        self.changed(|| Some(Change::Session(id)));
-        Some(Event {
-            agent: Some(agent),
-            ..Event::told(Some(id), time, Detail::Session(info))
-        })
+        let info = self.note_gap(id)?;
+        Some(self.told(id, time, Detail::Session(info)))
     }
 }
 
@@ -53,7 +49,10 @@ impl<J: Judge> Tracker<J> {
         self.changed_process(common.tgid, common.start_ns, &member);
         self.processes
             .update(common.tgid, common.start_ns, member.clone());
-        self.exec_was_lost(common, member.session, Some(process), out);
+        let id = member.session;
+        if let Some(info) = self.note_gap(id) {
+            self.emit(common, id, Some(process), None, Detail::Session(info), out);
+        }
         member
     }
 
@@ -90,47 +89,55 @@ impl<J: Judge> Tracker<J> {
             self.changed(|| Some(Change::Gone { tgid: *tgid }));
         }
         for (id, count) in counts {
-            let Some(session) = self.sessions.get_mut(id) else {
+            let Some(mut info) = self.note_gap(id) else {
                 continue;
             };
-            session.gaps += 1;
-            let over = !session.is_live();
-            let info = session.info(if over { Phase::End } else { Phase::Update });
-            let agent = session.agent.clone();
+            let over = self
+                .sessions
+                .get(id)
+                .is_some_and(|session| !session.is_live());
+            if over {
+                info.phase = Phase::End;
+            }
             tracing::warn!(session = %id, count, over, "processes ended, and no record said so");
             let reason = "processes of the session had ended, and the records of that did not \
                           arrive; when and how they ended is not known";
             let coverage = Coverage::point(CoverageKind::Vanished, between, count, reason);
             for detail in [Detail::Coverage(coverage), Detail::Session(info)] {
-                out.event(Event {
-                    agent: Some(agent.clone()),
-                    ..Event::told(Some(id), between.1, detail)
-                });
+                out.event(self.told(id, between.1, detail));
             }
             if over {
                 self.sessions.end(id);
+                self.changed(|| Some(Change::Ended(id)));
             }
-            self.changed(|| {
-                Some(match over {
-                    true => Change::Ended(id),
-                    false => Change::Session(id),
-                })
-            });
         }
     }
 
-    fn exec_was_lost(
-        &mut self,
-        common: &Common,
-        id: SessionId,
-        process: Option<Arc<Process>>,
-        out: &mut impl Sink,
-    ) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.gaps += 1;
-            let info = session.info(Phase::Update);
-            self.changed(|| Some(Change::Session(id)));
-            self.emit(common, id, process, None, Detail::Session(info), out);
+    /// Every live session has one more gap in its story.
+    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
+        let live: Vec<SessionId> = self.sessions.live_ids().collect();
+        for id in live {
+            if let Some(info) = self.note_gap(id) {
+                out.event(self.told(id, now, Detail::Session(info)));
+            }
+        }
+    }
+
+    /// One more gap in a session's story; what there is to say of the session then.
+    fn note_gap(&mut self, id: SessionId) -> Option<SessionInfo> {
+        let session = self.sessions.get_mut(id)?;
+        session.gaps = session.gaps.saturating_add(1);
+        let info = session.info(Phase::Update);
+        self.changed(|| Some(Change::Session(id)));
+        Some(info)
+    }
+
+    /// An event of a session and none of its processes.
+    pub(super) fn told(&self, id: SessionId, time: UnixNanos, detail: Detail) -> Event {
+        let session = self.sessions.get(id);
+        Event {
+            agent: session.map(|session| session.agent.clone()),
+            ..Event::told(Some(id), time, detail)
         }
     }
 }

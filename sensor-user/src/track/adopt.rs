@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use super::{
-    Judge, Tracker, Verdicts, candidate,
+    Beginning, Judge, Tracker, Verdicts, candidate,
     changes::{Change, Kept, KeptProcess, KeptSession},
     process::Member,
     session::Session,
@@ -253,22 +253,18 @@ impl<J: Judge> Tracker<J> {
                 (member.session, true)
             }
             (member, Some(agent)) => {
-                let parent = member.map(|member| member.session);
-                let started = common.start_ns.unwrap_or(common.time_ns);
-                let id = SessionId::derive(&self.boot_id, common.tgid, started, &agent.family);
-                if self.sessions.get(id).is_none() {
-                    let facts = self.enrich.session(common.tgid, &exec);
-                    let mut session = Session::new(agent, parent, facts);
-                    session.found = Found::Running;
-                    let info = session.info(Phase::Start);
-                    if !self.sessions.begin(id, session, &mut self.claims) {
-                        self.refused += 1;
-                        return None;
-                    }
-                    self.account(id, verdicts);
-                    self.changed(|| Some(Change::Session(id)));
-                    let detail = Detail::Session(info);
-                    self.emit(common, id, Some(image.clone()), None, detail, out);
+                let id = self.session_id(common, &agent);
+                let beginning = Beginning {
+                    agent,
+                    exec: &exec,
+                    image: &image,
+                    parent: member.map(|member| member.session),
+                    found: Found::Running,
+                };
+                if self.sessions.get(id).is_none()
+                    && !self.begin(common, id, beginning, verdicts, out)
+                {
+                    return None;
                 }
                 (id, true)
             }

@@ -1,10 +1,10 @@
 //! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
 //!
 //! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
-//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
-//! keep the caller from its other duties. For every kind of record
-//! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
-//! step could not decode becomes a `lost` event with its time range.
+//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The
+//! ring is emptied in rounds of [`ROUND`] records so that a storm does not keep the caller from its other
+//! duties. For every kind of record `sent by the kernel = read here + still in the ring`, and what the
+//! kernel could not send or this step could not decode becomes a `lost` event with its time range.
 
 mod adopt;
 mod census;
@@ -26,14 +26,14 @@ use crate::{
     act::{Act, Sink},
     backlog::Backlog,
     clock::BootClock,
-    decode::{self, Body, Common, Record},
+    decode::{self, Body, Record},
     epochs::{Epochs, FoldCounts},
     event::{Coverage, CoverageKind, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes},
     redact::Redactor,
-    track::{Evicted, Judge, TrackCounts, Tracker, Verdicts},
+    track::{Judge, TrackCounts, Tracker, Verdicts},
 };
 
 pub use self::liveness::{Canaries, LivenessReport};
@@ -60,8 +60,8 @@ pub struct Pipeline<J> {
     /// So many records had been sent when the last rounds began.
     until: u64,
     clock: BootClock,
-    /// What has been told of tables at their bound, and when.
-    evicted: (UnixNanos, Evicted),
+    /// What has been told of tables at their bound and of execs that could not be judged, and when.
+    told: (UnixNanos, TrackCounts),
     /// Where the decoder puts paths together.
     room: Vec<u8>,
     /// For the next life of the sensor.
@@ -69,8 +69,6 @@ pub struct Pipeline<J> {
     watchdog: Option<Watchdog>,
     census: Census,
     backlog: Backlog,
-    /// Execs that could not be judged, as far as told.
-    unjudged: (UnixNanos, u64),
 }
 
 /// Figures for `status`.
@@ -172,14 +170,8 @@ impl Verdicts for Maps<'_> {
 enum Taken {
     Nothing,
     Handled,
-    Exec(Common, Box<decode::Exec>),
-}
-
-fn exec_record(common: Common, exec: Box<decode::Exec>) -> Record<'static> {
-    Record {
-        common,
-        body: Body::Exec(exec),
-    }
+    /// Still to be handled.
+    Exec(Record<'static>),
 }
 
 impl<J: Judge> Pipeline<J> {
@@ -197,13 +189,12 @@ impl<J: Judge> Pipeline<J> {
             looked_at: Instant::now(),
             until: 0,
             clock,
-            evicted: (clock.now(), Evicted::default()),
+            told: (clock.now(), TrackCounts::default()),
             room: Vec::new(),
             journal: None,
             watchdog: None,
             census: Census::new(clock.now()),
             backlog: Backlog::default(),
-            unjudged: (clock.now(), 0),
         })
     }
 
@@ -286,7 +277,7 @@ impl<J: Judge> Pipeline<J> {
             let exec = match self.take(waiting.as_deref(), now, sink) {
                 Taken::Nothing => return false,
                 Taken::Handled => continue,
-                Taken::Exec(common, exec) => exec_record(common, exec),
+                Taken::Exec(exec) => exec,
             };
             // It is out of the ring, so that while its file is judged others can be taken out too.
             let (ring, mut maps) = Maps::beside_ring(&mut self.probes);
@@ -328,7 +319,10 @@ impl<J: Judge> Pipeline<J> {
             Ok(Record {
                 common,
                 body: Body::Exec(exec),
-            }) => return Taken::Exec(common, exec),
+            }) => {
+                let body = Body::Exec(exec);
+                return Taken::Exec(Record { common, body });
+            }
             Ok(record) => {
                 if let Body::Open(open) = &record.body
                     && let Some(epoch) = open.epoch
@@ -373,16 +367,15 @@ impl<J: Judge> Pipeline<J> {
     fn tell_evicted(&mut self, mut sink: impl FnMut(Event)) {
         let now = self.clock.now();
         let counts = self.tracker.counts();
-        let (first, before) = std::mem::replace(&mut self.evicted, (now, counts.evicted));
-        let count = counts.evicted.total() - before.total();
+        let (first, before) = std::mem::replace(&mut self.told, (now, counts));
+        let count = counts.evicted.total() - before.evicted.total();
         if count > 0 {
-            let reason = counts.evicted.since(&before);
+            let reason = counts.evicted.since(&before.evicted);
             tracing::warn!(count, reason, "a table is at its bound");
             let coverage = Coverage::point(CoverageKind::Evicted, (first, now), count, reason);
             sink(coverage.of_machine());
         }
-        let (first, before) = std::mem::replace(&mut self.unjudged, (now, counts.unjudged));
-        let count = counts.unjudged - before;
+        let count = counts.unjudged - before.unjudged;
         if count > 0 {
             tracing::info!(count, "programs were gone before they could be judged");
             let reason = "a program had ended and its file was gone before it could be looked at; \

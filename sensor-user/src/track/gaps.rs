@@ -96,6 +96,8 @@ impl<J: Judge> Tracker<J> {
                 .sessions
                 .get(id)
                 .is_some_and(|session| !session.is_live());
+            // A late record of the dead brought it back to life after its end.
+            let told_before = over && self.sessions.has_ended(id);
             if over {
                 info.phase = Phase::End;
             }
@@ -103,11 +105,14 @@ impl<J: Judge> Tracker<J> {
             let reason = "processes of the session had ended, and the records of that did not \
                           arrive; when and how they ended is not known";
             let coverage = Coverage::point(CoverageKind::Vanished, between, count, reason);
-            for detail in [Detail::Coverage(coverage), Detail::Session(info)] {
-                out.event(self.told(id, between.1, detail));
+            out.event(self.told(id, between.1, Detail::Coverage(coverage)));
+            if !told_before {
+                out.event(self.told(id, between.1, Detail::Session(info)));
             }
             if over {
-                self.sessions.end(id);
+                if !told_before {
+                    self.sessions.end(id);
+                }
                 self.changed(|| Some(Change::Ended(id)));
             }
         }

@@ -1,7 +1,6 @@
 //! Stop, start, upgrade and SIGKILL in the middle of a session: the session goes on.
 
 use std::{
-    collections::BTreeSet,
     fs,
     net::SocketAddr,
     os::fd::AsFd,
@@ -17,7 +16,7 @@ use skep_proto::v1::{
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, sensor, wait_for, wait_or_explain},
+    running::{Running, actor, configure, how_things_stand, sensor, wait_for, wait_or_explain},
 };
 
 /// An agent whose tool, a shell script, does one thing after the other when it is told to.
@@ -101,37 +100,6 @@ fn after_the_end(collector: &Collector, config: &Path, session: &Option<String>)
         },
         || how_things_stand(&collector.events(), config, session),
     )
-}
-
-/// What is needed to tell why a session has not ended: what was told of it and of losses, its
-/// processes that still run, and the sensor's own figures.
-fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<String>) -> String {
-    let mut text = String::new();
-    let mut pids = BTreeSet::new();
-    for event in events {
-        let process = event.process.as_ref();
-        if event.session == *session {
-            pids.extend(process.map(|process| process.pid));
-        }
-        let of_all = matches!(event.detail, Some(Detail::Lost(_) | Detail::Coverage(_)));
-        if event.session == *session || event.session.is_none() && of_all {
-            let pid = process.map(|process| process.pid);
-            text.push_str(&format!(
-                "{} pid {pid:?} {:?}\n",
-                event.time_unix_nano, event.detail
-            ));
-        }
-    }
-    for pid in pids {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-        text.push_str(&format!("{pid}: {}\n", stat.unwrap_or_default().trim_end()));
-    }
-    let status = sensor()
-        .args(["status", "--json", "--config"])
-        .arg(config)
-        .output()
-        .expect("the sensor's binary");
-    text + &String::from_utf8_lossy(&status.stdout)
 }
 
 fn blind(events: &[v1::Event]) -> Vec<(Option<String>, v1::Coverage)> {

@@ -1,6 +1,7 @@
 //! A daemon of this test's own, and what it does while running.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -123,6 +124,37 @@ pub fn wait_or_explain<T>(
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What is needed to tell why a session has not ended: what was told of it and of losses, its
+/// processes that still run, and the sensor's own figures.
+pub fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<String>) -> String {
+    let mut text = String::new();
+    let mut pids = BTreeSet::new();
+    for event in events {
+        let process = event.process.as_ref();
+        if event.session == *session {
+            pids.extend(process.map(|process| process.pid));
+        }
+        let of_all = matches!(event.detail, Some(Detail::Lost(_) | Detail::Coverage(_)));
+        if event.session == *session || event.session.is_none() && of_all {
+            let pid = process.map(|process| process.pid);
+            text.push_str(&format!(
+                "{} pid {pid:?} {:?}\n",
+                event.time_unix_nano, event.detail
+            ));
+        }
+    }
+    for pid in pids {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        text.push_str(&format!("{pid}: {}\n", stat.unwrap_or_default().trim_end()));
+    }
+    let status = sensor()
+        .args(["status", "--json", "--config"])
+        .arg(config)
+        .output()
+        .expect("the sensor's binary");
+    text + &String::from_utf8_lossy(&status.stdout)
 }
 
 /// Whether an agent run that was given `mark` as an argument has ended, as far as the events tell.

@@ -5,6 +5,7 @@
 //! test; `SKEP_STORM=full` takes those that break things.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
     sync::PoisonError,
@@ -16,7 +17,9 @@ use skep_proto::v1::{self, event::Detail, session::Phase};
 
 use crate::{
     collector::Collector,
-    running::{CALM, Running, actor, configure, ended, sensor, wait_for},
+    running::{
+        CALM, Running, actor, configure, ended, how_things_stand, sensor, wait_for, wait_or_explain,
+    },
 };
 
 /// Default of `[limits] memory_bytes`.
@@ -104,6 +107,22 @@ fn apart(status: &Value, events: &[v1::Event]) -> Vec<String> {
     apart
 }
 
+/// Sessions that were not told to have ended as often as to have begun.
+fn not_over(events: &[v1::Event]) -> Vec<Option<String>> {
+    let mut open: BTreeMap<&Option<String>, i64> = BTreeMap::new();
+    for event in events {
+        if let Some(Detail::SessionInfo(info)) = &event.detail {
+            *open.entry(&event.session).or_default() += match info.phase() {
+                Phase::Start => 1,
+                Phase::End => -1,
+                _ => 0,
+            };
+        }
+    }
+    open.retain(|_, count| *count != 0);
+    open.into_keys().cloned().collect()
+}
+
 fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
@@ -141,17 +160,15 @@ fn storm(
     wait_for("the quiet agent's session to end", || {
         ended(&collector.events(), &paths[0]).then_some(())
     });
-    wait_for("every session to end", || {
-        let events = collector.events();
-        let phases = |wanted| {
-            let infos = events.iter().filter_map(|event| match &event.detail {
-                Some(Detail::SessionInfo(info)) => Some(info.phase()),
-                _ => None,
-            });
-            infos.filter(|phase| *phase == wanted).count()
-        };
-        (phases(Phase::Start) == phases(Phase::End)).then_some(())
-    });
+    wait_or_explain(
+        "every session to end",
+        || not_over(&collector.events()).is_empty().then_some(()),
+        || {
+            let events = collector.events();
+            let stand = |id: &Option<String>| how_things_stand(&events, &config, id);
+            not_over(&events).iter().map(stand).collect()
+        },
+    );
     let status = reconcile(&config, &collector);
     let peak = peak(running.pid());
     println!("{name}: peak {} KiB; {}", peak >> 10, status["kernel"]);

@@ -101,3 +101,18 @@ fn a_process_that_has_the_pid_of_a_dead_one_stays() {
     assert_eq!(census(&mut world, &[(10, Some(99))]), []);
     assert_eq!(world.tracker.counts().processes, 1);
 }
+
+#[test]
+fn a_session_that_a_late_record_brought_back_to_life_does_not_end_twice() {
+    let mut world = World::new();
+    let (claim, _) = world.exec(10, &["claude", "claude"], None);
+    assert_eq!(classes(&world.exit(10)), ["exit", "session"]);
+    assert_eq!(classes(&world.open(10, Some(claim))), ["open"]);
+    assert_eq!(world.tracker.counts().sessions, 1);
+    world.tracker.remember_changes();
+    let told = census(&mut world, &[(10, Some(100))]);
+    assert_eq!(classes(&told), ["coverage"]);
+    let changes = world.tracker.take_changes();
+    assert!(matches!(changes.last(), Some(Change::Ended(_))));
+    assert_eq!(world.tracker.counts().sessions, 0);
+}

@@ -31,7 +31,7 @@ use crate::{
     event::{Coverage, CoverageKind, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
-    probes::{HookReport, KernelCounts, Probes},
+    probes::{HookReport, KernelCounts, NOEXIST, Probes},
     redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
 };
@@ -127,9 +127,6 @@ impl<'a> Maps<'a> {
     }
 }
 
-/// Create an entry only if there is none (linux/bpf.h).
-const BPF_NOEXIST: u64 = 1;
-
 impl Verdicts for Maps<'_> {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
         // Both maps evict the oldest, so only a kernel out of memory refuses; the process then stays
@@ -148,7 +145,7 @@ impl Verdicts for Maps<'_> {
     fn begin_session(&mut self, kernel: u64) {
         // One that is there is left as it is: its counts go on.
         let fresh = SessionState::default();
-        if let Err(error) = self.sessions.insert(kernel, fresh, BPF_NOEXIST) {
+        if let Err(error) = self.sessions.insert(kernel, fresh, NOEXIST) {
             tracing::debug!(%error, kernel, "no account of its own for a session");
         }
     }

@@ -11,7 +11,7 @@ use std::{
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
 };
 
-use skep_abi::{ARGV_MAX, FileKey};
+use skep_abi::ARGV_MAX;
 
 use crate::{
     decode::{self, Common},
@@ -27,8 +27,6 @@ const TICK_NS: u64 = 10_000_000;
 const PF_EXITING: u64 = 0x4;
 /// How often a list of threads is read again of which one had ended since.
 const THREADS_TRIES: u32 = 8;
-/// `u32::MAX`: no login uid was set (linux/audit.h).
-const LOGIN_UID_UNSET: u32 = u32::MAX;
 
 /// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -74,7 +72,7 @@ impl Running for Proc {
         }
         Some(decode::Exec {
             file: Some(decode::ExecFile {
-                key: FileKey { ..task.file },
+                key: task.file,
                 size: exe_file.size(),
                 mode: (exe_file.mode() & 0xffff) as u16,
             }),
@@ -82,7 +80,7 @@ impl Running for Proc {
             ppid: Some(task.ppid),
             parent_start_ns: Some(task.parent_start_ns),
             uid: Some(task.uid),
-            login_uid: login_uid.filter(|uid| *uid != LOGIN_UID_UNSET),
+            login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             cgroup_id: 0,
             filename: None,
             exe,
@@ -194,12 +192,9 @@ fn arguments(pid: u32) -> (Vec<Text>, bool) {
     }
     let truncated = bytes.len() > ARGV_MAX;
     bytes.truncate(ARGV_MAX);
-    if bytes.is_empty() {
-        return (Vec::new(), truncated);
-    }
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    let argv = bytes.split(|byte| *byte == 0).map(Text::from).collect();
-    (argv, truncated)
+    // How many there are `/proc` does not say.
+    let argc = if bytes.is_empty() { 0 } else { u32::MAX };
+    (decode::arguments(&bytes, argc), truncated)
 }
 
 /// The kernel's name of a terminal by its number (Documentation/admin-guide/devices.txt).
@@ -217,7 +212,7 @@ fn terminal(number: u32) -> Option<Text> {
 
 #[cfg(test)]
 mod tests {
-    use skep_abi::Hook;
+    use skep_abi::{FileKey, Hook};
 
     use super::*;
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use skep_abi::{CANARY_SESSION, Claim, Hook, ProcessState, STATE_AGENT};
+use skep_abi::Hook;
 
 use super::Pipeline;
 use crate::{
@@ -137,19 +137,11 @@ impl<J: Judge> Pipeline<J> {
             .stderr(Stdio::null());
         let (began, began_ns) = (Instant::now(), BootClock::boot_now());
         let lost = self.kernel_lost();
-        let state = ProcessState {
-            start_ns: 0,
-            session: CANARY_SESSION,
-            image: 0,
-            claim: Claim::NONE,
-            state: STATE_AGENT,
-            pad: 0,
-        };
         let me = std::process::id();
         let processes = &mut self.probes.processes;
         // The sensor may itself be watched (an agent started it): then it will be again.
         let before = processes.get(me);
-        let started = match processes.watch(me, state) {
+        let started = match processes.watch_as_canary(me) {
             Ok(()) => command.spawn().map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };

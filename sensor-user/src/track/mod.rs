@@ -586,16 +586,7 @@ const IGNORED: ClaimVerdict = ClaimVerdict {
 fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
     Candidate {
         pid: common.tgid,
-        // Inode 0 is "not known" to the identifier.
-        file: exec.file.map_or(
-            FileKey {
-                ino: 0,
-                ctime_sec: 0,
-                ctime_nsec: 0,
-                dev: 0,
-            },
-            |file| file.key,
-        ),
+        file: exec.file.map_or(FileKey::UNKNOWN, |file| file.key),
         file_size: exec.file.map_or(0, |file| file.size),
         exe: exec.exe.as_ref(),
         filename: exec.filename.as_ref(),

@@ -148,6 +148,8 @@ impl<J: Judge> Pipeline<J> {
         // Ended before its entry, or about to: nobody has seen that, and nobody else may take the entry
         // out. Ended after it: its exit took the entry out, and is on its way.
         if !Proc.end_is_to_come(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
+            let is_zombie = !Proc.alive(tgid, Some(start_ns));
+            tracing::debug!(pid = tgid, is_zombie, "ended before it was watched");
             self.tracker.vanished(tgid, start_ns);
         }
         false

@@ -19,7 +19,7 @@ use crate::{
     proc::Proc,
     track::{
         Judge,
-        adopt::{Adopted, Running, Settled},
+        adopt::{Adopted, Running},
         changes::Kept,
     },
 };
@@ -52,6 +52,7 @@ impl<J: Judge> Pipeline<J> {
 
     fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
         let mut walks = 0;
+        let mut gone = Vec::new();
         self.tracker.adopting_until(None);
         loop {
             walks += 1;
@@ -68,24 +69,26 @@ impl<J: Judge> Pipeline<J> {
             };
             let mut maps = Maps::of(&mut self.probes);
             let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
-            let settled = adopted
-                .iter()
-                .filter(|process| self.watch(**process))
-                .count();
             let members = adopted.len();
+            let settled = adopted
+                .into_iter()
+                .filter(|process| self.watch(*process, &mut gone))
+                .count();
             tracing::debug!(walks, members, settled, "processes that run already");
             if settled == members || walks == WALKS_MAX {
                 break;
             }
         }
-        let Settled { running, gone } = self.tracker.settle_expected(&mut Proc);
-        for process in running {
-            self.watch(process);
+        let settled = self.tracker.settle_expected(&mut Proc);
+        for process in settled.running {
+            self.watch(process, &mut gone);
         }
-        for (tgid, start_ns) in &gone {
-            self.forget_entry(*tgid, Some(*start_ns));
+        for (tgid, start_ns) in settled.gone {
+            self.forget_entry(tgid, Some(start_ns));
+            gone.push((tgid, start_ns));
         }
-        // One may have ended by itself meanwhile, before our eyes.
+        // Some may have been watched when they ended: then that is still to be read, and their session
+        // ends by it.
         while self.read(sink) {}
         for (tgid, start_ns) in gone {
             self.tracker.vanished(tgid, start_ns);
@@ -109,8 +112,9 @@ impl<J: Judge> Pipeline<J> {
         }
     }
 
-    /// Has the kernel side watch a process; true when it did so already.
-    fn watch(&mut self, process: Adopted) -> bool {
+    /// Has the kernel side watch a process; true when it did so already. One that has ended is added to
+    /// `gone`.
+    fn watch(&mut self, process: Adopted, gone: &mut Vec<(u32, u64)>) -> bool {
         let Adopted {
             tgid,
             start_ns,
@@ -145,12 +149,13 @@ impl<J: Judge> Pipeline<J> {
             self.tracker.not_watched();
             return true;
         }
-        // Ended before its entry, or about to: nobody has seen that, and nobody else may take the entry
-        // out. Ended after it: its exit took the entry out, and is on its way.
+        // Ended before this entry, or about to: nobody else may take the entry out, and if it was not
+        // watched before, nobody has seen that. Ended after it: its exit took the entry out, and is on
+        // its way.
         if !Proc.end_is_to_come(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
             let is_zombie = !Proc.alive(tgid, Some(start_ns));
             tracing::debug!(pid = tgid, is_zombie, "ended before it was watched");
-            self.tracker.vanished(tgid, start_ns);
+            gone.push((tgid, start_ns));
         }
         false
     }

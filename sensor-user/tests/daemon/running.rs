@@ -136,6 +136,9 @@ pub fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<St
         if event.session == *session {
             pids.extend(process.map(|process| process.pid));
         }
+        if matches!(event.detail, Some(Detail::Open(_) | Detail::Connect(_))) {
+            continue;
+        }
         let of_all = matches!(event.detail, Some(Detail::Lost(_) | Detail::Coverage(_)));
         if event.session == *session || event.session.is_none() && of_all {
             let pid = process.map(|process| process.pid);

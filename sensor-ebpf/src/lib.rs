@@ -119,6 +119,14 @@ pub struct FileKey {
 }
 
 impl FileKey {
+    /// Inode 0: not known which.
+    pub const UNKNOWN: FileKey = FileKey {
+        ino: 0,
+        ctime_sec: 0,
+        ctime_nsec: 0,
+        dev: 0,
+    };
+
     /// Which executable a process runs, in one word: device and inode mixed. Two files of one device
     /// never give the same word; those of two devices do so by a chance of about 2^-32. Never 0.
     #[inline(always)]

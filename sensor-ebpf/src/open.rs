@@ -245,12 +245,7 @@ pub fn report_given(opening: &Opening<'_>, pointer: u64, dirfd: i32) {
     let open = draft.fixed();
     // SAFETY: the slot is large enough and aligned for the fixed part.
     unsafe {
-        (*open).file = FileKey {
-            ino: 0,
-            ctime_sec: 0,
-            ctime_nsec: 0,
-            dev: 0,
-        };
+        (*open).file = FileKey::UNKNOWN;
         (*open).flags = flags;
         (*open).mode = 0;
         (*open).result = result.unwrap_or(0);

@@ -243,19 +243,12 @@ fn throttle(
     sink: &mut impl FnMut(Event),
 ) {
     tracing::warn!(%session, phase = phase.name(), count, "throttled");
-    sink(told(
-        Some(session),
-        last,
-        Detail::Coverage(Coverage {
-            what: CoverageKind::Throttled,
-            phase,
-            hook: None,
-            first,
-            last,
-            count,
-            reason: reason.to_owned(),
-        }),
-    ));
+    let coverage = Coverage {
+        phase,
+        ..Coverage::point(CoverageKind::Throttled, (first, last), count, reason)
+    };
+    let detail = Detail::Coverage(coverage);
+    sink(Event::told(Some(session), last, detail));
 }
 
 fn lose(
@@ -274,28 +267,13 @@ fn lose(
         Some(session) => tracing::warn!(hop, record, cause, count, %session, "records lost"),
         None => tracing::warn!(hop, record, cause, count, "records lost"),
     }
-    sink(told(
-        session,
+    let detail = Detail::Lost(Lost {
+        hop,
+        record,
+        cause,
+        count,
+        first,
         last,
-        Detail::Lost(Lost {
-            hop,
-            record,
-            cause,
-            count,
-            first,
-            last,
-        }),
-    ));
-}
-
-fn told(session: Option<SessionId>, time: UnixNanos, detail: Detail) -> Event {
-    Event {
-        time,
-        session,
-        agent: None,
-        process: None,
-        result: None,
-        hook: None,
-        detail,
-    }
+    });
+    sink(Event::told(session, last, detail));
 }

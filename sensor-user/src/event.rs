@@ -247,6 +247,8 @@ pub enum CoverageKind {
     Evicted,
     /// Programs ended, or were deleted, before anybody could look at them.
     Unjudged,
+    /// Processes of the session, the event's, had ended, and no record said so.
+    Vanished,
 }
 
 /// Which moment of a gap a [`Coverage`] tells of.
@@ -285,6 +287,19 @@ pub enum Severity {
 // === impl Event ===
 
 impl Event {
+    /// Of a session, or of the machine, and of no process: nothing a hook has reported.
+    pub fn told(session: Option<SessionId>, time: UnixNanos, detail: Detail) -> Self {
+        Self {
+            time,
+            session,
+            agent: None,
+            process: None,
+            result: None,
+            hook: None,
+            detail,
+        }
+    }
+
     /// The value of `class` in JSON and in the collector's table.
     pub fn class(&self) -> &'static str {
         match self.detail {
@@ -302,8 +317,33 @@ impl Event {
 
 // === impl Coverage ===
 
+impl Coverage {
+    /// Of no hook in particular, told when it is over.
+    pub fn point(
+        what: CoverageKind,
+        (first, last): (UnixNanos, UnixNanos),
+        count: u64,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            what,
+            phase: CoveragePhase::Point,
+            hook: None,
+            first,
+            last,
+            count,
+            reason: reason.into(),
+        }
+    }
+
+    /// As an event of the machine as a whole, at the end of what it speaks of.
+    pub fn of_machine(self) -> Event {
+        Event::told(None, self.last, Detail::Coverage(self))
+    }
+}
+
 impl CoverageKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Blind,
         Self::Throttled,
         Self::Hook,
@@ -311,6 +351,7 @@ impl CoverageKind {
         Self::Canary,
         Self::Evicted,
         Self::Unjudged,
+        Self::Vanished,
     ];
 
     /// Its name in JSON, on the wire and in the collector's table.
@@ -323,6 +364,7 @@ impl CoverageKind {
             Self::Canary => "canary",
             Self::Evicted => "evicted",
             Self::Unjudged => "unjudged",
+            Self::Vanished => "vanished",
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
 //!
 //! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
-//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The ring is emptied in rounds of [`ROUND`] records so that a storm does not
-//! keep the caller from its other duties. For every kind of record
-//! `sent by the kernel = read here + still in the ring`, and what the kernel could not send or this
-//! step could not decode becomes a `lost` event with its time range.
+//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The
+//! ring is emptied in rounds of [`ROUND`] records so that a storm does not keep the caller from its other
+//! duties. For every kind of record `sent by the kernel = read here + still in the ring`, and what the
+//! kernel could not send or this step could not decode becomes a `lost` event with its time range.
 
 mod adopt;
+mod census;
 mod keep;
 mod liveness;
 
@@ -25,18 +26,18 @@ use crate::{
     act::{Act, Sink},
     backlog::Backlog,
     clock::BootClock,
-    decode::{self, Body, Common, Record},
+    decode::{self, Body, Record},
     epochs::{Epochs, FoldCounts},
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, UnixNanos},
+    event::{Coverage, CoverageKind, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
-    probes::{HookReport, KernelCounts, Probes},
+    probes::{HookReport, KernelCounts, NOEXIST, Probes},
     redact::Redactor,
-    track::{Evicted, Judge, TrackCounts, Tracker, Verdicts},
+    track::{Judge, TrackCounts, Tracker, Verdicts},
 };
 
-use self::liveness::Watchdog;
 pub use self::liveness::{Canaries, LivenessReport};
+use self::{census::Census, liveness::Watchdog};
 
 /// Records handled before the caller gets its turn.
 const ROUND: usize = 4096;
@@ -59,16 +60,15 @@ pub struct Pipeline<J> {
     /// So many records had been sent when the last rounds began.
     until: u64,
     clock: BootClock,
-    /// What has been told of tables at their bound, and when.
-    evicted: (UnixNanos, Evicted),
+    /// What has been told of tables at their bound and of execs that could not be judged, and when.
+    told: (UnixNanos, TrackCounts),
     /// Where the decoder puts paths together.
     room: Vec<u8>,
     /// For the next life of the sensor.
     journal: Option<Journal>,
     watchdog: Option<Watchdog>,
+    census: Census,
     backlog: Backlog,
-    /// Execs that could not be judged, as far as told.
-    unjudged: (UnixNanos, u64),
 }
 
 /// Figures for `status`.
@@ -127,9 +127,6 @@ impl<'a> Maps<'a> {
     }
 }
 
-/// Create an entry only if there is none (linux/bpf.h).
-const BPF_NOEXIST: u64 = 1;
-
 impl Verdicts for Maps<'_> {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
         // Both maps evict the oldest, so only a kernel out of memory refuses; the process then stays
@@ -148,7 +145,7 @@ impl Verdicts for Maps<'_> {
     fn begin_session(&mut self, kernel: u64) {
         // One that is there is left as it is: its counts go on.
         let fresh = SessionState::default();
-        if let Err(error) = self.sessions.insert(kernel, fresh, BPF_NOEXIST) {
+        if let Err(error) = self.sessions.insert(kernel, fresh, NOEXIST) {
             tracing::debug!(%error, kernel, "no account of its own for a session");
         }
     }
@@ -170,40 +167,8 @@ impl Verdicts for Maps<'_> {
 enum Taken {
     Nothing,
     Handled,
-    Exec(Common, Box<decode::Exec>),
-}
-
-/// What cannot be vouched for of the machine as a whole.
-fn machine_coverage(
-    what: CoverageKind,
-    (first, last): (UnixNanos, UnixNanos),
-    count: u64,
-    reason: String,
-) -> Event {
-    Event {
-        time: last,
-        session: None,
-        agent: None,
-        process: None,
-        result: None,
-        hook: None,
-        detail: Detail::Coverage(Coverage {
-            what,
-            phase: CoveragePhase::Point,
-            hook: None,
-            first,
-            last,
-            count,
-            reason,
-        }),
-    }
-}
-
-fn exec_record(common: Common, exec: Box<decode::Exec>) -> Record<'static> {
-    Record {
-        common,
-        body: Body::Exec(exec),
-    }
+    /// Still to be handled.
+    Exec(Record<'static>),
 }
 
 impl<J: Judge> Pipeline<J> {
@@ -221,12 +186,12 @@ impl<J: Judge> Pipeline<J> {
             looked_at: Instant::now(),
             until: 0,
             clock,
-            evicted: (clock.now(), Evicted::default()),
+            told: (clock.now(), TrackCounts::default()),
             room: Vec::new(),
             journal: None,
             watchdog: None,
+            census: Census::new(clock.now()),
             backlog: Backlog::default(),
-            unjudged: (clock.now(), 0),
         })
     }
 
@@ -267,14 +232,13 @@ impl<J: Judge> Pipeline<J> {
             sink: &mut sink,
         });
         if !last {
-            self.check_hooks(
-                more,
-                &mut FoldSink {
-                    fold,
-                    now,
-                    sink: &mut sink,
-                },
-            );
+            let mut sink = FoldSink {
+                fold,
+                now,
+                sink: &mut sink,
+            };
+            self.check_hooks(more, &mut sink);
+            self.count_heads(more, &mut sink);
         }
         let read = self.read[Kind::Open as usize - 1];
         let ends = last
@@ -310,7 +274,7 @@ impl<J: Judge> Pipeline<J> {
             let exec = match self.take(waiting.as_deref(), now, sink) {
                 Taken::Nothing => return false,
                 Taken::Handled => continue,
-                Taken::Exec(common, exec) => exec_record(common, exec),
+                Taken::Exec(exec) => exec,
             };
             // It is out of the ring, so that while its file is judged others can be taken out too.
             let (ring, mut maps) = Maps::beside_ring(&mut self.probes);
@@ -352,7 +316,10 @@ impl<J: Judge> Pipeline<J> {
             Ok(Record {
                 common,
                 body: Body::Exec(exec),
-            }) => return Taken::Exec(common, exec),
+            }) => {
+                let body = Body::Exec(exec);
+                return Taken::Exec(Record { common, body });
+            }
             Ok(record) => {
                 if let Body::Open(open) = &record.body
                     && let Some(epoch) = open.epoch
@@ -397,31 +364,21 @@ impl<J: Judge> Pipeline<J> {
     fn tell_evicted(&mut self, mut sink: impl FnMut(Event)) {
         let now = self.clock.now();
         let counts = self.tracker.counts();
-        let (first, before) = std::mem::replace(&mut self.evicted, (now, counts.evicted));
-        let count = counts.evicted.total() - before.total();
+        let (first, before) = std::mem::replace(&mut self.told, (now, counts));
+        let count = counts.evicted.total() - before.evicted.total();
         if count > 0 {
-            let reason = counts.evicted.since(&before);
+            let reason = counts.evicted.since(&before.evicted);
             tracing::warn!(count, reason, "a table is at its bound");
-            sink(machine_coverage(
-                CoverageKind::Evicted,
-                (first, now),
-                count,
-                reason,
-            ));
+            let coverage = Coverage::point(CoverageKind::Evicted, (first, now), count, reason);
+            sink(coverage.of_machine());
         }
-        let (first, before) = std::mem::replace(&mut self.unjudged, (now, counts.unjudged));
-        let count = counts.unjudged - before;
+        let count = counts.unjudged - before.unjudged;
         if count > 0 {
             tracing::info!(count, "programs were gone before they could be judged");
             let reason = "a program had ended and its file was gone before it could be looked at; \
-                          an agent among them was not recognised"
-                .to_owned();
-            sink(machine_coverage(
-                CoverageKind::Unjudged,
-                (first, now),
-                count,
-                reason,
-            ));
+                          an agent among them was not recognised";
+            let coverage = Coverage::point(CoverageKind::Unjudged, (first, now), count, reason);
+            sink(coverage.of_machine());
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
 };
 
-use skep_abi::{ARGV_MAX, FileKey};
+use skep_abi::ARGV_MAX;
 
 use crate::{
     decode::{self, Common},
@@ -22,8 +22,19 @@ use crate::{
 /// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
 /// the sensor runs on.
 const TICK_NS: u64 = 10_000_000;
-/// `u32::MAX`: no login uid was set (linux/audit.h).
-const LOGIN_UID_UNSET: u32 = u32::MAX;
+/// `PF_EXITING` (include/linux/sched.h): the thread has begun to end. It is set before the exit hook is
+/// called; a zombie it is much later, when its memory and files have been let go.
+const PF_EXITING: u64 = 0x4;
+/// How often a list of threads is read again of which one had ended since.
+const THREADS_TRIES: u32 = 8;
+
+/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+/// Whether pids here are those the kernel side names: a process that `/proc` does not show has ended.
+pub fn shows_every_process() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|meta| meta.ino() == INITIAL_PID_NAMESPACE)
+}
 
 /// The processes of this host.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +46,8 @@ struct Stat {
     state: u8,
     /// Device number of the terminal, 0 when there is none.
     tty: u32,
+    /// `PF_*`, of the first thread.
+    flags: u64,
     threads: u64,
     start_ticks: u64,
 }
@@ -59,7 +72,7 @@ impl Running for Proc {
         }
         Some(decode::Exec {
             file: Some(decode::ExecFile {
-                key: FileKey { ..task.file },
+                key: task.file,
                 size: exe_file.size(),
                 mode: (exe_file.mode() & 0xffff) as u16,
             }),
@@ -67,7 +80,7 @@ impl Running for Proc {
             ppid: Some(task.ppid),
             parent_start_ns: Some(task.parent_start_ns),
             uid: Some(task.uid),
-            login_uid: login_uid.filter(|uid| *uid != LOGIN_UID_UNSET),
+            login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             cgroup_id: 0,
             filename: None,
             exe,
@@ -78,8 +91,25 @@ impl Running for Proc {
         })
     }
 
-    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool {
-        stat(tgid).is_some_and(|stat| stat.is_running() && stat.start_ticks == start_ns / TICK_NS)
+    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool {
+        running(tgid, start_ns).is_some()
+    }
+
+    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool {
+        let Some(first) = running(tgid, Some(start_ns)) else {
+            return false;
+        };
+        if !first.is_ending() {
+            return true;
+        }
+        for _ in 0..THREADS_TRIES {
+            if let Some(to_come) = any_thread_goes_on(tgid) {
+                return to_come;
+            }
+        }
+        // One thread after the other ends, and new ones come: that it goes on is the better guess,
+        // which the next census corrects.
+        true
     }
 }
 
@@ -88,11 +118,44 @@ impl Stat {
     fn is_running(&self) -> bool {
         !matches!(self.state, b'Z' | b'X' | b'x') || self.threads > 1
     }
+
+    /// Of the thread it was read of.
+    fn is_ending(&self) -> bool {
+        self.flags & PF_EXITING != 0
+    }
 }
 
 fn stat(pid: u32) -> Option<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&text)
+    stat_of(&format!("/proc/{pid}/stat"))
+}
+
+fn stat_of(path: &str) -> Option<Stat> {
+    parse_stat(&fs::read(path).ok()?)
+}
+
+/// The process, if it runs and started then; `None` as a start is any.
+fn running(tgid: u32, start_ns: Option<u64>) -> Option<Stat> {
+    let started = |stat: &Stat| start_ns.is_none_or(|ns| stat.start_ticks == ns / TICK_NS);
+    stat(tgid).filter(|stat| stat.is_running() && started(stat))
+}
+
+/// Whether a thread of the process has not begun to end; `None` when one was gone before it could be
+/// looked at. An exec gives the pid to the thread that makes it, so that none may have been the one
+/// that goes on.
+fn any_thread_goes_on(tgid: u32) -> Option<bool> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{tgid}/task")) else {
+        return Some(false);
+    };
+    let mut all_seen = true;
+    for thread in threads.map_while(Result::ok) {
+        let tid = thread.file_name();
+        match stat_of(&format!("/proc/{tgid}/task/{}/stat", tid.display())) {
+            Some(stat) if !stat.is_ending() => return Some(true),
+            Some(_) => {}
+            None => all_seen = false,
+        }
+    }
+    all_seen.then_some(false)
 }
 
 /// The second field is the name in parentheses, which may hold anything, parentheses too.
@@ -105,6 +168,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     Some(Stat {
         state: *field(3)?.as_bytes().first()?,
         tty: field(7)?.parse::<i64>().ok()? as u32,
+        flags: field(9)?.parse().ok()?,
         threads: field(20)?.parse().ok()?,
         start_ticks: field(22)?.parse().ok()?,
     })
@@ -128,12 +192,9 @@ fn arguments(pid: u32) -> (Vec<Text>, bool) {
     }
     let truncated = bytes.len() > ARGV_MAX;
     bytes.truncate(ARGV_MAX);
-    if bytes.is_empty() {
-        return (Vec::new(), truncated);
-    }
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    let argv = bytes.split(|byte| *byte == 0).map(Text::from).collect();
-    (argv, truncated)
+    // How many there are `/proc` does not say.
+    let argc = if bytes.is_empty() { 0 } else { u32::MAX };
+    (decode::arguments(&bytes, argc), truncated)
 }
 
 /// The kernel's name of a terminal by its number (Documentation/admin-guide/devices.txt).
@@ -151,7 +212,7 @@ fn terminal(number: u32) -> Option<Text> {
 
 #[cfg(test)]
 mod tests {
-    use skep_abi::Hook;
+    use skep_abi::{FileKey, Hook};
 
     use super::*;
 
@@ -163,6 +224,12 @@ mod tests {
             (stat.state, stat.tty, stat.threads, stat.start_ticks),
             (b'R', 34817, 3, 77)
         );
+        assert!(!stat.is_ending());
+        let ending = Stat {
+            flags: 4194304 | PF_EXITING,
+            ..stat
+        };
+        assert!(ending.is_ending());
         for cut in [&b"812 (a"[..], b"812 (a) R 1", b"", b"\xff"] {
             assert_eq!(parse_stat(cut), None);
         }
@@ -221,7 +288,9 @@ mod tests {
             .collect();
         assert_eq!(exec.argv, argv);
         assert!(exec.cwd.is_some());
-        assert!(Proc.alive(common.tgid, common.start_ns.unwrap()));
+        assert!(Proc.alive(common.tgid, common.start_ns));
+        assert!(Proc.end_is_to_come(common.tgid, common.start_ns.unwrap()));
+        assert_eq!(any_thread_goes_on(common.tgid), Some(true));
     }
 
     #[test]
@@ -232,7 +301,9 @@ mod tests {
             ..common
         };
         assert!(Proc.image(&other, &task).is_none());
-        assert!(!Proc.alive(other.tgid, other.start_ns.unwrap()));
+        assert!(!Proc.alive(other.tgid, other.start_ns));
+        assert!(Proc.alive(other.tgid, None), "of whatever start");
+        assert!(!Proc.end_is_to_come(other.tgid, other.start_ns.unwrap()));
         let mut another_file = task;
         another_file.file.ino += 1;
         assert!(Proc.image(&common, &another_file).is_none());
@@ -246,8 +317,10 @@ mod tests {
         while stat(pid).unwrap().state != b'Z' {
             std::thread::yield_now();
         }
-        assert!(!Proc.alive(pid, start));
+        assert!(!Proc.alive(pid, Some(start)));
+        assert!(!Proc.end_is_to_come(pid, start));
         child.wait().unwrap();
-        assert!(!Proc.alive(pid, start));
+        assert!(!Proc.alive(pid, Some(start)));
+        assert!(!Proc.end_is_to_come(pid, start));
     }
 }

@@ -23,7 +23,7 @@ use crate::event::{NetFamily, Text};
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 /// `u32::MAX`: no login uid was set (linux/audit.h, `AUDIT_UID_UNSET`).
-const LOGINUID_UNSET: u32 = u32::MAX;
+pub(crate) const LOGINUID_UNSET: u32 = u32::MAX;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -242,7 +242,7 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
 }
 
 /// Splits argv at its NULs; at most `argc` of them, since the last may end at the cut.
-fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
+pub(crate) fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     if bytes.is_empty() && argc == 0 {
         return Vec::new();

@@ -415,6 +415,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::Canary => ("self-test", "record"),
         CoverageKind::Evicted => ("table full", "entry"),
         CoverageKind::Unjudged => ("unjudged", "program"),
+        CoverageKind::Vanished => ("ended unseen", "process"),
     };
     let mut text = subject.to_owned();
     if let Some(hook) = hook {
@@ -427,6 +428,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         let units = match (*count, unit) {
             (1, unit) => unit,
             (_, "entry") => "entries",
+            (_, "process") => "processes",
             _ => "records",
         };
         let _ = write!(text, ", {count} {units}");

@@ -2,8 +2,10 @@
 //!
 //! Walks over the task list until one finds nobody new. Between a walk and the entry into the kernel's
 //! table a process can fork (the next walk finds the child), execute something (the next walk tells
-//! another executable) or end (it is looked for once more after its entry, and taken out again if it
-//! is gone: its exit was then before the entry, where no hook reported it).
+//! another executable) or end. So it is looked for once more after its entry, and taken out again if it
+//! is gone *or has begun to end*: its exit hook may have been called before the entry, and then nobody
+//! reports its end. (From that hook to the zombie, memory and files are let go: that takes long enough
+//! to be met often.)
 
 use skep_abi::{Claim, ProcessState, STATE_AGENT};
 
@@ -12,7 +14,7 @@ use crate::{
     act::Sink,
     clock::BootClock,
     decode::{Common, Task},
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
+    event::{Coverage, CoverageKind, Event},
     probes::{WalkError, WalkStep},
     proc::Proc,
     track::{
@@ -50,6 +52,7 @@ impl<J: Judge> Pipeline<J> {
 
     fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
         let mut walks = 0;
+        let mut gone = Vec::new();
         self.tracker.adopting_until(None);
         loop {
             walks += 1;
@@ -59,24 +62,36 @@ impl<J: Judge> Pipeline<J> {
                     tracing::warn!(%error, "processes that run already are not all found");
                     let now = self.clock.now();
                     let reason = format!("{error}: processes that run already are not all found");
-                    sink.event(self.coverage(now, now, reason));
+                    let blind = Coverage::point(CoverageKind::Blind, (now, now), 0, reason);
+                    sink.event(blind.of_machine());
                     break;
                 }
             };
             let mut maps = Maps::of(&mut self.probes);
             let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
-            let settled = adopted
-                .iter()
-                .filter(|process| self.watch(**process))
-                .count();
             let members = adopted.len();
+            let settled = adopted
+                .into_iter()
+                .filter(|process| self.watch(*process, &mut gone))
+                .count();
             tracing::debug!(walks, members, settled, "processes that run already");
             if settled == members || walks == WALKS_MAX {
                 break;
             }
         }
-        for process in self.tracker.settle_expected(&mut Proc) {
-            self.watch(process);
+        let settled = self.tracker.settle_expected(&mut Proc);
+        for process in settled.running {
+            self.watch(process, &mut gone);
+        }
+        for (tgid, start_ns) in settled.gone {
+            self.forget_entry(tgid, Some(start_ns));
+            gone.push((tgid, start_ns));
+        }
+        // Some may have been watched when they ended: then that is still to be read, and their session
+        // ends by it.
+        while self.read(sink) {}
+        for (tgid, start_ns) in gone {
+            self.tracker.vanished(tgid, start_ns);
         }
         self.tracker.adopting_until(Some(BootClock::boot_now()));
         let since = self.clock.unix(since_ns);
@@ -97,8 +112,9 @@ impl<J: Judge> Pipeline<J> {
         }
     }
 
-    /// Has the kernel side watch a process; true when it did so already.
-    fn watch(&mut self, process: Adopted) -> bool {
+    /// Has the kernel side watch a process; true when it did so already. One that has ended is added to
+    /// `gone`.
+    fn watch(&mut self, process: Adopted, gone: &mut Vec<(u32, u64)>) -> bool {
         let Adopted {
             tgid,
             start_ns,
@@ -133,44 +149,31 @@ impl<J: Judge> Pipeline<J> {
             self.tracker.not_watched();
             return true;
         }
-        // Ended before its entry: nobody has seen that, and nobody else would take the entry out.
-        // Ended after it: its exit took the entry out, and is on its way.
-        if !Proc.alive(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
-            self.tracker.vanished(tgid, start_ns);
+        // Ended before this entry, or about to: nobody else may take the entry out, and if it was not
+        // watched before, nobody has seen that. Ended after it: its exit took the entry out, and is on
+        // its way.
+        if !Proc.end_is_to_come(tgid, start_ns) && self.probes.processes.unwatch(tgid) {
+            let is_zombie = !Proc.alive(tgid, Some(start_ns));
+            tracing::debug!(pid = tgid, is_zombie, "ended before it was watched");
+            gone.push((tgid, start_ns));
         }
         false
     }
 
-    /// Until now: only now the processes that ran already are watched.
-    fn blind(&self, since_ns: u64) -> Event {
-        let reason =
-            "the sensor was not running: what agents did meanwhile is not known".to_owned();
-        let since = self.clock.unix(since_ns);
-        self.coverage(since, self.clock.now(), reason)
+    /// Takes a process that has ended out of the kernel's table, if it is still in: whoever gets its
+    /// pid next would be taken for it.
+    pub(super) fn forget_entry(&mut self, tgid: u32, start_ns: Option<u64>) {
+        let entry = self.probes.processes.get(tgid);
+        // 0: its start could not be read.
+        if entry.is_some_and(|entry| entry.start_ns == start_ns.unwrap_or(0)) {
+            self.probes.processes.unwatch(tgid);
+        }
     }
 
-    fn coverage(
-        &self,
-        first: crate::event::UnixNanos,
-        last: crate::event::UnixNanos,
-        reason: String,
-    ) -> Event {
-        Event {
-            time: last,
-            session: None,
-            agent: None,
-            process: None,
-            result: None,
-            hook: None,
-            detail: Detail::Coverage(Coverage {
-                what: CoverageKind::Blind,
-                phase: CoveragePhase::Point,
-                hook: None,
-                first,
-                last,
-                count: 0,
-                reason,
-            }),
-        }
+    /// Until now: only now the processes that ran already are watched.
+    fn blind(&self, since_ns: u64) -> Event {
+        let reason = "the sensor was not running: what agents did meanwhile is not known";
+        let range = (self.clock.unix(since_ns), self.clock.now());
+        Coverage::point(CoverageKind::Blind, range, 0, reason).of_machine()
     }
 }

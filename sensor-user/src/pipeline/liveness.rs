@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use skep_abi::{CANARY_SESSION, Claim, Hook, ProcessState, STATE_AGENT};
+use skep_abi::Hook;
 
 use super::Pipeline;
 use crate::{
@@ -137,19 +137,11 @@ impl<J: Judge> Pipeline<J> {
             .stderr(Stdio::null());
         let (began, began_ns) = (Instant::now(), BootClock::boot_now());
         let lost = self.kernel_lost();
-        let state = ProcessState {
-            start_ns: 0,
-            session: CANARY_SESSION,
-            image: 0,
-            claim: Claim::NONE,
-            state: STATE_AGENT,
-            pad: 0,
-        };
         let me = std::process::id();
         let processes = &mut self.probes.processes;
         // The sensor may itself be watched (an agent started it): then it will be again.
         let before = processes.get(me);
-        let started = match processes.watch(me, state) {
+        let started = match processes.watch_as_canary(me) {
             Ok(()) => command.spawn().map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -263,14 +255,8 @@ impl<J: Judge> Pipeline<J> {
         if let Some(error) = &watchdog.error {
             reason.push_str(&format!("; it does not count against any hook: {error}"));
         }
-        coverage(
-            CoverageKind::Canary,
-            CoveragePhase::Point,
-            None,
-            (self.clock.unix(began_ns), now),
-            outcome.records,
-            reason,
-        )
+        let range = (self.clock.unix(began_ns), now);
+        Coverage::point(CoverageKind::Canary, range, outcome.records, reason).of_machine()
     }
 
     /// Records the kernel side could not send, of any kind.
@@ -313,64 +299,30 @@ fn about(
     now: UnixNanos,
     reason: &str,
 ) -> Event {
-    let event = coverage(
-        CoverageKind::Hook,
+    let coverage = Coverage {
         phase,
-        Some(hook.name()),
-        range,
-        0,
-        reason.to_owned(),
-    );
-    Event { time: now, ..event }
+        hook: Some(hook.name()),
+        ..Coverage::point(CoverageKind::Hook, range, 0, reason)
+    };
+    Event::told(None, now, Detail::Coverage(coverage))
 }
 
 /// Silence of a hook that was attached and proven is somebody's doing.
 fn detached(hook: Hook, now: UnixNanos) -> Event {
     let name = hook.name();
+    let finding = Finding {
+        rule: "sensor.hook_detached".to_owned(),
+        title: format!("the sensor's hook {name} was detached"),
+        severity: Severity::High,
+        // Impair Defenses: Disable or Modify Tools.
+        attack: vec!["T1562.001".to_owned()],
+        reason: format!(
+            "{name} was attached and does not report the sensor's own calls any more: another \
+             process with the right to do so has detached it; the sensor attaches it again"
+        ),
+    };
     Event {
-        time: now,
-        session: None,
-        agent: None,
-        process: None,
-        result: None,
         hook: Some(name),
-        detail: Detail::Finding(Finding {
-            rule: "sensor.hook_detached".to_owned(),
-            title: format!("the sensor's hook {name} was detached"),
-            severity: Severity::High,
-            // Impair Defenses: Disable or Modify Tools.
-            attack: vec!["T1562.001".to_owned()],
-            reason: format!(
-                "{name} was attached and does not report the sensor's own calls any more: another \
-                 process with the right to do so has detached it; the sensor attaches it again"
-            ),
-        }),
-    }
-}
-
-fn coverage(
-    what: CoverageKind,
-    phase: CoveragePhase,
-    hook: Option<&'static str>,
-    (first, last): (UnixNanos, UnixNanos),
-    count: u64,
-    reason: String,
-) -> Event {
-    Event {
-        time: last,
-        session: None,
-        agent: None,
-        process: None,
-        result: None,
-        hook: None,
-        detail: Detail::Coverage(Coverage {
-            what,
-            phase,
-            hook,
-            first,
-            last,
-            count,
-            reason,
-        }),
+        ..Event::told(None, now, Detail::Finding(finding))
     }
 }

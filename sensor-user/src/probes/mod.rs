@@ -39,7 +39,7 @@ pub use self::{
     batch::Batch,
     folds::Folds,
     host::HostError,
-    processes::Processes,
+    processes::{NOEXIST, Processes},
     reattach::AttachedHook,
     walk::{WalkError, WalkStep},
 };

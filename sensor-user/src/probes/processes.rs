@@ -13,10 +13,10 @@ use std::{
 
 use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use skep_abi::{FILTER_SLOTS, ProcessState};
+use skep_abi::{CANARY_SESSION, Claim, FILTER_SLOTS, ProcessState, STATE_AGENT};
 
-/// `BPF_NOEXIST`, `BPF_EXIST` (linux/bpf.h).
-const NOEXIST: u64 = 1;
+/// `BPF_NOEXIST`, `BPF_EXIST` (linux/bpf.h): make an entry only if there is none, change one only.
+pub const NOEXIST: u64 = 1;
 const EXIST: u64 = 2;
 
 /// Watched processes by tgid.
@@ -53,6 +53,19 @@ impl Processes {
             return Ok(());
         }
         self.map.insert(tgid, state, EXIST)
+    }
+
+    /// Watches a process of the sensor's own, and what it starts, as a canary.
+    pub fn watch_as_canary(&mut self, tgid: u32) -> Result<(), MapError> {
+        let state = ProcessState {
+            start_ns: 0,
+            session: CANARY_SESSION,
+            image: 0,
+            claim: Claim::NONE,
+            state: STATE_AGENT,
+            pad: 0,
+        };
+        self.watch(tgid, state)
     }
 
     /// Ends watching a process; false when it was not watched.

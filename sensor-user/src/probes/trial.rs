@@ -6,7 +6,7 @@ use aya::{
     Ebpf,
     maps::{MapData, RingBuf},
 };
-use skep_abi::{CANARY_SESSION, Claim, Header, Hook, Kind, ProcessState, STATE_AGENT};
+use skep_abi::{CANARY_SESSION, Header, Hook, Kind};
 
 use super::{HostError, candidates::Trial, map_fd, processes::Processes, take_map};
 use crate::decode;
@@ -34,17 +34,9 @@ impl Bench {
             return Ok(());
         }
         let me = std::process::id();
-        let watched = ProcessState {
-            start_ns: 0,
-            session: CANARY_SESSION,
-            image: 0,
-            claim: Claim::NONE,
-            state: STATE_AGENT,
-            pad: 0,
-        };
         self.drain(hook);
         self.processes
-            .watch(me, watched)
+            .watch_as_canary(me)
             .map_err(|error| format!("cannot watch the trial: {error}"))?;
         act(trial);
         self.processes.unwatch(me);

@@ -19,7 +19,7 @@
 use std::sync::Arc;
 
 use super::{
-    Judge, Tracker, Verdicts, candidate,
+    Beginning, Judge, Tracker, Verdicts, candidate,
     changes::{Change, Kept, KeptProcess, KeptSession},
     process::Member,
     session::Session,
@@ -29,8 +29,7 @@ use crate::{
     decode::{self, Common},
     enrich::SessionFacts,
     event::{
-        self, CoverageKind, CoveragePhase, Detail, Event, Found, Phase, Process, SessionId,
-        SessionInfo, UnixNanos,
+        Coverage, CoverageKind, Detail, Found, Phase, Process, SessionId, SessionInfo, UnixNanos,
     },
 };
 
@@ -39,8 +38,11 @@ pub trait Running {
     /// What a process runs, as an exec would have told it; `None` when it is not that process any
     /// more, or another executable than `task` says.
     fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec>;
-    /// Whether the process with this pid that started then still runs.
-    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
+    /// Whether the process with this pid that started then, if that is known, still runs. One that is
+    /// ending does until it is a zombie.
+    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool;
+    /// Whether it runs, and has not begun to end: so that its exit is still to be reported.
+    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool;
 }
 
 /// A process that must be in the kernel's table of watched processes.
@@ -53,6 +55,14 @@ pub struct Adopted {
     pub executable: u64,
     /// What the walk saw it run. Another: an exec is on its way, or was before the walk came by.
     pub walked: u64,
+}
+
+/// What became of processes that no walk has found.
+#[derive(Debug, Default)]
+pub struct Settled {
+    pub running: Vec<Adopted>,
+    /// Pids and starts: [`Tracker::vanished`], once what they left in the ring was read.
+    pub gone: Vec<(u32, u64)>,
 }
 
 /// A process that is believed to be there, or was met by a walk, until [`Tracker::settle_expected`].
@@ -243,22 +253,18 @@ impl<J: Judge> Tracker<J> {
                 (member.session, true)
             }
             (member, Some(agent)) => {
-                let parent = member.map(|member| member.session);
-                let started = common.start_ns.unwrap_or(common.time_ns);
-                let id = SessionId::derive(&self.boot_id, common.tgid, started, &agent.family);
-                if self.sessions.get(id).is_none() {
-                    let facts = self.enrich.session(common.tgid, &exec);
-                    let mut session = Session::new(agent, parent, facts);
-                    session.found = Found::Running;
-                    let info = session.info(Phase::Start);
-                    if !self.sessions.begin(id, session, &mut self.claims) {
-                        self.refused += 1;
-                        return None;
-                    }
-                    self.account(id, verdicts);
-                    self.changed(|| Some(Change::Session(id)));
-                    let detail = Detail::Session(info);
-                    self.emit(common, id, Some(image.clone()), None, detail, out);
+                let id = self.session_id(common, &agent);
+                let beginning = Beginning {
+                    agent,
+                    exec: &exec,
+                    image: &image,
+                    parent: member.map(|member| member.session),
+                    found: Found::Running,
+                };
+                if self.sessions.get(id).is_none()
+                    && !self.begin(common, id, beginning, verdicts, out)
+                {
+                    return None;
                 }
                 (id, true)
             }
@@ -277,10 +283,10 @@ impl<J: Judge> Tracker<J> {
         Some(session)
     }
 
-    /// What was believed to be there and no walk has found: those that run all the same (a process
-    /// whose first thread has ended is in no walk) are given back, the others are gone.
-    pub fn settle_expected(&mut self, running: &mut impl Running) -> Vec<Adopted> {
-        let mut adopted = Vec::new();
+    /// What was believed to be there and no walk has found, and may run all the same: a process whose
+    /// first thread has ended is in no walk.
+    pub fn settle_expected(&mut self, running: &mut impl Running) -> Settled {
+        let mut settled = Settled::default();
         for (tgid, expected) in std::mem::take(&mut self.expected) {
             let start_ns = expected.start_ns;
             let Some(member) = self.processes.get(tgid, Some(start_ns)) else {
@@ -289,8 +295,8 @@ impl<J: Judge> Tracker<J> {
             if expected.seen {
                 continue;
             }
-            if running.alive(tgid, start_ns) {
-                adopted.push(Adopted {
+            if running.alive(tgid, Some(start_ns)) {
+                settled.running.push(Adopted {
                     tgid,
                     start_ns,
                     session: member.session,
@@ -298,10 +304,10 @@ impl<J: Judge> Tracker<J> {
                     walked: member.executable,
                 });
             } else {
-                self.vanished(tgid, start_ns);
+                settled.gone.push((tgid, start_ns));
             }
         }
-        adopted
+        settled
     }
 
     /// The process ended, and no hook was there to see it.
@@ -360,54 +366,17 @@ impl<J: Judge> Tracker<J> {
             if self.sessions.has_ended(id) || !over && !tell_update {
                 continue;
             }
-            let agent = Some(session.agent.clone());
             let info = session.info(if over { Phase::End } else { Phase::Update });
-            let mut tell = |detail| {
-                out.event(Event {
-                    time: now,
-                    session: Some(id),
-                    agent: agent.clone(),
-                    process: None,
-                    result: None,
-                    hook: None,
-                    detail,
-                });
-            };
+            let mut tell = |detail| out.event(self.told(id, now, detail));
             if over {
-                tell(Detail::Coverage(event::Coverage {
-                    what: CoverageKind::Blind,
-                    phase: CoveragePhase::Point,
-                    hook: None,
-                    first: since,
-                    last: now,
-                    count: 0,
-                    reason: "the session ended while nobody watched; when and how is not known"
-                        .to_owned(),
-                }));
+                let reason = "the session ended while nobody watched; when and how is not known";
+                let blind = Coverage::point(CoverageKind::Blind, (since, now), 0, reason);
+                tell(Detail::Coverage(blind));
             }
             tell(Detail::Session(info));
             if over {
                 self.sessions.end(id);
                 self.changed(|| Some(Change::Ended(id)));
-            }
-        }
-    }
-
-    /// Every live session has one more gap in its story.
-    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
-        for (id, session) in self.sessions.live_mut() {
-            session.gaps = session.gaps.saturating_add(1);
-            out.event(Event {
-                time: now,
-                session: Some(id),
-                agent: Some(session.agent.clone()),
-                process: None,
-                result: None,
-                hook: None,
-                detail: Detail::Session(session.info(Phase::Update)),
-            });
-            if let Some(changes) = &mut self.changes {
-                changes.push(Change::Session(id));
             }
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::BootClock,
     decode::Task,
-    event::{Agent, Text},
+    event::{Agent, Event, Text},
     identify::{Candidate, Judgement},
     track::Claim,
     users::Users,
@@ -64,8 +64,12 @@ impl Running for World {
         })
     }
 
-    fn alive(&mut self, tgid: u32, start_ns: u64) -> bool {
-        self.unreported.contains(&(tgid, start_ns))
+    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool {
+        start_ns.is_some_and(|start_ns| self.unreported.contains(&(tgid, start_ns)))
+    }
+
+    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool {
+        self.alive(tgid, Some(start_ns))
     }
 }
 
@@ -160,12 +164,16 @@ impl Test {
     }
 
     fn finish(&mut self) -> Vec<(SessionId, Phase, Found, u64)> {
-        for adopted in self.tracker.settle_expected(&mut self.world) {
+        let Settled { running, gone } = self.tracker.settle_expected(&mut self.world);
+        for adopted in running {
             assert!(
                 self.world
                     .unreported
                     .contains(&(adopted.tgid, adopted.start_ns))
             );
+        }
+        for (tgid, start_ns) in gone {
+            self.tracker.vanished(tgid, start_ns);
         }
         let now = UnixNanos(2);
         self.tracker.tell_resumed(UnixNanos(1), now, &mut self.out);

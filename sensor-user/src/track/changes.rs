@@ -61,6 +61,29 @@ pub struct Kept {
     pub until_ns: u64,
 }
 
+impl KeptProcess {
+    /// `None` without its exact start: it could not be told from another process later.
+    fn of(tgid: u32, start_ns: Option<u64>, member: &Member) -> Option<Self> {
+        let Member {
+            session,
+            core,
+            ppid,
+            executable,
+            image,
+            own: _,
+        } = member;
+        Some(Self {
+            tgid,
+            start_ns: start_ns?,
+            session: *session,
+            core: *core,
+            ppid: *ppid,
+            executable: *executable,
+            image: image.clone(),
+        })
+    }
+}
+
 impl<J: Judge> Tracker<J> {
     /// From now on every change is remembered until [`Tracker::take_changes`].
     pub fn remember_changes(&mut self) {
@@ -82,16 +105,8 @@ impl<J: Judge> Tracker<J> {
 
     pub(super) fn changed_process(&mut self, tgid: u32, start_ns: Option<u64>, member: &Member) {
         self.changed(|| {
-            Some(Change::Process(Box::new(KeptProcess {
-                tgid,
-                // Without its exact start it could not be told from another process later.
-                start_ns: start_ns?,
-                session: member.session,
-                core: member.core,
-                ppid: member.ppid,
-                executable: member.executable,
-                image: member.image.clone(),
-            })))
+            let kept = KeptProcess::of(tgid, start_ns, member)?;
+            Some(Change::Process(Box::new(kept)))
         });
     }
 
@@ -125,17 +140,7 @@ impl<J: Judge> Tracker<J> {
             processes: self
                 .processes
                 .iter()
-                .filter_map(|(tgid, start_ns, member)| {
-                    Some(KeptProcess {
-                        tgid,
-                        start_ns: start_ns?,
-                        session: member.session,
-                        core: member.core,
-                        ppid: member.ppid,
-                        executable: member.executable,
-                        image: member.image.clone(),
-                    })
-                })
+                .filter_map(|(tgid, start_ns, member)| KeptProcess::of(tgid, start_ns, member))
                 .collect(),
             until_ns: 0,
         }

@@ -1,13 +1,16 @@
-//! Gaps in sessions, marked where they belong: what the accounts know of, and execs that were not seen.
+//! Gaps in sessions, marked where they belong: what the accounts know of, and execs and exits that were
+//! not seen.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Judge, Tracker, changes::Change, process::Member};
+use super::{Judge, Tracker, Who, changes::Change, process::Member};
 use crate::{
     accounts,
     act::Sink,
     decode::Common,
-    event::{Detail, Event, Phase, Process, SessionId, UnixNanos},
+    event::{
+        Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, SessionInfo, UnixNanos,
+    },
 };
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
@@ -16,19 +19,8 @@ impl<J: Judge> accounts::Sessions for Tracker<J> {
     }
 
     fn gap(&mut self, id: SessionId, time: UnixNanos) -> Option<Event> {
-        let session = self.sessions.get_mut(id)?;
-        session.gaps += 1;
-        let (agent, info) = (session.agent.clone(), session.info(Phase::Update));
-        self.changed(|| Some(Change::Session(id)));
-        Some(Event {
-            time,
-            session: Some(id),
-            agent: Some(agent),
-            process: None,
-            result: None,
-            hook: None,
-            detail: Detail::Session(info),
-        })
+        let info = self.note_gap(id)?;
+        Some(self.told(id, time, Detail::Session(info)))
     }
 }
 
@@ -57,7 +49,10 @@ impl<J: Judge> Tracker<J> {
         self.changed_process(common.tgid, common.start_ns, &member);
         self.processes
             .update(common.tgid, common.start_ns, member.clone());
-        self.exec_was_lost(common, member.session, Some(process), out);
+        let id = member.session;
+        if let Some(info) = self.note_gap(id) {
+            self.emit(common, id, Some(process), None, Detail::Session(info), out);
+        }
         member
     }
 
@@ -76,18 +71,78 @@ impl<J: Judge> Tracker<J> {
         })
     }
 
-    fn exec_was_lost(
+    /// These processes ended between the two times, and no record told of it: their sessions have a
+    /// gap, and are over if nobody else of them lives. Those that are not followed any more did tell.
+    pub fn ended_unseen(
         &mut self,
-        common: &Common,
-        id: SessionId,
-        process: Option<Arc<Process>>,
+        dead: &[Who],
+        between: (UnixNanos, UnixNanos),
         out: &mut impl Sink,
     ) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.gaps += 1;
-            let info = session.info(Phase::Update);
-            self.changed(|| Some(Change::Session(id)));
-            self.emit(common, id, process, None, Detail::Session(info), out);
+        let mut counts: BTreeMap<SessionId, u64> = BTreeMap::new();
+        for (tgid, start_ns) in dead {
+            let Some(member) = self.processes.get(*tgid, *start_ns) else {
+                continue;
+            };
+            *counts.entry(member.session).or_default() += 1;
+            self.processes.remove(*tgid, &mut self.sessions);
+            self.changed(|| Some(Change::Gone { tgid: *tgid }));
+        }
+        for (id, count) in counts {
+            let Some(mut info) = self.note_gap(id) else {
+                continue;
+            };
+            let over = self
+                .sessions
+                .get(id)
+                .is_some_and(|session| !session.is_live());
+            // A late record of the dead brought it back to life after its end.
+            let told_before = over && self.sessions.has_ended(id);
+            if over {
+                info.phase = Phase::End;
+            }
+            tracing::warn!(session = %id, count, over, "processes ended, and no record said so");
+            let reason = "processes of the session had ended, and the records of that did not \
+                          arrive; when and how they ended is not known";
+            let coverage = Coverage::point(CoverageKind::Vanished, between, count, reason);
+            out.event(self.told(id, between.1, Detail::Coverage(coverage)));
+            if !told_before {
+                out.event(self.told(id, between.1, Detail::Session(info)));
+            }
+            if over {
+                if !told_before {
+                    self.sessions.end(id);
+                }
+                self.changed(|| Some(Change::Ended(id)));
+            }
+        }
+    }
+
+    /// Every live session has one more gap in its story.
+    pub fn add_gap(&mut self, now: UnixNanos, out: &mut impl Sink) {
+        let live: Vec<SessionId> = self.sessions.live_ids().collect();
+        for id in live {
+            if let Some(info) = self.note_gap(id) {
+                out.event(self.told(id, now, Detail::Session(info)));
+            }
+        }
+    }
+
+    /// One more gap in a session's story; what there is to say of the session then.
+    fn note_gap(&mut self, id: SessionId) -> Option<SessionInfo> {
+        let session = self.sessions.get_mut(id)?;
+        session.gaps = session.gaps.saturating_add(1);
+        let info = session.info(Phase::Update);
+        self.changed(|| Some(Change::Session(id)));
+        Some(info)
+    }
+
+    /// An event of a session and none of its processes.
+    pub(super) fn told(&self, id: SessionId, time: UnixNanos, detail: Detail) -> Event {
+        let session = self.sessions.get(id);
+        Event {
+            agent: session.map(|session| session.agent.clone()),
+            ..Event::told(Some(id), time, detail)
         }
     }
 }

@@ -41,7 +41,7 @@ use crate::{
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
-    event::{self, Agent, Detail, Event, Phase, Process, SessionId},
+    event::{self, Agent, Detail, Event, Found, Phase, Process, SessionId},
     identify::Candidate,
 };
 
@@ -82,6 +82,9 @@ pub struct TrackCounts {
     /// Memory of what the processes run.
     pub image_bytes: u64,
 }
+
+/// A process by pid and exact start (boot clock, nanoseconds), where that is known.
+pub type Who = (u32, Option<u64>);
 
 /// The state of this step.
 pub struct Tracker<J> {
@@ -164,6 +167,13 @@ impl<J: Judge> Tracker<J> {
     /// Whether no process is followed.
     pub fn is_idle(&self) -> bool {
         self.processes.len() == 0
+    }
+
+    /// Every process of a session, as far as is known.
+    pub fn followed(&self) -> impl Iterator<Item = Who> {
+        self.processes
+            .iter()
+            .map(|(tgid, start_ns, _)| (tgid, start_ns))
     }
 
     pub fn counts(&self) -> TrackCounts {
@@ -265,20 +275,22 @@ impl<J: Judge> Tracker<J> {
                 (member.session, true)
             }
             (member, Some(agent)) => {
-                let parent = member.map(|member| member.session);
-                match self.begin(common, &exec, &image, agent, parent, out) {
-                    Some(session) => {
-                        self.account(session, verdicts);
-                        (session, true)
+                let session = self.session_id(common, &agent);
+                let beginning = Beginning {
+                    agent,
+                    exec: &exec,
+                    image: &image,
+                    parent: member.map(|member| member.session),
+                    found: Found::Observed,
+                };
+                if !self.begin(common, session, beginning, verdicts, out) {
+                    // Nobody follows it: the kernel need not either.
+                    if let Some(claim) = common.claim {
+                        verdicts.settle(claim, IGNORED);
                     }
-                    None => {
-                        // Nobody follows it: the kernel need not either.
-                        if let Some(claim) = common.claim {
-                            verdicts.settle(claim, IGNORED);
-                        }
-                        return;
-                    }
+                    return;
                 }
+                (session, true)
             }
         };
         if let Some(claim) = common.claim {
@@ -358,35 +370,42 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
+    /// Of the session this agent's process is the root of.
+    fn session_id(&self, common: &Common, agent: &Agent) -> SessionId {
+        // A start that could not be read is replaced by the exec, which names the process as well.
+        let start = common.start_ns.unwrap_or(common.time_ns);
+        SessionId::derive(&self.boot_id, common.tgid, start, &agent.family)
+    }
+
+    /// Begins a session and says so; false when there is no room for it.
     fn begin(
         &mut self,
         common: &Common,
-        exec: &decode::Exec,
-        image: &Arc<Process>,
-        agent: Arc<Agent>,
-        parent: Option<SessionId>,
+        id: SessionId,
+        beginning: Beginning<'_>,
+        verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
-    ) -> Option<SessionId> {
-        // A start that could not be read is replaced by the exec, which names the process as well.
-        let start = common.start_ns.unwrap_or(common.time_ns);
-        let id = SessionId::derive(&self.boot_id, common.tgid, start, &agent.family);
+    ) -> bool {
+        let Beginning {
+            agent,
+            exec,
+            image,
+            parent,
+            found,
+        } = beginning;
         let facts = self.enrich.session(common.tgid, exec);
-        let session = Session::new(agent, parent, facts);
+        let mut session = Session::new(agent, parent, facts);
+        session.found = found;
         let info = session.info(Phase::Start);
         if !self.sessions.begin(id, session, &mut self.claims) {
             self.refused += 1;
-            return None;
+            return false;
         }
+        self.account(id, verdicts);
         self.changed(|| Some(Change::Session(id)));
-        self.emit(
-            common,
-            id,
-            Some(image.clone()),
-            None,
-            Detail::Session(info),
-            out,
-        );
-        Some(id)
+        let detail = Detail::Session(info);
+        self.emit(common, id, Some(image.clone()), None, detail, out);
+        true
     }
 
     /// From now on the kernel accounts losses to this session, and to those forgotten for it no more.
@@ -549,6 +568,15 @@ impl<J: Judge> Tracker<J> {
     }
 }
 
+/// How a session begins.
+struct Beginning<'a> {
+    agent: Arc<Agent>,
+    exec: &'a decode::Exec,
+    image: &'a Arc<Process>,
+    parent: Option<SessionId>,
+    found: Found,
+}
+
 const IGNORED: ClaimVerdict = ClaimVerdict {
     session: 0,
     state: STATE_IGNORED,
@@ -558,16 +586,7 @@ const IGNORED: ClaimVerdict = ClaimVerdict {
 fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
     Candidate {
         pid: common.tgid,
-        // Inode 0 is "not known" to the identifier.
-        file: exec.file.map_or(
-            FileKey {
-                ino: 0,
-                ctime_sec: 0,
-                ctime_nsec: 0,
-                dev: 0,
-            },
-            |file| file.key,
-        ),
+        file: exec.file.map_or(FileKey::UNKNOWN, |file| file.key),
         file_size: exec.file.map_or(0, |file| file.size),
         exe: exec.exe.as_ref(),
         filename: exec.filename.as_ref(),

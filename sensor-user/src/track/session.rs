@@ -131,13 +131,6 @@ impl Sessions {
             .map(|(id, _)| *id)
     }
 
-    pub fn live_mut(&mut self) -> impl Iterator<Item = (SessionId, &mut Session)> {
-        self.by_id
-            .iter_mut()
-            .filter(|(_, session)| session.is_live())
-            .map(|(id, session)| (*id, session))
-    }
-
     pub fn by_kernel(&self, kernel: u64) -> Option<SessionId> {
         self.by_kernel.get(&kernel).copied()
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -15,7 +16,9 @@ use skep_proto::v1::{
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, sensor, settled, wait_for},
+    running::{
+        Running, actor, configure, how_things_stand, sensor, settled, wait_for, wait_or_explain,
+    },
 };
 
 /// An agent whose tool, a shell script, does one thing after the other when it is told to.
@@ -88,12 +91,16 @@ fn session_events(events: &[v1::Event], session: &Option<String>) -> Vec<v1::Ses
 }
 
 /// Everything that was collected, once the session has ended.
-fn after_the_end(config: &Path, collector: &Collector, session: &Option<String>) -> Vec<v1::Event> {
-    wait_for("the end of the session", || {
-        let told = session_events(&collector.events(), session);
-        let over = told.iter().any(|info| info.phase() == Phase::End);
-        over.then_some(())
-    });
+fn after_the_end(collector: &Collector, config: &Path, session: &Option<String>) -> Vec<v1::Event> {
+    wait_or_explain(
+        "the end of the session",
+        || {
+            let told = session_events(&collector.events(), session);
+            let over = told.iter().any(|info| info.phase() == Phase::End);
+            over.then_some(())
+        },
+        || how_things_stand(&collector.events(), config, session),
+    );
     settled(config);
     collector.events()
 }
@@ -172,7 +179,7 @@ fn a_session_goes_on(end: impl FnOnce(&mut Running)) {
     agent.tell("late");
     agent.has_said("late-done");
     agent.tell("end");
-    let events = after_the_end(&config, &collector, &before.session);
+    let events = after_the_end(&collector, &config, &before.session);
     for (name, inferred) in [
         ("by-the-daemon", false),
         ("by-the-child", false),
@@ -270,7 +277,7 @@ fn a_session_that_ended_while_nobody_watched_ends_with_that_reason() {
     agent.tell("end");
     agent.child.wait().expect("a child");
     let _second = run();
-    let events = after_the_end(&config, &collector, &event.session);
+    let events = after_the_end(&collector, &config, &event.session);
     let told = session_events(&events, &event.session);
     let last = told.last().expect("just seen");
     assert_eq!((last.found(), last.gaps), (Found::Resumed, Some(1)));
@@ -281,6 +288,70 @@ fn a_session_that_ended_while_nobody_watched_ends_with_that_reason() {
         .collect();
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     assert!(reasons[0].contains("ended while nobody watched"));
+}
+
+/// The first process of a pid namespace, after its exit hooks, waits until everybody in the namespace
+/// has been reaped, those too whose parent is outside. So it stays for as long as we want where every
+/// process is for a moment: its end was not reported, and will not be, but `/proc` does not show a
+/// zombie yet.
+#[test]
+fn a_process_that_is_just_ending_when_the_sensor_starts_does_not_keep_its_session_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = Collector::start(0);
+    let config = configure(directory.path(), collector.address);
+    let run = || Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut first = run();
+    prepare(directory.path());
+    let agent = Agent::start(
+        directory.path(),
+        "unshare --pid --fork sh -c '. \"$D/vocabulary\"; say inside; wait_for blind; :' & \n\
+         echo $! > \"$D/outside\"; wait; wait_for end\n",
+    );
+    agent.has_said("inside");
+    let inside = agent.path("inside");
+    let event = wait_for("what the first process of the namespace did", || {
+        opened(&collector.events(), &inside)
+    });
+    let ending = event.process.expect("a process").pid;
+    let unshare = fs::read_to_string(agent.path("outside")).expect("it was said before");
+    let mut kept_back = in_pid_namespace_of(unshare.trim(), Command::new("sleep").arg("1000"));
+    first.kill();
+    drop(first);
+
+    agent.tell("blind");
+    let killed = rustix::process::Pid::from_child(&kept_back);
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::Pid(killed), options).expect("a child");
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{ending}/stat")).expect("it is held");
+        stat.rsplit(") ").next().expect("a state").chars().next()
+    };
+    assert_ne!(state(), Some('Z'));
+    let _second = run();
+    assert_ne!(state(), Some('Z'), "it was held for all of the start");
+    kept_back.wait().expect("a child");
+    agent.tell("end");
+    let events = after_the_end(&collector, &config, &event.session);
+    let told = session_events(&events, &event.session);
+    let last = told.last().expect("just seen");
+    assert_eq!((last.found(), last.gaps), (Found::Resumed, Some(1)));
+}
+
+/// Starts a child of ours in the pid namespace that the children of `pid` are in.
+fn in_pid_namespace_of(pid: &str, command: &mut Command) -> Child {
+    let namespace = fs::File::open(format!("/proc/{pid}/ns/pid_for_children")).expect("it runs");
+    std::thread::scope(|scope| {
+        // It is the thread's children that go there, and this one has no other.
+        let child = scope.spawn(|| {
+            rustix::thread::move_into_link_name_space(
+                namespace.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::ProcessID),
+            )
+            .expect("root may");
+            command.spawn().expect("sleep")
+        });
+        child.join().expect("a child")
+    })
 }
 
 #[test]
@@ -300,7 +371,7 @@ fn an_agent_that_ran_before_the_first_start_is_found_running() {
         opened(&collector.events(), &agent.path("after"))
     });
     agent.tell("end");
-    let events = after_the_end(&config, &collector, &event.session);
+    let events = after_the_end(&collector, &config, &event.session);
     let told: Vec<_> = session_events(&events, &event.session)
         .iter()
         .map(|info| (info.phase(), info.found(), info.gaps.unwrap_or(0)))

@@ -1,10 +1,12 @@
 //! A daemon of this test's own, and what it does while running.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -98,16 +100,28 @@ pub fn actor() -> PathBuf {
     path
 }
 
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+/// Every sensor sees the agents of every test. Storms share this; who must not lose a record to one has
+/// it alone.
+pub static CALM: RwLock<()> = RwLock::new(());
+
+pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_or_explain(what, found, String::new)
+}
+
+/// The same; when it does not come, `explain` says how things stood.
+pub fn wait_or_explain<T>(
+    what: &str,
+    mut found: impl FnMut() -> Option<T>,
+    explain: impl FnOnce() -> String,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain for {what}"
-        );
+        if start.elapsed() >= PATIENCE {
+            panic!("waited {PATIENCE:?} in vain for {what}\n{}", explain());
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -124,6 +138,40 @@ pub fn settled(config: &Path) {
         let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
         (status.spool.bulk.records + status.spool.findings.records == 0).then_some(())
     });
+}
+
+/// What is needed to tell why a session has not ended: what was told of it and of losses, its
+/// processes that still run, and the sensor's own figures.
+pub fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<String>) -> String {
+    let mut text = String::new();
+    let mut pids = BTreeSet::new();
+    for event in events {
+        let process = event.process.as_ref();
+        if event.session == *session {
+            pids.extend(process.map(|process| process.pid));
+        }
+        if matches!(event.detail, Some(Detail::Open(_) | Detail::Connect(_))) {
+            continue;
+        }
+        let of_all = matches!(event.detail, Some(Detail::Lost(_) | Detail::Coverage(_)));
+        if event.session == *session || event.session.is_none() && of_all {
+            let pid = process.map(|process| process.pid);
+            text.push_str(&format!(
+                "{} pid {pid:?} {:?}\n",
+                event.time_unix_nano, event.detail
+            ));
+        }
+    }
+    for pid in pids {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        text.push_str(&format!("{pid}: {}\n", stat.unwrap_or_default().trim_end()));
+    }
+    let status = sensor()
+        .args(["status", "--json", "--config"])
+        .arg(config)
+        .output()
+        .expect("the sensor's binary");
+    text + &String::from_utf8_lossy(&status.stdout)
 }
 
 /// Whether an agent run that was given `mark` as an argument has ended, as far as the events tell.
@@ -162,6 +210,7 @@ fn act(mark: &str) {
 
 #[test]
 fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up() {
+    let _calm = CALM.write().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().expect("a directory");
     // A port that was free a moment ago, where nobody listens yet.
     let port = Collector::start(0).address.port();

@@ -5,8 +5,10 @@
 //! test; `SKEP_STORM=full` takes those that break things.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     process::{Command, Stdio},
+    sync::PoisonError,
     time::{Duration, Instant},
 };
 
@@ -15,7 +17,9 @@ use skep_proto::v1::{self, event::Detail, session::Phase};
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, ended, sensor, wait_for},
+    running::{
+        CALM, Running, actor, configure, ended, how_things_stand, sensor, wait_for, wait_or_explain,
+    },
 };
 
 /// Default of `[limits] memory_bytes`.
@@ -109,6 +113,22 @@ fn apart(status: &Value, events: &[v1::Event]) -> Vec<String> {
     apart
 }
 
+/// Sessions that were not told to have ended as often as to have begun.
+fn not_over(events: &[v1::Event]) -> Vec<Option<String>> {
+    let mut open: BTreeMap<&Option<String>, i64> = BTreeMap::new();
+    for event in events {
+        if let Some(Detail::SessionInfo(info)) = &event.detail {
+            *open.entry(&event.session).or_default() += match info.phase() {
+                Phase::Start => 1,
+                Phase::End => -1,
+                _ => 0,
+            };
+        }
+    }
+    open.retain(|_, count| *count != 0);
+    open.into_keys().cloned().collect()
+}
+
 fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
@@ -119,6 +139,7 @@ fn storm(
     mut command: Command,
     check: impl Fn(&[v1::Event], &Value) -> Result<(), String>,
 ) {
+    let _no_calm = CALM.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().expect("a directory");
     let collector = Collector::start(0);
     let config = configure(directory.path(), collector.address);
@@ -145,29 +166,38 @@ fn storm(
     wait_for("the quiet agent's session to end", || {
         ended(&collector.events(), &paths[0]).then_some(())
     });
-    wait_for("every session to end", || {
-        let events = collector.events();
-        let phases = |wanted| {
-            let infos = events.iter().filter_map(|event| match &event.detail {
-                Some(Detail::SessionInfo(info)) => Some(info.phase()),
-                _ => None,
-            });
-            infos.filter(|phase| *phase == wanted).count()
-        };
-        (phases(Phase::Start) == phases(Phase::End)).then_some(())
-    });
+    wait_or_explain(
+        "every session to end",
+        || not_over(&collector.events()).is_empty().then_some(()),
+        || {
+            let events = collector.events();
+            let stand = |id: &Option<String>| how_things_stand(&events, &config, id);
+            not_over(&events).iter().map(stand).collect()
+        },
+    );
     let status = reconcile(&config, &collector);
     let peak = peak(running.pid());
     println!("{name}: peak {} KiB; {}", peak >> 10, status["kernel"]);
     assert!(peak <= MEMORY_CAP, "{name}: {peak} bytes");
 
     let events = collector.events();
-    let whole = paths.iter().filter(|path| {
-        events.iter().any(|event| {
-            matches!(&event.detail, Some(Detail::Open(file)) if file.path.as_ref() == Some(*path))
+    let missing: Vec<&String> = paths
+        .iter()
+        .filter(|path| {
+            !events.iter().any(|event| {
+                matches!(&event.detail, Some(Detail::Open(file)) if file.path.as_ref() == Some(*path))
+            })
         })
-    });
-    assert_eq!(whole.count(), QUIET, "{name}: the quiet agent's files");
+        .collect();
+    let losses: Vec<_> = events
+        .iter()
+        .filter(|event| matches!(event.detail, Some(Detail::Lost(_))))
+        .map(|event| (&event.session, &event.detail))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{name}: the quiet agent's files {missing:?}; told as lost: {losses:#?}"
+    );
     // Counts of repeated opens follow when their epoch is over.
     let mut outcome = check(&events, &status);
     let start = Instant::now();

@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use skep_abi::{Cause, Kind};
 use skep_sensor::{
-    event::{CoverageKind, CoveragePhase, Detail, Event, Phase, SessionId},
+    event::{CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId},
     pipeline::PipelineCounts,
     probes::KernelCounts,
 };
@@ -192,5 +193,54 @@ fn one_sessions_storm_does_not_take_the_room_of_another() {
         unreachable!("found by its detail")
     };
     assert!(coverage.count > 1_000 && begin.time <= end.time);
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn a_session_whose_last_exit_was_lost_ends_all_the_same_and_says_why() {
+    let sensor = Sensor::start_folding_with(SMALL_RING, &[]);
+    let directory = scratch("lost-exit");
+    let first = file(&directory, "first");
+    let go = directory.join("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let mut command = Command::new(actor());
+    command.args(["do", "open", &first, "exec", "/bin/sh", "-c", &wait, "--"]);
+    // Forks and exits of its own until the ring takes no more of this session, its end included.
+    command.args(["fork-storm", "3000"]);
+    let mut child = command.stdin(Stdio::null()).spawn().expect("the actor");
+    let session = session_of(&sensor, &first);
+    let stalled = sensor.stall();
+    std::fs::write(go, "").expect("own directory");
+    assert!(child.wait().expect("a child").success());
+    drop(stalled);
+
+    let counts = reconciled(&sensor);
+    let exit = of_kind(&counts, Kind::Exit);
+    assert!(
+        lost(exit) > 1_000,
+        "a small ring cannot hold them: {exit:?}"
+    );
+    let own = sensor.find(|event| {
+        let of_it = |process: &Arc<Process>| process.pid == child.id();
+        matches!(event.detail, Detail::Exit(_)) && event.process.as_ref().is_some_and(of_it)
+    });
+    assert_eq!(own, None, "the exit of the agent itself is among them");
+    let end = wait_for("the end of the session", || {
+        sensor.find(|event| {
+            event.session == Some(session)
+                && matches!(&event.detail, Detail::Session(info) if info.phase == Phase::End)
+        })
+    });
+    let vanished = sensor.of(|event| {
+        event.session == Some(session)
+            && matches!(&event.detail, Detail::Coverage(coverage)
+                if coverage.what == CoverageKind::Vanished && coverage.count > 0)
+    });
+    // Some may have lived on for a census more; the end comes with the last.
+    let last = vanished.last().expect("it is told");
+    assert_eq!(last.time, end.time);
+    assert!(matches!(&end.detail, Detail::Session(info) if info.gaps > 0));
+    let counts = sensor.settled_counts();
+    assert_eq!((counts.track.processes, counts.track.sessions), (0, 0));
     std::fs::remove_dir_all(directory).expect("own directory");
 }

@@ -50,7 +50,12 @@ impl Sensor {
 
     /// As `skep-sensor` itself does: repeated opens are counted in the kernel, and events folded.
     pub fn start_folding(avoid: &[&str]) -> Self {
-        Self::run_pipeline(attach(4 << 20, avoid), true)
+        Self::start_folding_with(4 << 20, avoid)
+    }
+
+    /// The same with a ring of another size.
+    pub fn start_folding_with(ring_bytes: u32, avoid: &[&str]) -> Self {
+        Self::run_pipeline(attach(ring_bytes, avoid), true)
     }
 
     /// The same, with the agents that run already.

@@ -42,7 +42,7 @@ pub use check::{Refusal, RefusalCode};
 pub use connection::{Connection, connections};
 
 /// Streams at one time.
-pub const MAX_STREAMS: usize = 4096;
+pub const MAX_STREAMS: usize = 20_000;
 /// Messages on their way down a stream.
 const REPLIES: usize = 16;
 /// A connection that opens a stream must say who it is within this time.

@@ -21,6 +21,10 @@ use crate::{
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7317";
 /// What is still running this long after a stop was asked for is cut off.
 const GRACE: Duration = Duration::from_secs(10);
+/// Bytes that may be on their way up a connection, and up one stream of it: a lane that the collector
+/// does not read, since it waits for the log, leaves room for the other.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
 /// A peer that does not answer a ping for this long is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -91,6 +95,8 @@ impl Server {
             .send_compressed(CompressionEncoding::Zstd);
         let connections = ingest::connections(listener, Arc::clone(&counters));
         let served = tonic::transport::Server::builder()
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_EVERY))
             .add_service(ingest)

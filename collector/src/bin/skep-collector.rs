@@ -129,8 +129,22 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Each sensor is an open file: as many as the system lets this process have.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, files = limit.current, "cannot open more files than this");
+    }
+}
+
 async fn serve(store: store::Options, listen: SocketAddr) -> anyhow::Result<()> {
     check_address(listen)?;
+    allow_many_files();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(Options::new(store, listen)).await?;

@@ -123,6 +123,7 @@ impl Stage {
                 let id = rows[0]["session"]
                     .as_str()
                     .context("a session without an id")?;
+                self.wait_for_the_rest(deadline)?;
                 return Ok(id.to_owned());
             }
             if Instant::now() > deadline {
@@ -132,6 +133,30 @@ impl Stage {
                     project.display()
                 );
             }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Waits until the collector has all that the sensor has: the end of a session goes in a lane of its
+    /// own, and may be there before what the session did.
+    fn wait_for_the_rest(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let text = self
+                .sensor_command()
+                .args(["status", "--json", "--config"])
+                .arg(&self.configuration)
+                .quiet_output()?;
+            let status: Value = serde_json::from_str(&text)
+                .with_context(|| format!("skep-sensor printed no JSON: {text}"))?;
+            let waiting = |lane: &str| status["spool"][lane]["records"].as_u64();
+            let lanes = [waiting("bulk"), waiting("findings")];
+            if lanes == [Some(0), Some(0)] {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the sensor still has events that the collector has not acknowledged: {lanes:?}"
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     }

@@ -56,7 +56,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (
         &[
             "query",
-            "SELECT host, agent_family, pid FROM events WHERE agent_family <> 'codex'",
+            "SELECT host, agent_family, pid FROM events WHERE agent_family <> 'codex' ORDER BY seq",
         ],
         "ws-0123",
     ),

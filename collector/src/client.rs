@@ -3,32 +3,45 @@
 //! Invariants:
 //! - JSON and CSV carry every value in full; only tables and trees shorten;
 //! - tables and trees never pass a control character to the terminal, whatever a sensor sent;
-//! - a result that the collector cut is said to be cut.
+//! - a result that the collector cut is said to be cut;
+//! - a file that is written has its name only when it is complete.
 //!
-//! Bound: an answer is held in memory; the collector limits its rows.
+//! Bound: a table, a page of a list and a session are held in memory, all of which have a limit of
+//! rows. Everything else is written as it arrives.
 
 pub mod commands;
 mod errno;
+pub mod export;
+pub mod lists;
 pub mod output;
+pub mod place;
 pub mod session;
+mod table;
 mod text;
 mod tree;
+pub mod when;
 
-use std::io::Cursor;
+use std::{io, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::SchemaRef,
-    ipc::reader::StreamReader,
+    buffer::Buffer,
+    datatypes::{Schema, SchemaRef},
+    ipc::reader::StreamDecoder,
     json::{WriterBuilder, writer::JsonArray},
 };
+use jiff::Timestamp;
+use parquet::errors::ParquetError;
 use serde::de::DeserializeOwned;
-use skep_proto::v1::{SqlRequest, query_client::QueryClient};
+use skep_proto::v1::{SqlChunk, SqlRequest, query_client::QueryClient};
 use tonic::{
-    Code, Status,
+    Code, Status, Streaming,
     codec::CompressionEncoding,
     transport::{Channel, Endpoint},
 };
+
+use crate::span;
+use export::ExportError;
 
 /// Why the client has nothing to print.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +63,52 @@ pub enum ClientError {
     #[error("several sessions begin with {prefix}: {}; give more digits", .found.join(", "))]
     ManySessions { prefix: String, found: Vec<String> },
     #[error(
-        "{text} is not a time; write 2026-11-20T08:30:00Z, or a time before now such as 90s, 10m, \
-         2h or 3d"
+        "{text} is not a time; write 2026-11-20T08:30:00Z, 2026-11-20, today, yesterday, or how long \
+         before now: {}",
+        span::FORMS
     )]
     NotATime { text: String },
+    #[error("nothing is between {since} and {until}: --since must be before --until")]
+    EmptyRange { since: Timestamp, until: Timestamp },
+    #[error("the collector's answer has no schema")]
+    NoSchema,
+    #[error("parquet is not for a terminal; name a file with --out, or redirect the output")]
+    BinaryOnTerminal,
+    #[error(
+        "a session is a tree, and parquet has rows; `skep export --session {session}` writes its events"
+    )]
+    TreeAsRows { session: String },
+    #[error("a table is for a screen; export as parquet, ndjson, csv or json")]
+    TableExport,
     #[error("cannot write: {0}")]
-    Write(#[from] std::io::Error),
+    Write(#[from] io::Error),
+    #[error("cannot write {}: {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
 }
 
 /// The answer to one statement.
 pub struct Answer {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
-    /// The collector's row limit cut it.
+    /// The collector's row limit, or the one asked for, cut it.
     pub truncated: bool,
+}
+
+/// An answer as it arrives.
+pub struct Rows {
+    server: String,
+    chunks: Streaming<SqlChunk>,
+    decoder: StreamDecoder,
+    /// What the decoder has not seen of the last chunk.
+    pending: Buffer,
+    /// Read while looking for the schema.
+    ready: Option<RecordBatch>,
+    schema: SchemaRef,
+    truncated: bool,
 }
 
 /// A connection to one collector.
@@ -93,42 +138,92 @@ impl Client {
         })
     }
 
-    /// Runs one statement.
-    pub async fn ask(&mut self, sql: &str) -> Result<Answer, ClientError> {
+    /// Runs one statement, and gives the rows as they arrive; at most `max_rows`, or as many as the
+    /// collector lets through when that is 0.
+    pub async fn stream(&mut self, sql: &str, max_rows: u64) -> Result<Rows, ClientError> {
         let request = SqlRequest {
             sql: sql.to_owned(),
-            max_rows: 0,
+            max_rows,
         };
-        let answer = self
-            .query
-            .sql(request)
-            .await
-            .map_err(|status| self.failed(status))?;
-        let mut chunks = answer.into_inner();
-        let mut bytes = Vec::new();
-        let mut truncated = false;
-        while let Some(chunk) = chunks
-            .message()
-            .await
-            .map_err(|status| self.failed(status))?
-        {
-            bytes.extend(chunk.arrow_ipc);
-            truncated |= chunk.truncated;
+        let answer = self.query.sql(request).await;
+        let answer = answer.map_err(|status| failed(&self.server, status))?;
+        let mut rows = Rows {
+            server: self.server.clone(),
+            chunks: answer.into_inner(),
+            decoder: StreamDecoder::new(),
+            pending: Buffer::default(),
+            ready: None,
+            schema: Arc::new(Schema::empty()),
+            truncated: false,
+        };
+        rows.ready = rows.advance().await?;
+        rows.schema = rows.decoder.schema().ok_or(ClientError::NoSchema)?;
+        Ok(rows)
+    }
+
+    /// Runs one statement, and holds the whole answer.
+    pub async fn ask(&mut self, sql: &str) -> Result<Answer, ClientError> {
+        self.stream(sql, 0).await?.collect().await
+    }
+}
+
+fn failed(server: &str, status: Status) -> ClientError {
+    match status.code() {
+        Code::Unavailable => ClientError::Unreachable {
+            server: server.to_owned(),
+        },
+        _ => ClientError::Refused(status),
+    }
+}
+
+// === impl Rows ===
+
+impl Rows {
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// The next rows; `None` at the end of the answer.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ClientError> {
+        match self.ready.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.advance().await,
         }
-        let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
+    }
+
+    /// A row limit cut the answer; known at its end.
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    pub async fn collect(mut self) -> Result<Answer, ClientError> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
         Ok(Answer {
-            schema: reader.schema(),
-            batches: reader.collect::<Result<_, _>>()?,
-            truncated,
+            schema: self.schema,
+            batches,
+            truncated: self.truncated,
         })
     }
 
-    fn failed(&self, status: Status) -> ClientError {
-        match status.code() {
-            Code::Unavailable => ClientError::Unreachable {
-                server: self.server.clone(),
-            },
-            _ => ClientError::Refused(status),
+    async fn advance(&mut self) -> Result<Option<RecordBatch>, ClientError> {
+        loop {
+            if let Some(batch) = self.decoder.decode(&mut self.pending)? {
+                return Ok(Some(batch));
+            }
+            let chunk = self.chunks.message().await;
+            match chunk.map_err(|status| failed(&self.server, status))? {
+                Some(chunk) => {
+                    self.truncated |= chunk.truncated;
+                    self.pending = Buffer::from(chunk.arrow_ipc);
+                }
+                None => {
+                    self.decoder.finish()?;
+                    return Ok(None);
+                }
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod query;
 mod scan;
 pub mod schema;
 pub mod serve;
+mod span;
 pub mod store;
 
 pub use error::{Error, Result};

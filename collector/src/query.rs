@@ -18,6 +18,7 @@ mod complexity;
 mod error;
 mod events;
 mod tables;
+mod time;
 mod views;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -2,70 +2,31 @@
 //!
 //! Exit codes: 0 answered, 1 failed or nothing found, 2 wrong usage.
 
+#[path = "skep/arguments.rs"]
+mod arguments;
+
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 use skep_collector::client::{
-    Answer, Client, ClientError,
-    commands::{self, Class, EventFilter, SessionPrefix},
+    Client, ClientError,
+    commands::{Filter, Page, SessionPrefix},
+    export::{self, Export, Exported},
+    lists::{self, List, Printing},
     output::{self, Format},
-    session,
+    place::Place,
+    session::Story,
 };
 
-/// Asks a collector what AI coding agents did.
-#[derive(Parser)]
-#[command(name = "skep", version)]
-struct Arguments {
-    /// The collector.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7317"
-    )]
-    server: String,
-    /// How to print.
-    #[arg(short, long, global = true, value_enum, default_value = "table")]
-    output: Format,
-    #[command(subcommand)]
-    command: Command,
-}
+use arguments::{Arguments, Command, Listing, Rows, Times};
 
-#[derive(Subcommand)]
-enum Command {
-    /// Which agents are in use, by host, user, version and install path.
-    Agents,
-    /// Sessions of agents, the newest first.
-    Sessions,
-    /// One session as a tree: processes, their files and their destinations.
-    Session {
-        /// The session id, or as many of its first digits as make it unique.
-        id: String,
-    },
-    /// Single events, the newest of them.
-    Events {
-        /// Of this session (the id, or its first digits).
-        #[arg(long, value_name = "ID")]
-        session: Option<String>,
-        #[arg(long, value_enum)]
-        class: Option<Class>,
-        /// From this time on: RFC 3339, or before now (90s, 10m, 2h, 3d).
-        #[arg(long, value_name = "TIME")]
-        since: Option<String>,
-        /// Before this time.
-        #[arg(long, value_name = "TIME")]
-        until: Option<String>,
-        /// At most this many.
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
-    },
-    /// Any read-only SQL. `SHOW TABLES` and `DESCRIBE events` say what there is.
-    Query { sql: String },
-}
+/// Between two words of how far an export is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -80,7 +41,11 @@ async fn main() -> ExitCode {
             match error {
                 ClientError::BadAddress { .. }
                 | ClientError::NotASession { .. }
-                | ClientError::NotATime { .. } => ExitCode::from(2),
+                | ClientError::NotATime { .. }
+                | ClientError::EmptyRange { .. }
+                | ClientError::BinaryOnTerminal
+                | ClientError::TableExport
+                | ClientError::TreeAsRows { .. } => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }
@@ -88,56 +53,149 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), ClientError> {
-    let format = arguments.output;
-    let mut client = Client::new(&arguments.server)?;
-    let sql = match arguments.command {
-        Command::Agents => commands::agents(format),
-        Command::Sessions => commands::sessions(format),
-        Command::Query { sql } => sql,
-        Command::Session { id } => {
-            let prefix = SessionPrefix::parse(&id)?;
-            let story = session::Story::ask(&mut client, &prefix).await?;
-            return story.print(format, output::width(), &mut io::stdout().lock());
+    let Arguments {
+        server,
+        output,
+        out,
+        no_pager,
+        command,
+    } = arguments;
+    let printing = Printing {
+        format: output.unwrap_or(Format::Table),
+        file: out,
+        may_page: !no_pager,
+    };
+    printing.check()?;
+    let mut client = Client::new(&server)?;
+    let now = Timestamp::now();
+    let (list, listing, mut filter) = match command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "skep", &mut script);
+            return Ok(io::stdout().write_all(&script)?);
         }
+        Command::Query { sql } => {
+            let cut = lists::query(&mut client, &sql, &printing).await?;
+            tell(cut);
+            return Ok(());
+        }
+        Command::Session { id, times } => {
+            let prefix = SessionPrefix::parse(&id)?;
+            if printing.format == Format::Parquet {
+                return Err(ClientError::TreeAsRows { session: id });
+            }
+            let range = times.parse(now)?;
+            let story = Story::ask(&mut client, &prefix, &range).await?;
+            let file = printing.file.as_deref();
+            let mut place = match printing.format {
+                Format::Table => Place::for_reading(file, printing.may_page)?,
+                _ => Place::of(file)?,
+            };
+            story.print(printing.format, output::width(), &mut place)?;
+            return place.finish();
+        }
+        Command::Export {
+            to,
+            session,
+            class,
+            host,
+            times,
+        } => {
+            let filter = Filter {
+                range: times.parse(now)?,
+                host,
+                session: session.as_deref().map(SessionPrefix::parse).transpose()?,
+                class,
+                severity: None,
+            };
+            let (to, form) = arguments::target(to, output)?;
+            let export = Export {
+                filter,
+                form,
+                to,
+                part: export::PART,
+                asked: std::env::args().skip(1).collect(),
+            };
+            return run_export(&mut client, export).await;
+        }
+        Command::Agents { listing } => (List::Agents, listing, Filter::default()),
+        Command::Hosts { rows } => {
+            let times = Times::default();
+            (List::Hosts, Listing { rows, times }, Filter::default())
+        }
+        Command::Sessions { listing } => (List::Sessions, listing, Filter::default()),
         Command::Events {
             session,
             class,
-            since,
-            until,
-            limit,
+            listing,
         } => {
-            let now = Timestamp::now();
-            let time =
-                |text: Option<String>| text.map(|t| commands::parse_time(&t, now)).transpose();
-            let filter = EventFilter {
-                session: session.as_deref().map(SessionPrefix::parse).transpose()?,
+            let session = session.as_deref().map(SessionPrefix::parse).transpose()?;
+            let filter = Filter {
+                session,
                 class,
-                since: time(since)?,
-                until: time(until)?,
-                limit,
+                ..Filter::default()
             };
-            let answer = client.ask(&commands::events(&filter, format)).await?;
-            print(&answer, format)?;
-            if answer.rows() == limit as usize {
-                eprintln!("skep: the newest {limit} events are shown; --limit shows more");
-            }
-            return Ok(());
+            (List::Events, listing, filter)
+        }
+        Command::Findings {
+            session,
+            severity,
+            listing,
+        } => {
+            let session = session.as_deref().map(SessionPrefix::parse).transpose()?;
+            let filter = Filter {
+                session,
+                severity,
+                ..Filter::default()
+            };
+            (List::Findings, listing, filter)
+        }
+        Command::Coverage { session, listing } => {
+            let session = session.as_deref().map(SessionPrefix::parse).transpose()?;
+            let filter = Filter {
+                session,
+                ..Filter::default()
+            };
+            (List::Coverage, listing, filter)
         }
     };
-    let answer = client.ask(&sql).await?;
-    print(&answer, format)
+    let Listing { rows, times } = listing;
+    let Rows { host, limit, page } = rows;
+    filter.range = times.parse(now)?;
+    filter.host = host;
+    let page = Page {
+        limit,
+        number: page,
+    };
+    tell(lists::list(&mut client, list, &filter, page, &printing).await?);
+    Ok(())
 }
 
-fn print(answer: &Answer, format: Format) -> Result<(), ClientError> {
-    let mut out = io::stdout().lock();
-    output::print(answer, format, output::width(), &mut out)?;
-    out.flush()?;
-    if answer.truncated {
-        eprintln!(
-            "skep: the collector's row limit cut the answer at {} rows; narrow it with WHERE, or \
-             page with ORDER BY and LIMIT … OFFSET",
-            answer.rows()
-        );
-    }
+async fn run_export(client: &mut Client, export: Export) -> Result<(), ClientError> {
+    let is_watched = io::stderr().is_terminal();
+    let mut told = Instant::now();
+    let exported = export
+        .run(client, |written, of| {
+            if is_watched && told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                eprintln!("skep: {written} of {of} events");
+            }
+        })
+        .await?;
+    let Exported {
+        events,
+        files,
+        until,
+    } = exported;
+    let s = if files == 1 { "" } else { "s" };
+    eprintln!(
+        "skep: {events} events in {files} file{s}: all that the collector has of the range, before {until}"
+    );
     Ok(())
+}
+
+fn tell(hint: Option<String>) {
+    if let Some(hint) = hint {
+        eprintln!("skep: {hint}");
+    }
 }

@@ -1,23 +1,29 @@
-//! An answer as a table, JSON or CSV.
+//! Rows in the forms that `-o` names.
+//!
+//! All but the table are written batch by batch, as the rows arrive.
 
 use std::io::{self, Write};
 
 use arrow::{
     array::{Array, ListArray, RecordBatch, StringArray},
-    datatypes::DataType,
+    datatypes::SchemaRef,
+    json::{
+        ArrayWriter, LineDelimitedWriter, WriterBuilder,
+        writer::{JsonArray, LineDelimited},
+    },
     util::display::{ArrayFormatter, FormatOptions},
 };
 use clap::ValueEnum;
-
-use super::{
-    Answer, ClientError, errno,
-    text::{plain, short_time, shorten},
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
 };
 
-/// Columns between two columns of a table.
-const GAP: usize = 2;
-/// No column is made narrower than this to fit the others in.
-const NARROWEST: usize = 6;
+use super::{Answer, ClientError, table};
+
+/// Rows of a Parquet row group: what is held in memory before it is written.
+const ROWS_OF_A_GROUP: usize = 64 << 10;
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,8 +32,29 @@ pub enum Format {
     Table,
     /// One JSON array, every value in full
     Json,
+    /// One JSON object a line, every value in full
+    Ndjson,
     /// RFC 4180 with a header, every value in full; lists as JSON
     Csv,
+    /// Parquet (zstd), with the types of the collector; to a file or a pipe
+    Parquet,
+}
+
+/// The forms that need not know all rows before the first is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Ndjson,
+    Csv,
+    Parquet,
+}
+
+/// Writes rows in one of these forms.
+pub enum RowWriter<W: Write + Send> {
+    Json(ArrayWriter<W>),
+    Ndjson(LineDelimitedWriter<W>),
+    Csv(W),
+    Parquet(Box<ArrowWriter<W>>),
 }
 
 /// Prints an answer; tables are fitted into `width` columns.
@@ -35,28 +62,106 @@ pub fn print(
     answer: &Answer,
     format: Format,
     width: usize,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
 ) -> Result<(), ClientError> {
-    match format {
-        Format::Json => {
-            out.write_all(&answer.json()?)?;
-            writeln!(out)?;
-        }
-        Format::Csv => {
-            let names = answer
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.name().clone());
-            write_csv_line(&names.collect::<Vec<_>>(), out)?;
-            for row in cells(answer)? {
-                let row: Vec<_> = row.into_iter().map(Option::unwrap_or_default).collect();
-                write_csv_line(&row, out)?;
-            }
-        }
-        Format::Table => table(answer, width, out)?,
+    let Some(form) = format.form() else {
+        return table::print(answer, width, out);
+    };
+    let mut writer = RowWriter::new(form, &answer.schema, out)?;
+    for batch in &answer.batches {
+        writer.write(batch)?;
     }
+    writer.finish()?;
     Ok(())
+}
+
+// === impl Format ===
+
+impl Format {
+    /// `None` for a table, which is as wide as its widest row.
+    pub fn form(self) -> Option<Form> {
+        match self {
+            Self::Table => None,
+            Self::Json => Some(Form::Json),
+            Self::Ndjson => Some(Form::Ndjson),
+            Self::Csv => Some(Form::Csv),
+            Self::Parquet => Some(Form::Parquet),
+        }
+    }
+}
+
+// === impl Form ===
+
+impl Form {
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+// === impl RowWriter ===
+
+impl<W: Write + Send> RowWriter<W> {
+    pub fn new(form: Form, schema: &SchemaRef, mut out: W) -> Result<Self, ClientError> {
+        Ok(match form {
+            Form::Json => Self::Json(json().build::<_, JsonArray>(out)),
+            Form::Ndjson => Self::Ndjson(json().build::<_, LineDelimited>(out)),
+            Form::Csv => {
+                let names = schema.fields().iter().map(|field| field.name().clone());
+                write_csv_line(&names.collect::<Vec<_>>(), &mut out)?;
+                Self::Csv(out)
+            }
+            Form::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_max_row_group_row_count(Some(ROWS_OF_A_GROUP))
+                    .build();
+                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))?;
+                Self::Parquet(Box::new(writer))
+            }
+        })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ClientError> {
+        match self {
+            Self::Json(writer) => writer.write(batch)?,
+            Self::Ndjson(writer) => writer.write(batch)?,
+            Self::Csv(out) => {
+                for row in batch_cells(batch)? {
+                    let row: Vec<_> = row.into_iter().map(Option::unwrap_or_default).collect();
+                    write_csv_line(&row, out)?;
+                }
+            }
+            Self::Parquet(writer) => writer.write(batch)?,
+        }
+        Ok(())
+    }
+
+    /// Writes what ends the form, and gives back what it was written to.
+    pub fn finish(self) -> Result<W, ClientError> {
+        Ok(match self {
+            Self::Json(mut writer) => {
+                writer.finish()?;
+                let mut out = writer.into_inner();
+                writeln!(out)?;
+                out
+            }
+            Self::Ndjson(mut writer) => {
+                writer.finish()?;
+                writer.into_inner()
+            }
+            Self::Csv(out) => out,
+            Self::Parquet(writer) => writer.into_inner()?,
+        })
+    }
+}
+
+fn json() -> WriterBuilder {
+    WriterBuilder::new().with_explicit_nulls(true)
 }
 
 /// One line of RFC 4180.
@@ -82,83 +187,8 @@ pub fn width() -> usize {
         .max(80)
 }
 
-fn table(answer: &Answer, width: usize, out: &mut impl Write) -> Result<(), ClientError> {
-    let fields = answer.schema.fields();
-    let is_time = |column: usize| matches!(fields[column].data_type(), DataType::Timestamp(..));
-    let is_result = |column: usize| fields[column].name().eq_ignore_ascii_case("result");
-    let cells = cells(answer)?;
-    // Milliseconds only where a time of the column has them.
-    let split =
-        |row: &Vec<Option<String>>, c: usize| row[c].as_ref().is_some_and(|t| t.contains('.'));
-    let fine: Vec<bool> = (0..fields.len())
-        .map(|c| cells.iter().any(|row| split(row, c)))
-        .collect();
-    let rows = cells.into_iter().map(|row| {
-        let cell = |(column, cell): (usize, Option<String>)| match cell {
-            None => "-".to_owned(),
-            Some(time) if is_time(column) => short_time(&time, fine[column]),
-            Some(result) if is_result(column) => outcome(plain(&result)),
-            Some(text) => plain(&text),
-        };
-        row.into_iter().enumerate().map(cell).collect::<Vec<_>>()
-    });
-    let mut lines = vec![
-        fields
-            .iter()
-            .map(|field| plain(field.name()))
-            .collect::<Vec<_>>(),
-    ];
-    lines.extend(rows);
-
-    let fixed: Vec<bool> = (0..fields.len()).map(is_time).collect();
-    let widths = fit(&lines, &fixed, width);
-    for line in &lines {
-        let mut text = String::new();
-        for (column, cell) in line.iter().enumerate() {
-            let cell = shorten(cell, widths[column]);
-            let room = " ".repeat(widths[column] - cell.chars().count());
-            match fields[column].data_type().is_numeric() {
-                true => text.extend([room, cell]),
-                false => text.extend([cell, room]),
-            }
-            text.push_str(&" ".repeat(GAP));
-        }
-        writeln!(out, "{}", text.trim_end())?;
-    }
-    Ok(())
-}
-
-/// Widths that fit, taken from the widest columns that are not fixed first.
-fn fit(lines: &[Vec<String>], fixed: &[bool], width: usize) -> Vec<usize> {
-    let longest = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let mut widths: Vec<usize> = (0..fixed.len()).map(|c| longest(c).unwrap_or(0)).collect();
-    let room = width.saturating_sub(GAP * fixed.len().saturating_sub(1));
-    while widths.iter().sum::<usize>() > room {
-        let flexible = widths.iter_mut().zip(fixed).filter(|(_, fixed)| !**fixed);
-        match flexible.map(|(width, _)| width).max() {
-            Some(widest) if *widest > NARROWEST => *widest -= 1,
-            _ => break,
-        }
-    }
-    widths
-}
-
-/// The name of a negative errno; other values as they are.
-fn outcome(result: String) -> String {
-    let name = result.parse().ok().and_then(errno::name);
-    name.map_or(result, str::to_owned)
-}
-
 /// Every cell as text; `None` is null.
-fn cells(answer: &Answer) -> Result<Vec<Vec<Option<String>>>, ClientError> {
-    let mut rows = Vec::with_capacity(answer.rows());
-    for batch in &answer.batches {
-        rows.extend(batch_cells(batch)?);
-    }
-    Ok(rows)
-}
-
-fn batch_cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, ClientError> {
+pub(super) fn batch_cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, ClientError> {
     let options = FormatOptions::default().with_display_error(false);
     let mut rows = vec![Vec::with_capacity(batch.num_columns()); batch.num_rows()];
     for array in batch.columns() {

@@ -8,6 +8,7 @@ mod model;
 
 use std::{collections::HashMap, io::Write};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -15,9 +16,10 @@ use super::{
     commands::SessionPrefix,
     output::{Format, write_csv_line},
     tree,
+    when::Range,
 };
 
-pub use model::{Child, Destination, Exec, Exit, File, Gap, Header, Process, Story};
+pub use model::{Child, Destination, Exec, Exit, File, Finding, Gap, Header, Process, Story};
 
 /// With pid: names a process.
 type Key = (u32, Option<String>);
@@ -43,11 +45,29 @@ struct Seen {
     first_seen: String,
 }
 
+/// A session as it is found by its id.
 #[derive(Deserialize)]
-struct Id {
+struct Known {
+    sensor_id: String,
     session: String,
+    started: Option<String>,
+    ended: Option<String>,
 }
 
+/// Room for a clock that was set while the session ran: its events are asked for within its time and
+/// this much more, so that no other day's files are read.
+const SLACK: SignedDuration = SignedDuration::from_hours(24);
+
+// In these, EVENTS stands for the condition on events, THIS for the one on a session.
+
+const HEADER: &str = "
+    SELECT this.sensor_id, this.session, told.* EXCEPT (sensor_id, session, first_seen, last_seen),
+        did.first_event, did.last_event, coalesce(did.processes, 0) AS processes,
+        coalesce(did.files, 0) AS files, coalesce(did.destinations, 0) AS destinations
+    FROM (SELECT 'SENSOR' AS sensor_id, 'ID' AS session) AS this
+    LEFT JOIN (SELECT * FROM sessions WHERE THIS) AS told ON told.sensor_id = this.sensor_id
+    LEFT JOIN (SELECT * FROM session_activity WHERE THIS) AS did
+        ON did.sensor_id = this.sensor_id";
 const SEEN: &str = "
     SELECT pid, start, min(time) AS first_seen,
         last_value(ppid ORDER BY time, seq) FILTER (WHERE ppid IS NOT NULL) AS ppid,
@@ -59,50 +79,46 @@ const SEEN: &str = "
         last_value(uid ORDER BY time, seq) FILTER (WHERE uid IS NOT NULL) AS uid,
         last_value(process_inferred ORDER BY time, seq) FILTER (WHERE process_inferred IS NOT NULL)
             AS inferred
-    FROM events WHERE session = 'ID' AND pid IS NOT NULL
+    FROM events WHERE EVENTS AND pid IS NOT NULL
     GROUP BY pid, start ORDER BY first_seen, pid";
 const EXECS: &str = "
-    SELECT pid, start, time, filename, exe, argv FROM exec WHERE session = 'ID' ORDER BY time";
+    SELECT pid, start, time, filename, exe, argv FROM exec WHERE EVENTS ORDER BY time";
 const EXITS: &str = "
     SELECT pid, start, time, exit_code AS code, exit_signal AS signal
-    FROM events WHERE session = 'ID' AND class = 'exit' ORDER BY time";
+    FROM events WHERE EVENTS AND class = 'exit' ORDER BY time";
 const FILES: &str = "
     SELECT pid, start, path, access, result, max(links) AS links, sum(count) AS count, min(time) AS first,
         max(coalesce(last, time)) AS last
-    FROM files WHERE session = 'ID' AND pid IS NOT NULL
+    FROM files WHERE EVENTS AND pid IS NOT NULL
     GROUP BY pid, start, path, access, result ORDER BY first, path";
 const DESTINATIONS: &str = "
     SELECT pid, start, family, destination, proto, result, sum(count) AS count,
         min(time) AS first, max(coalesce(last, time)) AS last
-    FROM net WHERE session = 'ID' AND pid IS NOT NULL
+    FROM net WHERE EVENTS AND pid IS NOT NULL
     GROUP BY pid, start, family, destination, proto, result ORDER BY first, destination";
+const FINDINGS: &str = "
+    SELECT time, severity, rule, title, reason, attack, pid, exe
+    FROM findings WHERE EVENTS ORDER BY time, rule";
 const CHILDREN: &str = "
     SELECT session, agent_family, agent_version, started, root_pid, root_ppid
     FROM sessions WHERE parent = 'ID' ORDER BY started, session";
-
 const GAPS: &str = "
-    SELECT coverage.session, what, hook, coverage.first, coverage.last, count, reason
-    FROM coverage JOIN sessions ON coverage.sensor_id = sessions.sensor_id
-    WHERE sessions.session = 'ID' AND (coverage.session = 'ID' OR coverage.session IS NULL
-        AND coverage.first <= sessions.last_seen
-        AND coalesce(coverage.last, sessions.last_seen) >= sessions.first_seen)
-    ORDER BY coverage.first, what, hook, reason";
+    SELECT whole_host, what, hook, first, last, count, reason
+    FROM session_gaps WHERE THIS ORDER BY first, what, hook, reason";
 
 // === impl Story ===
 
 impl Story {
-    /// Asks for the one session whose id begins with `prefix`.
-    pub async fn ask(client: &mut Client, prefix: &SessionPrefix) -> Result<Self, ClientError> {
-        let id = find(client, prefix).await?;
-        let mut question = Question {
-            client,
-            id,
-            cut: Vec::new(),
-        };
-        let header: Vec<Header> = question
-            .ask("session", "SELECT * FROM sessions WHERE session = 'ID'")
-            .await?;
-        let session = header
+    /// Asks for the one session whose id begins with `prefix`, and for what it did in the range.
+    pub async fn ask(
+        client: &mut Client,
+        prefix: &SessionPrefix,
+        range: &Range,
+    ) -> Result<Self, ClientError> {
+        let known = find(client, prefix).await?;
+        let mut question = Question::about(client, known, range);
+        let header: Vec<Header> = question.ask("session", HEADER).await?;
+        let mut session = header
             .into_iter()
             .next()
             .ok_or_else(|| ClientError::NoSession {
@@ -114,7 +130,10 @@ impl Story {
         let mut files = by_process(question.ask("files", FILES).await?);
         let mut destinations = by_process(question.ask("destinations", DESTINATIONS).await?);
         let child_sessions = question.ask("child sessions", CHILDREN).await?;
-        let not_vouched_for = question.ask("gaps", GAPS).await?;
+        let findings = question.ask("findings", FINDINGS).await?;
+        let not_vouched_for: Vec<Gap> = question.ask("gaps", GAPS).await?;
+        session.lost = not_vouched_for.iter().any(|gap| gap.what == "lost");
+        session.uncovered = not_vouched_for.iter().any(|gap| gap.what != "lost");
         let cut = question.cut;
 
         let processes = seen.into_iter().map(|Of { pid, start, row }| {
@@ -141,6 +160,7 @@ impl Story {
         });
         Ok(Self {
             session,
+            findings,
             processes: family_tree(processes.collect()),
             child_sessions,
             not_vouched_for,
@@ -156,6 +176,14 @@ impl Story {
         out: &mut impl Write,
     ) -> Result<(), ClientError> {
         match format {
+            Format::Ndjson => {
+                serde_json::to_writer(&mut *out, self)?;
+                writeln!(out)?;
+            }
+            Format::Parquet => {
+                let session = self.session.session.clone();
+                return Err(ClientError::TreeAsRows { session });
+            }
             Format::Table => out.write_all(tree::draw(self, width).as_bytes())?,
             Format::Json => {
                 // An array, as every command prints.
@@ -168,6 +196,9 @@ impl Story {
                 for process in &self.processes {
                     csv_lines(process, out)?;
                 }
+                for finding in &self.findings {
+                    csv_finding(finding, out)?;
+                }
                 for gap in &self.not_vouched_for {
                     csv_gap(gap, out)?;
                 }
@@ -177,18 +208,29 @@ impl Story {
     }
 }
 
-async fn find(client: &mut Client, prefix: &SessionPrefix) -> Result<String, ClientError> {
-    let prefix = prefix.as_str().to_owned();
-    let sql = format!(
-        "SELECT DISTINCT session FROM events WHERE session LIKE '{prefix}%' ORDER BY session LIMIT 6"
+async fn find(client: &mut Client, prefix: &SessionPrefix) -> Result<Known, ClientError> {
+    let condition = prefix.condition();
+    let told = format!(
+        "SELECT sensor_id, session, coalesce(started, first_seen) AS started, ended
+         FROM sessions WHERE {condition} ORDER BY session, sensor_id LIMIT 6"
     );
-    let mut found: Vec<Id> = client.ask(&sql).await?.parse()?;
+    let mut found: Vec<Known> = client.ask(&told).await?.parse()?;
+    if found.is_empty() {
+        // Its sensor may not have told of it as a session.
+        let seen = format!(
+            "SELECT DISTINCT sensor_id, session, NULL AS started, NULL AS ended
+             FROM events WHERE {condition} ORDER BY session, sensor_id LIMIT 6"
+        );
+        found = client.ask(&seen).await?.parse()?;
+    }
+    found.dedup_by(|one, other| one.session == other.session);
+    let prefix = prefix.as_str().to_owned();
     match (found.pop(), found.is_empty()) {
         (None, _) => Err(ClientError::NoSession { prefix }),
-        (Some(id), true) => Ok(id.session),
-        (Some(id), false) => {
-            found.push(id);
-            let found = found.into_iter().map(|id| id.session).collect();
+        (Some(known), true) => Ok(known),
+        (Some(known), false) => {
+            found.push(known);
+            let found = found.into_iter().map(|known| known.session).collect();
             Err(ClientError::ManySessions { prefix, found })
         }
     }
@@ -196,21 +238,45 @@ async fn find(client: &mut Client, prefix: &SessionPrefix) -> Result<String, Cli
 
 struct Question<'a> {
     client: &'a mut Client,
-    /// 32 hexadecimal digits, as they are stored.
-    id: String,
+    known: Known,
+    /// Condition on its events.
+    events: String,
     cut: Vec<String>,
 }
 
-impl Question<'_> {
+// === impl Question ===
+
+impl<'a> Question<'a> {
+    fn about(client: &'a mut Client, known: Known, range: &Range) -> Self {
+        let time = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok();
+        let own = Range {
+            since: time(&known.started).and_then(|started| started.checked_sub(SLACK).ok()),
+            until: time(&known.ended).and_then(|ended| ended.checked_add(SLACK).ok()),
+        };
+        let conditions = [format!("session = '{}'", known.session)]
+            .into_iter()
+            .chain(own.of("time"))
+            .chain(range.of("time"));
+        let events = conditions.collect::<Vec<_>>().join(" AND ");
+        Self {
+            client,
+            known,
+            events,
+            cut: Vec::new(),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(
         &mut self,
         what: &str,
         sql: &str,
     ) -> Result<Vec<T>, ClientError> {
-        let answer = self
-            .client
-            .ask(&sql.replace("'ID'", &format!("'{}'", self.id)))
-            .await?;
+        let sql = sql
+            .replace("EVENTS", &self.events)
+            .replace("THIS", "session = 'ID'")
+            .replace("'SENSOR'", &format!("'{}'", self.known.sensor_id))
+            .replace("'ID'", &format!("'{}'", self.known.session));
+        let answer = self.client.ask(&sql).await?;
         if answer.truncated {
             self.cut.push(what.to_owned());
         }
@@ -336,11 +402,41 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
         .try_for_each(|child| csv_lines(child, out))
 }
 
+/// `access` is the severity.
+fn csv_finding(finding: &Finding, out: &mut impl Write) -> Result<(), ClientError> {
+    let Finding {
+        time,
+        severity,
+        rule,
+        title,
+        reason,
+        attack: _,
+        pid,
+        exe: _,
+    } = finding.clone();
+    let none = String::new;
+    let pid = pid.map(|pid| pid.to_string()).unwrap_or_default();
+    let cells = [
+        "finding".to_owned(),
+        pid,
+        none(),
+        none(),
+        format!("{rule}: {title}: {reason}"),
+        severity.unwrap_or_default(),
+        none(),
+        none(),
+        time,
+        none(),
+        none(),
+    ];
+    Ok(write_csv_line(&cells, out)?)
+}
+
 /// What is not vouched for is of no process: only `what`, `count`, `first` and `last` are filled, and
 /// `access` with the kind of gap.
 fn csv_gap(gap: &Gap, out: &mut impl Write) -> Result<(), ClientError> {
     let Gap {
-        session: _,
+        whole_host: _,
         what,
         hook,
         first,

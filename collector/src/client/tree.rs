@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use super::{
     errno,
-    session::{Child, Destination, File, Gap, Header, Process, Story},
+    session::{Child, Destination, File, Finding, Gap, Header, Process, Story},
     text::{command_line, plain, short_time, shorten, thousands},
 };
 
 /// Lines of one group of files.
 const FILES_SHOWN: usize = 10;
+/// Findings shown, the earliest first.
+const FINDINGS_SHOWN: usize = 12;
 /// Gaps shown; those of the session itself come before the host's.
 const GAPS_SHOWN: usize = 12;
 /// Before the pid of a process that was read from `/proc`.
@@ -28,6 +30,7 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
         collapsed: false,
     };
     canvas.header(&story.session);
+    canvas.findings(&story.findings, &story.session.session);
     canvas.gaps(&story.not_vouched_for, &story.session.session);
     canvas.line("");
     canvas.processes(&story.processes, &story.child_sessions, None);
@@ -177,14 +180,43 @@ impl Canvas {
         }
     }
 
+    fn findings(&mut self, findings: &[Finding], id: &str) {
+        if findings.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("  FINDINGS");
+        for finding in findings.iter().take(FINDINGS_SHOWN) {
+            let Finding {
+                time,
+                severity,
+                rule,
+                title,
+                reason,
+                attack: _,
+                pid,
+                exe: _,
+            } = finding;
+            let severity = severity.as_deref().unwrap_or("severity unknown");
+            let pid = pid.map(|pid| format!("  pid {pid}")).unwrap_or_default();
+            let time = short_time(time, true);
+            self.line(&format!("  {time}  {severity}: {title} ({rule}){pid}"));
+            self.line(&format!("    {reason}"));
+        }
+        if findings.len() > FINDINGS_SHOWN {
+            let more = thousands((findings.len() - FINDINGS_SHOWN) as u64);
+            self.line(&format!("  … and {more} more"));
+            self.unbroken(&format!("  in full: skep findings --session {id}"));
+        }
+    }
+
     fn gaps(&mut self, gaps: &[Gap], id: &str) {
         if gaps.is_empty() {
             return;
         }
         self.line("");
         self.line("  NOT VOUCHED FOR");
-        let (own, hosts): (Vec<&Gap>, Vec<&Gap>) =
-            gaps.iter().partition(|gap| gap.session.is_some());
+        let (own, hosts): (Vec<&Gap>, Vec<&Gap>) = gaps.iter().partition(|gap| !gap.whole_host);
         for gap in own.iter().chain(&hosts).take(GAPS_SHOWN) {
             self.line(&format!("  {}", gap_line(gap)));
         }
@@ -348,7 +380,7 @@ fn known_gaps(gaps: u64) -> String {
 /// `08:30:03Z to 08:30:04Z  throttled, 1,200 records: why  (this session)`
 fn gap_line(gap: &Gap) -> String {
     let Gap {
-        session,
+        whole_host,
         what,
         hook,
         first,
@@ -369,9 +401,9 @@ fn gap_line(gap: &Gap) -> String {
         (1, _) => ", 1 record".to_owned(),
         (count, _) => format!(", {} records", thousands(*count)),
     };
-    let whose = match session {
-        Some(_) => "this session",
-        None => "whole host",
+    let whose = match whole_host {
+        true => "whole host",
+        false => "this session",
     };
     let hook = hook.unwrap_or_default();
     format!("{time}  {whose}: {what}{hook}{records}: {reason}")
@@ -459,8 +491,11 @@ fn child_line(child: &Child) -> String {
 }
 
 fn when(header: &Header) -> String {
-    let from = header.started.as_deref().unwrap_or(&header.first_seen);
-    let to = header.ended.as_deref().unwrap_or(&header.last_seen);
+    let from = header.started.as_ref().or(header.first_event.as_ref());
+    let to = header.ended.as_ref().or(header.last_event.as_ref());
+    let (Some(from), Some(to)) = (from, to) else {
+        return "unknown: no event of it arrived".to_owned();
+    };
     let took = || Some(to.parse::<jiff::Timestamp>().ok()? - from.parse::<jiff::Timestamp>().ok()?);
     let took = took().map(|span| {
         let seconds = span.get_seconds();

@@ -61,9 +61,10 @@ impl Base {
         let context = SessionContext::new_with_config_rt(self.config.clone(), Arc::clone(&runtime));
         scan::register(&runtime, snapshot.root());
         context.register_table("events", Arc::new(Events::of(snapshot.clone())))?;
-        context.register_batch("hosts", hosts(&snapshot.sensors)?)?;
+        context.register_batch("sensors", sensors(&snapshot.sensors)?)?;
         context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
         context.register_batch("counters", own_counters(counters)?)?;
+        super::time::register(&context);
         for view in VIEWS {
             let rows = context.sql(view.sql).await?;
             context.register_table(view.name, rows.into_view())?;
@@ -72,7 +73,7 @@ impl Base {
     }
 }
 
-fn hosts(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
+fn sensors(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_from_iter_with_nullable([
         ("sensor_id", text(sensors, |s| Some(&s.sensor_id)), false),
         ("host", text(sensors, |s| s.hostname.as_ref()), true),

@@ -52,6 +52,15 @@ pub const VIEWS: &[View] = &[
             FROM events WHERE class = 'connect'",
     },
     View {
+        name: "findings",
+        about: "what a person should look at, by rule and severity, with the process it is about",
+        sql: "
+            SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe, argv,
+                   finding_rule AS rule, finding_title AS title, finding_severity AS severity,
+                   finding_attack AS attack, finding_reason AS reason
+            FROM events WHERE class = 'finding'",
+    },
+    View {
         name: "lost",
         about: "records that did not arrive, by hop, type and cause",
         sql: "
@@ -86,96 +95,119 @@ pub const VIEWS: &[View] = &[
     },
     View {
         name: "sessions",
-        about: "one row a session: what the agent was, where and when it ran, and how much it did; \
-                gaps, as its sensor last told, is how many are known in its story, and found how the sensor \
-                came to know of it; lost and uncovered are true when records were lost or something \
-                else was not vouched for, of it or of its host, while it ran",
+        about: "one row a session: what the agent was, and where and when it ran, as its sensor told in \
+                events of class session, so that it costs little; gaps is how many the sensor knows \
+                of in its story, found how it came to know of it, first_seen and last_seen when it \
+                first and last told of it",
         sql: "
-            WITH story AS (
-                SELECT sensor_id, session,
-                    last_value(host ORDER BY time, seq) AS host,
-                    last_value(agent_family ORDER BY time, seq)
-                        FILTER (WHERE agent_family IS NOT NULL) AS agent_family,
-                    last_value(agent_version ORDER BY time, seq)
-                        FILTER (WHERE agent_version IS NOT NULL) AS agent_version,
-                    last_value(agent_confidence ORDER BY time, seq)
-                        FILTER (WHERE agent_confidence IS NOT NULL) AS agent_confidence,
-                    last_value(agent_evidence ORDER BY time, seq)
-                        FILTER (WHERE agent_evidence IS NOT NULL) AS agent_evidence,
-                    last_value(agent_install_path ORDER BY time, seq)
-                        FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
-                    min(time) FILTER (WHERE session_phase = 'start') AS started,
-                    max(time) FILTER (WHERE session_phase = 'end') AS ended,
-                    coalesce(min(time) FILTER (WHERE class NOT IN ('lost', 'coverage')),
-                        min(time)) AS first_seen,
-                    coalesce(max(coalesce(last, time))
-                        FILTER (WHERE class NOT IN ('lost', 'coverage')), max(time)) AS last_seen,
-                    max(session_gaps) AS gaps,
-                    last_value(session_found ORDER BY time, seq)
-                        FILTER (WHERE session_found IS NOT NULL) AS found,
-                    last_value(session_parent ORDER BY time, seq)
-                        FILTER (WHERE session_parent IS NOT NULL) AS parent,
-                    last_value(user_name ORDER BY time, seq)
-                        FILTER (WHERE user_name IS NOT NULL) AS user_name,
-                    last_value(user_uid ORDER BY time, seq)
-                        FILTER (WHERE user_uid IS NOT NULL) AS uid,
-                    last_value(login_uid ORDER BY time, seq)
-                        FILTER (WHERE login_uid IS NOT NULL) AS login_uid,
-                    last_value(terminal ORDER BY time, seq)
-                        FILTER (WHERE terminal IS NOT NULL) AS terminal,
-                    last_value(session_cwd ORDER BY time, seq)
-                        FILTER (WHERE session_cwd IS NOT NULL) AS cwd,
-                    last_value(repo_root ORDER BY time, seq)
-                        FILTER (WHERE repo_root IS NOT NULL) AS repo_root,
-                    last_value(repo_remote ORDER BY time, seq)
-                        FILTER (WHERE repo_remote IS NOT NULL) AS repo_remote,
-                    last_value(repo_branch ORDER BY time, seq)
-                        FILTER (WHERE repo_branch IS NOT NULL) AS repo_branch,
-                    first_value(pid ORDER BY time, seq)
-                        FILTER (WHERE session_phase = 'start') AS root_pid,
-                    first_value(ppid ORDER BY time, seq)
-                        FILTER (WHERE session_phase = 'start') AS root_ppid,
-                    count(DISTINCT concat(CAST(pid AS VARCHAR), '/', CAST(start AS VARCHAR)))
-                        FILTER (WHERE pid IS NOT NULL) AS processes,
-                    count(DISTINCT file_path) AS files,
-                    count(DISTINCT concat(net_addr, '/', CAST(net_port AS VARCHAR), '/', net_path))
-                        FILTER (WHERE class = 'connect') AS destinations
-                FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
-            ),
-            spans AS (
-                SELECT sensor_id, session,
-                    coalesce(min(time) FILTER (WHERE class NOT IN ('lost', 'coverage')),
-                        min(time)) AS first_seen,
-                    coalesce(max(coalesce(last, time))
-                        FILTER (WHERE class NOT IN ('lost', 'coverage')), max(time)) AS last_seen
-                FROM events WHERE session IS NOT NULL GROUP BY sensor_id, session
-            ),
-            holes AS (
-                SELECT spans.sensor_id, spans.session,
-                    bool_or(coverage.what = 'lost') AS lost,
-                    bool_or(coverage.what <> 'lost') AS uncovered
-                FROM spans JOIN coverage ON spans.sensor_id = coverage.sensor_id
-                    AND (coverage.session = spans.session OR coverage.session IS NULL
-                        AND coverage.first <= spans.last_seen
-                        AND coalesce(coverage.last, spans.last_seen) >= spans.first_seen)
-                GROUP BY spans.sensor_id, spans.session
-            )
-            SELECT story.*, coalesce(holes.lost, false) AS lost,
-                   coalesce(holes.uncovered, false) AS uncovered
-            FROM story LEFT JOIN holes
-                ON story.sensor_id = holes.sensor_id AND story.session = holes.session",
+            SELECT sensor_id, session,
+                last_value(host ORDER BY time, seq) AS host,
+                last_value(agent_family ORDER BY time, seq)
+                    FILTER (WHERE agent_family IS NOT NULL) AS agent_family,
+                last_value(agent_version ORDER BY time, seq)
+                    FILTER (WHERE agent_version IS NOT NULL) AS agent_version,
+                last_value(agent_confidence ORDER BY time, seq)
+                    FILTER (WHERE agent_confidence IS NOT NULL) AS agent_confidence,
+                last_value(agent_evidence ORDER BY time, seq)
+                    FILTER (WHERE agent_evidence IS NOT NULL) AS agent_evidence,
+                last_value(agent_install_path ORDER BY time, seq)
+                    FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
+                min(time) FILTER (WHERE session_phase = 'start') AS started,
+                max(time) FILTER (WHERE session_phase = 'end') AS ended,
+                min(time) AS first_seen, max(time) AS last_seen,
+                last_value(session_parent ORDER BY time, seq)
+                    FILTER (WHERE session_parent IS NOT NULL) AS parent,
+                last_value(user_name ORDER BY time, seq)
+                    FILTER (WHERE user_name IS NOT NULL) AS user_name,
+                last_value(user_uid ORDER BY time, seq)
+                    FILTER (WHERE user_uid IS NOT NULL) AS uid,
+                last_value(login_uid ORDER BY time, seq)
+                    FILTER (WHERE login_uid IS NOT NULL) AS login_uid,
+                last_value(terminal ORDER BY time, seq)
+                    FILTER (WHERE terminal IS NOT NULL) AS terminal,
+                last_value(session_cwd ORDER BY time, seq)
+                    FILTER (WHERE session_cwd IS NOT NULL) AS cwd,
+                last_value(repo_root ORDER BY time, seq)
+                    FILTER (WHERE repo_root IS NOT NULL) AS repo_root,
+                last_value(repo_remote ORDER BY time, seq)
+                    FILTER (WHERE repo_remote IS NOT NULL) AS repo_remote,
+                last_value(repo_branch ORDER BY time, seq)
+                    FILTER (WHERE repo_branch IS NOT NULL) AS repo_branch,
+                first_value(pid ORDER BY time, seq)
+                    FILTER (WHERE session_phase = 'start') AS root_pid,
+                first_value(ppid ORDER BY time, seq)
+                    FILTER (WHERE session_phase = 'start') AS root_ppid,
+                max(session_gaps) AS gaps,
+                last_value(session_found ORDER BY time, seq)
+                    FILTER (WHERE session_found IS NOT NULL) AS found
+            FROM events WHERE class = 'session' AND session IS NOT NULL
+            GROUP BY sensor_id, session",
+    },
+    View {
+        name: "session_activity",
+        about: "one row a session: how much it did, and its first and last event; counted over every \
+                event, so ask for sessions by their id",
+        sql: "
+            SELECT sensor_id, session,
+                min(time) AS first_event, max(coalesce(last, time)) AS last_event,
+                count(DISTINCT concat(CAST(pid AS VARCHAR), '/', CAST(start AS VARCHAR)))
+                    FILTER (WHERE pid IS NOT NULL) AS processes,
+                count(DISTINCT file_path) AS files,
+                count(DISTINCT concat(net_addr, '/', CAST(net_port AS VARCHAR), '/', net_path))
+                    FILTER (WHERE class = 'connect') AS destinations,
+                count(*) FILTER (WHERE class = 'finding') AS findings
+            FROM events WHERE session IS NOT NULL AND class NOT IN ('lost', 'coverage')
+            GROUP BY sensor_id, session",
+    },
+    View {
+        name: "session_gaps",
+        about: "one row for each session and what is not vouched for of it: its own rows of coverage, \
+                and those of its whole host while it ran; a session of which no end was told counts as \
+                going on",
+        sql: "
+            SELECT sensor_id, session, false AS whole_host, what, hook, first, last, count, reason
+            FROM coverage WHERE session IS NOT NULL
+            UNION ALL
+            SELECT sessions.sensor_id, sessions.session, true AS whole_host,
+                   coverage.what, coverage.hook, coverage.first, coverage.last, coverage.count,
+                   coverage.reason
+            FROM sessions JOIN coverage ON coverage.sensor_id = sessions.sensor_id
+                AND coverage.first <= coalesce(sessions.ended, coverage.first)
+                AND coalesce(coverage.last, sessions.first_seen) >= sessions.first_seen
+            WHERE coverage.session IS NULL",
     },
     View {
         name: "agents",
-        about: "inventory: each agent by host, user, version and install path",
+        about: "inventory: each agent by host, user, version and install path; running is how many of \
+                its sessions have not been told to have ended",
         sql: "
             SELECT sensor_id, host, user_name, agent_family, agent_version,
                    agent_install_path AS install_path,
                    max(agent_confidence) AS confidence,
                    last_value(agent_evidence ORDER BY last_seen) AS evidence,
                    count(*) AS sessions,
+                   count(*) FILTER (WHERE ended IS NULL) AS running,
                    min(first_seen) AS first_seen, max(last_seen) AS last_seen
             FROM sessions WHERE agent_family IS NOT NULL
             GROUP BY sensor_id, host, user_name, agent_family, agent_version, agent_install_path",
+    },
+    View {
+        name: "hosts",
+        about: "one row a sensor: it and its host as of its last hello, which facts have another hook \
+                than the best (hooks_not_live), and the last self-test it told of within a day",
+        sql: "
+            SELECT sensors.*, hooks_live, hooks_not_live, last_self_test
+            FROM sensors
+            LEFT JOIN (
+                SELECT sensor_id, count(*) FILTER (WHERE status = 'live') AS hooks_live,
+                       array_agg(concat(fact, ' ', status, ': ', reason) ORDER BY fact)
+                           FILTER (WHERE status <> 'live') AS hooks_not_live
+                FROM hooks GROUP BY sensor_id
+            ) AS own_hooks ON own_hooks.sensor_id = sensors.sensor_id
+            LEFT JOIN (
+                SELECT sensor_id, max(time) AS last_self_test FROM events
+                WHERE class = 'coverage' AND coverage_what = 'canary' AND time > ago('1d')
+                GROUP BY sensor_id
+            ) AS tests ON tests.sensor_id = sensors.sensor_id",
     },
 ];

@@ -2,23 +2,28 @@
 
 use std::process::{Command, Output};
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
+use skep_proto::v1::finding::Severity;
 
 use crate::scene::{
-    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, session_with_gaps, small_session,
+    CHILD_SESSION, Collector, OTHER_SENSOR, SENSOR, SESSION, Sensor, finding, opens,
+    session_with_gaps, small_session,
 };
 
 async fn with_session(data: &std::path::Path) -> Collector {
     let collector = Collector::start(data);
     let (mut sensor, _) = Sensor::connect(&collector.url(), SENSOR).await;
-    let events = small_session();
+    let mut events = small_session();
+    events.push(finding(3, "sensor.hook_detached", Severity::High));
+    events.push(finding(9, "sensor.canary_silent", Severity::Low));
     let count = events.len() as u64;
     sensor.send(1, events).await;
     sensor.acked(count).await;
     collector
 }
 
-fn skep(collector: &Collector, arguments: &[&str]) -> Output {
+pub fn skep(collector: &Collector, arguments: &[&str]) -> Output {
     let url = collector.url();
     run(&[&["--server", &url], arguments].concat())
 }
@@ -32,7 +37,7 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn printed(collector: &Collector, arguments: &[&str]) -> String {
+pub fn printed(collector: &Collector, arguments: &[&str]) -> String {
     let output = skep(collector, arguments);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {error}");
@@ -45,10 +50,13 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["sessions"], "claude-code"),
     (&["session", SESSION], "claude-code"),
     (&["events"], "/usr/lib/node/150.js"),
+    (&["findings"], "sensor.hook_detached"),
+    (&["hosts"], "6.12.9-amd64"),
+    (&["coverage"], "ring_full"),
     (
         &[
             "query",
-            "SELECT host, agent_family, pid FROM events WHERE agent_family <> 'codex'",
+            "SELECT host, agent_family, pid FROM events WHERE agent_family <> 'codex' ORDER BY seq",
         ],
         "ws-0123",
     ),
@@ -63,6 +71,13 @@ async fn every_command_prints_json_csv_and_a_table_that_fits() {
         let rows: Value = serde_json::from_str(&json).unwrap();
         assert!(!rows.as_array().unwrap().is_empty());
         assert!(json.contains(text), "{command:?}: {json}");
+
+        let lines = printed(&collector, &[command, &["-o", "ndjson"][..]].concat());
+        let lines: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(rows.as_array(), Some(&lines), "{command:?}");
 
         let csv = printed(&collector, &[command, &["-o", "csv"][..]].concat());
         assert!(
@@ -91,6 +106,233 @@ async fn every_command_prints_json_csv_and_a_table_that_fits() {
         }
     }
     collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_goes_to_a_file_or_a_pipe_and_has_the_types_of_the_collector() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let file = data.path().join("answer.parquet");
+    let name = file.to_str().unwrap();
+    for (command, _) in COMMANDS
+        .iter()
+        .filter(|(command, _)| command[0] != "session")
+    {
+        let json = printed(&collector, &[command, &["-o", "json"][..]].concat());
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let to_file = [command, &["-o", "parquet", "--out", name][..]].concat();
+        assert_eq!(printed(&collector, &to_file), "");
+        let bytes = std::fs::read(&file).unwrap();
+        let piped = skep(&collector, &[command, &["-o", "parquet"][..]].concat());
+        assert_eq!(piped.stdout, bytes, "{command:?}");
+
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
+        let columns = reader.schema().fields().len();
+        assert_eq!(columns, json[0].as_object().unwrap().len(), "{command:?}");
+        let rows = reader
+            .build()
+            .unwrap()
+            .map(|batch| batch.unwrap().num_rows());
+        assert_eq!(rows.sum::<usize>(), json.as_array().unwrap().len());
+    }
+    let output = skep(&collector, &["session", SESSION, "-o", "parquet"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("skep export --session"), "{error}");
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_to_a_file_is_there_whole_or_not_at_all() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let out = data.path().join("out.csv");
+    let name = out.to_str().unwrap();
+    printed(&collector, &["agents", "-o", "csv", "--out", name]);
+    let written = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(written, printed(&collector, &["agents", "-o", "csv"]));
+
+    // Fails when some rows are written already.
+    let fails = "SELECT seq, 1 / (CASE WHEN seq = 200 THEN 0 ELSE 1 END) AS one FROM events";
+    let output = skep(&collector, &["query", fails, "-o", "csv", "--out", name]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), written);
+    assert!(!data.path().join("out.csv.part").exists());
+    let elsewhere = data.path().join("no such folder/out.csv");
+    let output = skep(
+        &collector,
+        &["agents", "--out", elsewhere.to_str().unwrap()],
+    );
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("no such folder"), "{error}");
+    collector.stop();
+}
+
+/// Runs on a terminal of its own; `script` is in every Debian.
+fn on_a_terminal(collector: &Collector, arguments: &str, pager: &str) -> String {
+    let skep = env!("CARGO_BIN_EXE_skep");
+    let command = format!("{skep} --server {} {arguments}", collector.url());
+    let output = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("PAGER", pager)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_and_trees_on_a_terminal_go_through_the_pager() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let mark = "sed s/^/paged:/";
+    for command in ["agents", "session aaaa", "query 'SELECT 1 AS one'"] {
+        let paged = on_a_terminal(&collector, command, mark);
+        assert!(paged.starts_with("paged:"), "{command}: {paged}");
+        for (arguments, pager) in [
+            (format!("--no-pager {command}"), mark),
+            (format!("{command} -o json"), mark),
+            (command.to_owned(), ""),
+            (command.to_owned(), "no-such-pager --at-all"),
+        ] {
+            let plain = on_a_terminal(&collector, &arguments, pager);
+            let words = ["claude", "one"];
+            assert!(words.iter().any(|word| plain.contains(word)), "{plain}");
+            assert!(!plain.contains("paged:"), "{arguments}: {plain}");
+        }
+    }
+    let refused = on_a_terminal(&collector, "agents -o parquet", mark);
+    assert!(refused.contains("not for a terminal"), "{refused}");
+    collector.stop();
+}
+
+/// The options that the hint on standard error says to add.
+fn next_page(output: &Output) -> Option<Vec<String>> {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let (_, add) = error.split_once("for the next, add ")?;
+    Some(add.split_whitespace().map(str::to_owned).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_a_list_are_the_list_whatever_comes_in_meanwhile() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let (mut other, _) = Sensor::connect(&collector.url(), OTHER_SENSOR).await;
+    let mut sent = 0;
+    for (list, names, whole) in [
+        ("events", "sensor_id seq", 216_usize),
+        ("sessions", "session", 2),
+        ("findings", "rule", 2),
+        ("agents", "agent_family", 2),
+    ] {
+        let limit = if list == "events" { "50" } else { "1" };
+        let mut pinned: Vec<String> = Vec::new();
+        let mut seen = Vec::new();
+        let mut pages = 0;
+        loop {
+            let mut arguments = vec![list, "-o", "json", "--limit", limit];
+            arguments.extend(pinned.iter().map(String::as_str));
+            let output = skep(&collector, &arguments);
+            let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+            for row in rows.as_array().unwrap() {
+                let name = |name: &str| row[name].to_string();
+                seen.push(names.split(' ').map(name).collect::<Vec<_>>());
+            }
+            pages += 1;
+            let Some(add) = next_page(&output) else { break };
+            let until = pinned.iter().position(|word| word == "--until");
+            let kept = until.map(|at| pinned[at..at + 2].to_vec());
+            pinned = add;
+            if !pinned.iter().any(|word| word == "--until") {
+                pinned.extend(kept.unwrap_or_default());
+            }
+            if list == "events" {
+                // Newer than all there is.
+                other.send(sent + 1, opens(1_000_000 + sent, 20)).await;
+                sent += 20;
+                other.acked(sent).await;
+            }
+        }
+        assert_eq!(
+            pages,
+            whole.div_ceil(limit.parse::<usize>().unwrap()),
+            "{list}"
+        );
+        assert_eq!(seen.len(), whole, "{list}");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), whole, "{list}: rows twice");
+    }
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_can_be_narrowed_to_a_time_and_a_host() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let day = ["--since", "2025-11-20", "--until", "2025-11-21"];
+    let after = ["--since", "2025-11-20T08:30:08Z"];
+    let before = ["--until", "2025-11-20T08:30:00Z"];
+    let host = ["--host", "ws-0123"];
+    let nobody = ["--host", "x' OR host <> 'x"];
+    // On that day, from its end on, before it, on the host, on none.
+    for (list, counts) in [
+        ("agents", [2, 1, 0, 2, 0]),
+        ("sessions", [2, 1, 0, 2, 0]),
+        ("findings", [2, 1, 0, 2, 0]),
+        ("coverage", [1, 0, 0, 1, 0]),
+        ("events", [100, 2, 0, 100, 0]),
+    ] {
+        let filters = [&day[..], &after, &before, &host, &nobody];
+        for (filter, count) in filters.into_iter().zip(counts) {
+            let json = printed(&collector, &[&[list, "-o", "json"], filter].concat());
+            let rows: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(rows.as_array().unwrap().len(), count, "{list} {filter:?}");
+        }
+    }
+    let severe = printed(&collector, &["findings", "--severity", "medium"]);
+    assert!(severe.contains("hook_detached") && !severe.contains("canary_silent"));
+    let none = skep(&collector, &["findings", "--since", "1h"]);
+    assert_eq!(none.status.code(), Some(0));
+    assert_eq!(none.stderr, b"skep: no findings to show\n");
+    let tree = printed(
+        &collector,
+        &["session", "aaaa", "--since", "2025-11-20T08:30:04Z"],
+    );
+    assert!(tree.contains("4250 sh") && !tree.contains("/home/alice/.claude.json"));
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_has_a_limit_of_its_own_and_other_forms_the_collectors() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    let many = "SELECT * FROM generate_series(1, 10050)";
+    let table = skep(&collector, &["query", many]);
+    assert_eq!(table.stdout.split(|byte| *byte == b'\n').count(), 10_002);
+    let error = String::from_utf8(table.stderr).unwrap();
+    assert!(error.contains("cut at 10000 rows"), "{error}");
+    let csv = skep(&collector, &["query", many, "-o", "csv"]);
+    assert_eq!(csv.stdout.split(|byte| *byte == b'\n').count(), 10_052);
+    assert!(csv.stderr.is_empty());
+    collector.stop();
+}
+
+#[test]
+fn shells_are_told_how_to_complete() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completion", shell]);
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        for word in ["findings", "export", "since", "ndjson"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let bash = run(&["completion", "bash"]).stdout;
+    let checked = Command::new("bash")
+        .args(["-n", "-c", &String::from_utf8(bash).unwrap()])
+        .status();
+    assert!(checked.unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,6 +381,8 @@ async fn a_session_is_a_tree_of_processes_with_their_files_and_destinations() {
         "repository  /home/alice/app  git@github.com:acme/app.git  branch main",
         "time        2025-11-20 08:30:00Z, 7 s",
         "LOST",
+        "\n  FINDINGS\n  2025-11-20 08:30:03.000Z  high: A hook was detached (sensor.hook_detached)  \
+         pid 4242\n    cgroup/connect4 was detached\n",
         "\n4242 claude -p 'say hi'",
         "was      /usr/bin/env node claude",
         "created  /home/alice/.claude.json",
@@ -232,12 +476,12 @@ async fn events_can_be_narrowed() {
     };
     assert_eq!(count(&[]), 100);
     assert_eq!(count(&["--limit", "5"]), 5);
-    assert_eq!(count(&["--limit", "1000"]), 214);
+    assert_eq!(count(&["--limit", "1000"]), 216);
     assert_eq!(count(&["--class", "connect"]), 3);
     assert_eq!(count(&["--session", "bbbb"]), 1);
     assert_eq!(count(&["--session", CHILD_SESSION, "--class", "exec"]), 0);
     let from = ["--since", "2025-11-20T08:30:07Z"];
-    assert_eq!(count(&from), 2);
+    assert_eq!(count(&from), 3);
     assert_eq!(
         count(&[&from[..], &["--until", "2025-11-20T08:30:08Z"]].concat()),
         1
@@ -253,7 +497,12 @@ async fn what_cannot_be_answered_is_one_clear_line() {
     for (arguments, code, text) in [
         (&["session", "cccc"][..], 1, "no session begins with cccc"),
         (&["session", "x'; DROP"], 2, "not a session id"),
-        (&["events", "--since", "yesterday"], 2, "not a time"),
+        (&["events", "--since", "tomorrow"], 2, "not a time"),
+        (
+            &["agents", "--since", "1h", "--until", "2h"],
+            2,
+            "nothing is between",
+        ),
         (&["query", "SELECT nothing FROM events"], 1, "nothing"),
         (
             &["query", "DROP TABLE events"],

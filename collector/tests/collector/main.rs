@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client;
+mod client_export;
 mod crash;
 mod damage;
 mod faults;

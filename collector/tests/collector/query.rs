@@ -2,14 +2,17 @@
 
 use serde_json::{Value, json};
 use skep_collector::{query::VIEWS, schema};
-use skep_proto::v1::Event;
+use skep_proto::v1::{Event, finding::Severity};
 
 use crate::scene::{
-    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, ask, session_with_gaps, small_session,
+    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, ask, finding, session_with_gaps,
+    small_session,
 };
 
 async fn with_session(data: &std::path::Path) -> Collector {
-    with_events(data, small_session()).await
+    let mut events = small_session();
+    events.push(finding(3, "sensor.hook_detached", Severity::High));
+    with_events(data, events).await
 }
 
 async fn with_events(data: &std::path::Path, events: Vec<Event>) -> Collector {
@@ -43,7 +46,7 @@ async fn a_session_is_one_row_with_what_it_was_and_did() {
         ("agent_confidence", json!(95)),
         ("started", json!("2025-11-20T08:30:00Z")),
         ("ended", json!("2025-11-20T08:30:07Z")),
-        ("last_seen", json!("2025-11-20T08:31:00Z")),
+        ("last_seen", json!("2025-11-20T08:30:07Z")),
         ("user_name", json!("alice")),
         ("login_uid", json!(1000)),
         ("terminal", json!("/dev/pts/3")),
@@ -51,14 +54,9 @@ async fn a_session_is_one_row_with_what_it_was_and_did() {
         ("repo_remote", json!("git@github.com:acme/app.git")),
         ("repo_branch", json!("main")),
         ("root_pid", json!(4242)),
-        ("processes", json!(2)),
-        ("files", json!(203)),
-        ("destinations", json!(3)),
         ("parent", Value::Null),
         ("gaps", json!(0)),
         ("found", json!("observed")),
-        ("lost", json!(true)),
-        ("uncovered", json!(false)),
     ] {
         assert_eq!(session[column], expected, "{column}");
     }
@@ -67,7 +65,23 @@ async fn a_session_is_one_row_with_what_it_was_and_did() {
     assert_eq!(child["parent"], SESSION);
     assert_eq!(child["agent_version"], Value::Null, "unknown stays unknown");
     assert_eq!(child["ended"], Value::Null);
-    assert_eq!(child["lost"], false, "nothing was lost while it was seen");
+    let did = "SELECT * FROM session_activity ORDER BY session";
+    let expected = json!([
+        {"sensor_id": SENSOR, "session": SESSION, "first_event": "2025-11-20T08:30:00Z",
+         "last_event": "2025-11-20T08:31:00Z", "processes": 2, "files": 203, "destinations": 3,
+         "findings": 1},
+        {"sensor_id": SENSOR, "session": CHILD_SESSION, "first_event": "2025-11-20T08:30:05Z",
+         "last_event": "2025-11-20T08:30:05Z", "processes": 1, "files": 0, "destinations": 0,
+         "findings": 0},
+    ]);
+    assert_eq!(Value::Array(rows(&collector, did).await), expected);
+    let gaps = "SELECT session, whole_host, what, count FROM session_gaps";
+    let expected = json!([{"session": SESSION, "whole_host": true, "what": "lost", "count": 7}]);
+    assert_eq!(
+        Value::Array(rows(&collector, gaps).await),
+        expected,
+        "nothing was lost while the child was seen"
+    );
     collector.stop();
 }
 
@@ -79,6 +93,9 @@ async fn the_other_views_say_what_happened() {
     assert_eq!(agents.len(), 2);
     assert_eq!(agents[0]["agent_family"], "claude-code");
     assert_eq!(agents[0]["sessions"], 1);
+    assert_eq!(agents[0]["running"], 0);
+    assert_eq!(agents[1]["running"], 1, "no end of it was told");
+    assert_eq!(agents[0]["last_seen"], "2025-11-20T08:30:07Z");
     assert_eq!(
         agents[0]["evidence"],
         json!(["package.json:@anthropic-ai/claude-code@2.1.91"])
@@ -116,6 +133,169 @@ async fn the_other_views_say_what_happened() {
         "first": "2025-11-20T08:30:03Z", "last": "2025-11-20T08:30:04Z"
     }]);
     assert_eq!(Value::Array(lost), expected);
+    let findings = rows(
+        &collector,
+        "SELECT session, pid, rule, title, severity, attack, reason FROM findings",
+    )
+    .await;
+    let expected = json!([{
+        "session": SESSION, "pid": 4242, "rule": "sensor.hook_detached",
+        "title": "A hook was detached", "severity": "high", "attack": ["T1562.001"],
+        "reason": "cgroup/connect4 was detached"
+    }]);
+    assert_eq!(Value::Array(findings), expected);
+    let hosts =
+        "SELECT host, sensor_version, hooks_live, hooks_not_live, last_self_test FROM hosts";
+    let expected = json!([{
+        "host": "ws-0123", "sensor_version": "0.1.0", "hooks_live": 0,
+        "hooks_not_live": ["open fallback: lsm/file_open: EPERM"], "last_self_test": null
+    }]);
+    assert_eq!(Value::Array(rows(&collector, hosts).await), expected);
+    collector.stop();
+}
+
+/// The conditions of each scan of the plan, in which views are resolved.
+async fn scans(collector: &Collector, sql: &str) -> Vec<String> {
+    let plans = rows(collector, &format!("EXPLAIN {sql}")).await;
+    let logical = plans
+        .iter()
+        .find(|plan| plan["plan_type"] == "logical_plan");
+    let logical = logical.unwrap()["plan"].as_str().unwrap();
+    let scans = logical
+        .lines()
+        .filter(|line| line.contains("TableScan: events"));
+    let filters = |line: &str| {
+        line.split_once("_filters=")
+            .unwrap_or_default()
+            .1
+            .to_owned()
+    };
+    scans.map(filters).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_a_session_reaches_every_scan_of_a_view() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    for view in [
+        "exec",
+        "files",
+        "net",
+        "findings",
+        "lost",
+        "coverage",
+        "sessions",
+        "session_activity",
+    ] {
+        let sql = format!("SELECT * FROM {view} WHERE session = 'aaaa0000'");
+        let scans = scans(&collector, &sql).await;
+        assert!(!scans.is_empty(), "{view}");
+        for scan in scans {
+            assert!(
+                scan.contains(r#"events.session = Utf8("aaaa0000")"#),
+                "{view}: {scan}"
+            );
+        }
+    }
+    for view in ["exec", "files", "net", "findings", "lost"] {
+        let sql = format!("SELECT * FROM {view} WHERE time > ago('1h') AND host = 'ws-0123'");
+        for scan in scans(&collector, &sql).await {
+            assert!(
+                scan.contains("events.time > ") && scan.contains("events.host = "),
+                "{view}: {scan}"
+            );
+        }
+    }
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inventory_and_sessions_read_the_events_of_class_session_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    for view in ["agents", "sessions"] {
+        let scans = scans(&collector, &format!("SELECT * FROM {view}")).await;
+        assert_eq!(scans.len(), 1, "{view}");
+        assert!(
+            scans[0].contains(r#"events.class = Utf8("session")"#),
+            "{view}: {}",
+            scans[0]
+        );
+    }
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_before_now_are_literals_when_files_are_chosen() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    for condition in [
+        "time > ago('1h')",
+        "time >= yesterday() AND time < today()",
+        "time >= bin(ago('3d'), '1w')",
+    ] {
+        let sql = format!("SELECT seq FROM events WHERE {condition}");
+        let scans = scans(&collector, &sql).await;
+        assert_eq!(scans.len(), 1);
+        assert!(
+            scans[0].contains("events.time >") && scans[0].contains("Timestamp"),
+            "{condition}: {}",
+            scans[0]
+        );
+        for function in ["ago(", "yesterday(", "today(", "bin("] {
+            assert!(!scans[0].contains(function), "{condition}: {}", scans[0]);
+        }
+    }
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_written_as_analysts_do() {
+    let data = tempfile::tempdir().unwrap();
+    let collector = with_session(data.path()).await;
+    let sql = "SELECT bin(time, '5s') AS from_then, count(*) AS n FROM events
+               WHERE class = 'connect' OR class = 'exec' GROUP BY from_then ORDER BY from_then";
+    let expected = json!([{"from_then": "2025-11-20T08:30:00Z", "n": 6}]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    let sql =
+        "SELECT bin(arrow_cast('2025-11-20T08:30:00Z', 'Timestamp(ns, \"UTC\")'), '1w') AS week,
+               ago('1h30m') = now() - INTERVAL '90 minutes' OR
+                   now() - ago('1h30m') < INTERVAL '91 minutes' AS before,
+               ago('1d') < today() AND yesterday() <= ago('1d') AS in_days,
+               today() - yesterday() = INTERVAL '24 hours' AS a_day";
+    let expected = json!([
+        {"week": "2025-11-17T00:00:00Z", "before": true, "in_days": true, "a_day": true}
+    ]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    let recent = "SELECT count(*) AS n FROM events WHERE time > ago('1d')";
+    assert_eq!(rows(&collector, recent).await, [json!({"n": 0})]);
+
+    for (sql, texts) in [
+        (
+            "SELECT seq FROM events WHERE time > ago('1 hour')",
+            ["'1 hour'", "90s, 15m, 2h"],
+        ),
+        ("SELECT ago('5y')", ["'5y'", "90s, 15m, 2h"]),
+        ("SELECT ago(5)", ["in quotes", "ago('15m')"]),
+        (
+            "SELECT bin(time, '5q') FROM events",
+            ["'5q'", "90s, 15m, 2h"],
+        ),
+        (
+            "SELECT bin(time, session) FROM events",
+            ["in quotes", "bin(time, '5m')"],
+        ),
+        ("SELECT bin(time, '0s') FROM events", ["no width", "1s"]),
+        (
+            "SELECT bin(session, '5m') FROM events",
+            ["wants a time", "bin(time, '5m')"],
+        ),
+    ] {
+        let error = ask(&collector.url(), sql).await.unwrap_err().to_string();
+        for text in texts {
+            assert!(error.contains(text), "{sql}: {error}");
+        }
+    }
     collector.stop();
 }
 
@@ -203,16 +383,24 @@ async fn what_is_not_vouched_for_is_one_row_a_time_and_place() {
 async fn a_session_says_how_it_was_found_and_whether_its_story_has_gaps() {
     let data = tempfile::tempdir().unwrap();
     let collector = with_events(data.path(), session_with_gaps()).await;
-    let sql = "SELECT session, gaps, found, lost, uncovered, first_seen, last_seen
-               FROM sessions ORDER BY session";
+    let sql = "SELECT session, gaps, found, first_seen, last_seen FROM sessions";
     let sessions = rows(&collector, sql).await;
     let expected = json!([
-        {"session": SESSION, "gaps": 2, "found": "running", "lost": true, "uncovered": true,
+        {"session": SESSION, "gaps": 2, "found": "running",
          "first_seen": "2025-11-20T08:30:01Z", "last_seen": "2025-11-20T08:30:07Z"},
-        {"session": CHILD_SESSION, "gaps": null, "found": null, "lost": true, "uncovered": false,
-         "first_seen": "2025-11-20T08:30:06Z", "last_seen": "2025-11-20T08:30:06Z"},
     ]);
     assert_eq!(Value::Array(sessions), expected);
+    let sql = "SELECT session, whole_host, what, hook FROM session_gaps
+               ORDER BY session, whole_host, what, hook";
+    let gap = |session: &str, whole_host, what: &str, hook: Option<&str>| json!({"session": session, "whole_host": whole_host, "what": what, "hook": hook});
+    let expected = [
+        gap(SESSION, false, "lost", None),
+        gap(SESSION, false, "throttled", None),
+        gap(SESSION, true, "blind", None),
+        gap(SESSION, true, "hook", Some("cgroup/connect4")),
+        gap(CHILD_SESSION, false, "lost", None),
+    ];
+    assert_eq!(rows(&collector, sql).await, expected);
     let files = rows(
         &collector,
         "SELECT path, inode, device, links FROM files ORDER BY path",
@@ -229,7 +417,7 @@ async fn a_session_says_how_it_was_found_and_whether_its_story_has_gaps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_the_same_from_memory_from_files_and_from_both() {
     let data = tempfile::tempdir().unwrap();
-    let collector = with_session(data.path()).await;
+    let collector = with_events(data.path(), small_session()).await;
     let every = "SELECT * FROM events ORDER BY seq";
     let stored = rows(&collector, every).await;
     let (sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;

@@ -21,7 +21,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
 
-pub use sent::{event, hello, opens, session_with_gaps, small_session};
+pub use sent::{event, finding, hello, opens, session_with_gaps, small_session};
 
 /// Longer than anything here takes; reached only by a hang.
 pub const HANG: Duration = Duration::from_secs(60);

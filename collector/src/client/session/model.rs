@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Serialize)]
 pub struct Story {
     pub session: Header,
+    /// What a person should look at, in the order of time.
+    pub findings: Vec<Finding>,
     /// Roots; the others are below them.
     pub processes: Vec<Process>,
     /// Sessions of agents that this one started.
@@ -18,7 +20,7 @@ pub struct Story {
     pub cut: Vec<String>,
 }
 
-/// The row of the view `sessions`.
+/// The row of the view `sessions`, and how much it did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     pub sensor_id: String,
@@ -31,8 +33,9 @@ pub struct Header {
     pub agent_install_path: Option<String>,
     pub started: Option<String>,
     pub ended: Option<String>,
-    pub first_seen: String,
-    pub last_seen: String,
+    /// Null when nothing is known but that records of it were lost.
+    pub first_event: Option<String>,
+    pub last_event: Option<String>,
     pub parent: Option<String>,
     pub user_name: Option<String>,
     pub uid: Option<u32>,
@@ -49,7 +52,11 @@ pub struct Header {
     pub gaps: Option<u64>,
     /// observed, resumed or running
     pub found: Option<String>,
+    /// Records were lost, of it or of its host, while it ran.
+    #[serde(default)]
     pub lost: bool,
+    /// Something else was not vouched for meanwhile.
+    #[serde(default)]
     pub uncovered: bool,
 }
 
@@ -123,11 +130,26 @@ pub struct Child {
     pub root_ppid: Option<u32>,
 }
 
-/// A row of the view `coverage`.
+/// A row of the view `findings`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    pub time: String,
+    /// informational, low, medium, high or critical
+    pub severity: Option<String>,
+    pub rule: String,
+    pub title: String,
+    pub reason: String,
+    pub attack: Option<Vec<String>>,
+    /// Of the process it is about.
+    pub pid: Option<u32>,
+    pub exe: Option<String>,
+}
+
+/// A row of the view `session_gaps`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gap {
-    /// Null: the whole host.
-    pub session: Option<String>,
+    /// It is not the session's alone.
+    pub whole_host: bool,
     /// lost, blind, throttled, hook, io_uring, evicted …
     pub what: String,
     pub hook: Option<String>,

@@ -1,10 +1,11 @@
 //! What sensors send in these tests.
 
 use skep_proto::v1::{
-    Agent, Coverage, Event, Exec, Exit, File, Hello, HookState, HookStatus, Host, Lost, Net,
-    Process, Repository, Session,
+    Agent, Coverage, Event, Exec, Exit, File, Finding, Hello, HookState, HookStatus, Host, Lost,
+    Net, Process, Repository, Session,
     coverage::Phase as CoveragePhase,
     event::Detail,
+    finding::Severity,
     session::{Found, Phase},
 };
 
@@ -200,6 +201,18 @@ pub fn small_session() -> Vec<Event> {
     ];
     events.extend((0..200).map(|n| open(at(2) + n, &format!("/usr/lib/node/{n}.js"), 0, Some(0))));
     events
+}
+
+/// A finding about the root process of the small session.
+pub fn finding(second: u64, rule: &str, severity: Severity) -> Event {
+    let finding = Finding {
+        rule: rule.to_owned(),
+        title: "A hook was detached".to_owned(),
+        severity: severity.into(),
+        attack: vec!["T1562.001".to_owned()],
+        reason: "cgroup/connect4 was detached".to_owned(),
+    };
+    event(NOON + second * 1_000_000_000, Detail::Finding(finding))
 }
 
 /// A session that was running before the sensor saw it, on a host where not all could be seen.

@@ -16,11 +16,13 @@
 //! (`prepare`) are all in memory.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 mod batch;
 mod draw;
 mod encode;
 mod histogram;
 pub mod null;
+pub mod raw;
 pub mod run;
 pub mod simulate;
 mod spool;

@@ -11,6 +11,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use skep_load::ask::Asker;
+use skep_load::raw::append;
 use skep_load::simulate::{Machine, Span};
 use skep_load::tally::Tally;
 use skep_load::world::World;
@@ -36,6 +38,27 @@ enum Command {
     ///
     /// Prints `ready ADDRESS` on standard error.
     Null,
+    /// Append the same batches to a file with fsync, and print how fast that is, as JSON
+    Raw {
+        /// The file, which must not be there yet
+        file: PathBuf,
+        #[arg(long, default_value_t = 1)]
+        sensors: u32,
+        #[arg(long)]
+        events: u64,
+        #[arg(long, default_value_t = 5_000)]
+        batch: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Batches between two fsyncs
+        #[arg(long, default_value_t = 1)]
+        group: usize,
+    },
+    /// Ask a collector: one JSON text with SQL a line, answered by one line of JSON with the time it took
+    Ask {
+        #[arg(long, default_value = "http://127.0.0.1:7317")]
+        server: String,
+    },
     /// Print the mix of classes and the size of events
     Describe {
         #[arg(long, default_value_t = 1)]
@@ -99,6 +122,24 @@ fn main() -> ExitCode {
             .and_then(|runtime| match Arguments::parse().command {
                 Command::Run(arguments) => runtime.block_on(load(arguments)),
                 Command::Null => runtime.block_on(nothing()),
+                Command::Raw {
+                    file,
+                    sensors,
+                    events,
+                    batch,
+                    seed,
+                    group,
+                } => {
+                    let options = Options {
+                        sensors,
+                        events: Some(events),
+                        batch,
+                        seed,
+                        ..Options::default()
+                    };
+                    raw(&options, &file, group)
+                }
+                Command::Ask { server } => runtime.block_on(questions(&server)),
                 Command::Describe { seed } => {
                     describe(seed);
                     Ok(true)
@@ -211,6 +252,22 @@ async fn nothing() -> Result<bool> {
     tokio::select! {
         served = null::serve(|address| eprintln!("ready {address}")) => served?,
         _ = terminate.recv() => {}
+    }
+    Ok(true)
+}
+
+fn raw(options: &Options, file: &Path, group: usize) -> Result<bool> {
+    let appended = append(options, file, group)
+        .with_context(|| format!("cannot append to {}", file.display()))?;
+    println!("{}", serde_json::to_string(&appended)?);
+    Ok(true)
+}
+
+async fn questions(server: &str) -> Result<bool> {
+    let mut asker = Asker::new(server).with_context(|| format!("{server} is not an address"))?;
+    for line in std::io::stdin().lines() {
+        let sql: String = serde_json::from_str(&line?).context("not a JSON text")?;
+        println!("{}", serde_json::to_string(&asker.ask(&sql).await)?);
     }
     Ok(true)
 }

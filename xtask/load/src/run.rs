@@ -315,6 +315,22 @@ pub async fn run(
     Ok(report(options, &shared, &sensors, begun, prepare_seconds))
 }
 
+/// All batches of a load, sensor after sensor, lane after lane.
+pub fn prepared(options: &Options) -> io::Result<Vec<Batch>> {
+    let options = Options {
+        prepare: true,
+        ..options.clone()
+    };
+    let mut batches = Vec::new();
+    for mut spool in spools(&options)? {
+        for lane in 0..spool.lanes().len() {
+            let lane = spool.lane(lane);
+            batches.extend(std::iter::from_fn(|| lane.next()));
+        }
+    }
+    Ok(batches)
+}
+
 /// The sensors' spools, filled if that is wanted: two threads, since most of it is compression.
 fn spools(options: &Options) -> io::Result<Vec<Spool>> {
     let world = Arc::new(World::new(options.seed));

@@ -1,5 +1,7 @@
 //! The load against collectors that behave badly: what it sends, and what it makes of the answers.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -28,7 +30,7 @@ struct Store {
     hello: Option<Down>,
     /// Forget what was stored, once, when that much is.
     forget_at: Option<usize>,
-    forgot: bool,
+    forgot: Option<(String, u64)>,
 }
 
 struct Fake(Arc<Mutex<Store>>);
@@ -90,6 +92,9 @@ impl Store {
 
     fn take(&mut self, source: &(String, u64), batch: v1::Batch) -> Option<Down> {
         let stored = self.events.get_mut(source).unwrap();
+        if self.forgot.as_ref() == Some(source) {
+            return None;
+        }
         assert_eq!(
             batch.first_seq,
             stored.len() as u64 + 1,
@@ -106,7 +111,7 @@ impl Store {
             self.forget_at = None;
             let seq = stored.len() as u64;
             stored.clear();
-            self.forgot = true;
+            self.forgot = Some(source.clone());
             return Some(Down::Ack(v1::Ack { seq }));
         }
         Some(Down::Ack(v1::Ack {

@@ -1,11 +1,12 @@
 //! Taking events in: how many a second, how soon acknowledged, at what memory, in how many bytes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::super::page::{verdict, verdict_at_least};
@@ -20,6 +21,8 @@ const GOAL_CONNECTED: f64 = 40.0;
 const GOAL_BYTES: f64 = 20.0;
 /// What memory settles to is looked at after this.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Every event must be in the tables so soon after the load.
+const FLUSHED_WITHIN: Duration = Duration::from_secs(900);
 /// Batches between two fsyncs of the second raw limit: a group commit of as many streams.
 const GROUP: u64 = 16;
 /// Time of the last event, Unix seconds: that of `skep-load raw`, so that both have the same bytes.
@@ -129,21 +132,11 @@ fn loaded(programs: &Path, events: u64, sensors: u32, batch: u32) -> Result<(Run
     let cpu = process::cpu_seconds(pid)? - before;
     let memory = process::memory(pid, "VmHWM")?;
     let logged = std::fs::metadata(data.join("log.redb")).map_or(0, |file| file.len());
-    let counters = collector.counters()?;
-    collector.service.stop()?;
-    // Merged and flushed to the last event.
-    let mut collector = start(programs, &data, &["--flush-every", "1"])?;
-    settle(&data)?;
-    let after = collector.counters()?;
+    let counters = settled(&collector, &data, events)?;
     collector.service.stop()?;
     let (bytes, count) = files(&data.join("table"), ".parquet")?;
     let per_event = bytes as f64 / events as f64;
-    let sum = |name: &str| {
-        [&counters, &after]
-            .iter()
-            .filter_map(|counters| counters.get(name))
-            .sum::<u64>() as f64
-    };
+    let sum = |name: &str| counters.get(name).copied().unwrap_or_default() as f64;
     let stored = format!(
         "| stored, after the last load | goal | measured | |\n|---|--:|--:|---|\n\
          | bytes an event in the tables, {count} files | {GOAL_BYTES:.0} | {per_event:.1} | {} |\n\
@@ -183,15 +176,22 @@ fn start(programs: &Path, data: &Path, arguments: &[&str]) -> Result<Collector> 
     })
 }
 
-/// Waits until the tables no longer change.
-fn settle(data: &Path) -> Result<()> {
+/// Waits until every event is in the tables and these no longer change; returns the counters then.
+fn settled(collector: &Collector, data: &Path, events: u64) -> Result<BTreeMap<String, u64>> {
+    let deadline = Instant::now() + FLUSHED_WITHIN;
     let mut last = (0, 0);
     loop {
         std::thread::sleep(SETTLE);
+        let counters = collector.counters()?;
+        let flushed = counters.get("rows_flushed").copied().unwrap_or_default();
         let now = files(&data.join("table"), ".parquet")?;
-        if now == last {
-            return Ok(());
+        if flushed >= events && now == last {
+            return Ok(counters);
         }
+        ensure!(
+            Instant::now() < deadline,
+            "{flushed} of {events} events are in the tables after {FLUSHED_WITHIN:?}"
+        );
         last = now;
     }
 }

@@ -53,6 +53,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let python = setup::readers()?;
     let programs = build::programs(Profile::Release)?;
+    allow_files()?;
     let share = if options.quick { 100 } else { 1 };
     for part in [Part::Ingest, Part::Queries] {
         if options.only.is_some_and(|only| only != part) {
@@ -92,6 +93,18 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As many open files as this user may have, for the programs that are started as well: each
+/// connection is one.
+fn allow_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, wanted).context("cannot raise the number of open files")
 }
 
 /// A folder for data on the disk that cargo's target folder is on; `/tmp` may be memory.

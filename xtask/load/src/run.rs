@@ -28,6 +28,9 @@ const UNBOUNDED: u64 = u64::MAX / 2;
 /// Events a second, when it has to be guessed for how long they will last.
 const GUESSED_RATE: u64 = 300_000;
 
+/// How long a load that was prepared waits until all its streams are welcomed.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(120);
+
 /// What to send, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -67,6 +70,8 @@ pub struct Figures {
     /// What the collector must never do, in words.
     broken: Vec<String>,
     last_ack: Option<Instant>,
+    /// When all were connected.
+    begun: Option<Instant>,
 }
 
 /// What came of it.
@@ -256,11 +261,14 @@ pub async fn run(
     let spools = spools(options)?;
     let prepare_seconds = preparing.elapsed().as_secs_f64();
     let (end, ended) = watch::channel(false);
+    // What is measured begins when all are connected.
+    let (start, started) = watch::channel(!options.prepare);
     let shared = Arc::new(Shared {
         endpoint,
         figures: Mutex::default(),
         connecting: Semaphore::new(CONNECTING),
         stop: ended,
+        go: started,
         idle: options.idle,
         pace: options.pace(),
     });
@@ -268,7 +276,7 @@ pub async fn run(
         .into_iter()
         .map(|spool| Arc::new(Sensor::new(Arc::clone(&shared), spool)))
         .collect();
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let tasks: Vec<_> = sensors
         .iter()
         .map(|sensor| tokio::spawn(Arc::clone(sensor).run()))
@@ -292,8 +300,21 @@ pub async fn run(
             if limit.is_some_and(|limit| limit <= Instant::now()) {
                 break;
             }
+            if options.prepare && begun.elapsed() > CONNECTED_WITHIN {
+                shared.figures(|figures| {
+                    let connected = figures.connected;
+                    figures.broken.push(format!(
+                        "only {connected} of {streams} streams were welcomed within {CONNECTED_WITHIN:?}"
+                    ));
+                });
+                let _ = end.send(true);
+                break;
+            }
         }
         ready();
+        // Nobody listens: all have ended.
+        let _ = start.send(true);
+        shared.figures(|figures| figures.begun = Some(Instant::now()));
         let up = async {
             match limit {
                 Some(limit) => tokio::time::sleep_until(limit.into()).await,
@@ -311,6 +332,9 @@ pub async fn run(
     tokio::select! {
         () = all => {}
         () = conduct => {}
+    }
+    if options.prepare {
+        begun = shared.figures(|figures| figures.begun).unwrap_or(begun);
     }
     Ok(report(options, &shared, &sensors, begun, prepare_seconds))
 }

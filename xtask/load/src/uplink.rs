@@ -80,6 +80,8 @@ pub struct Shared {
     pub connecting: Semaphore,
     /// True: make no more, finish, end.
     pub stop: watch::Receiver<bool>,
+    /// True: send. False until then: connect, and wait.
+    pub go: watch::Receiver<bool>,
     /// Stay connected though there is nothing to send.
     pub idle: bool,
     /// Between two batches of the bulk of one sensor; zero is as fast as can be.
@@ -283,8 +285,10 @@ impl Sensor {
         let mut in_flight = 0;
         let mut last_progress = Instant::now();
         let mut due = Instant::now();
+        let mut go = self.shared.go.clone();
         loop {
             let stopping = *stop.borrow();
+            let going = *go.borrow();
             let (has_next, finished) = self.with_spool(|spool| {
                 if stopping {
                     spool.end();
@@ -299,7 +303,7 @@ impl Sensor {
                 let _ = timeout(HANG_UP, down.message()).await;
                 return Ok(());
             }
-            let open = in_flight < WINDOW_BYTES;
+            let open = going && in_flight < WINDOW_BYTES;
             let can_make = lane == BULK && !has_next && !self.with_spool(|spool| spool.is_made());
             tokio::select! {
                 biased;
@@ -321,6 +325,11 @@ impl Sensor {
                     Down::Welcome(_) => return Err(End::Unexpected("welcome twice")),
                 },
                 changed = stop.changed(), if !stopping => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+                changed = go.changed(), if !going && !stopping => {
                     if changed.is_err() {
                         return Ok(());
                     }

@@ -1,12 +1,14 @@
 //! `cargo xtask bench kernel`: what the sensor costs those it watches and those it does not.
+//! `cargo xtask bench collector`: what the collector takes in, keeps and answers ([`collector`]).
 //!
-//! Three parts. In virtual machines whose clock counts instructions: system calls, without and with
+//! The first has three parts. In virtual machines whose clock counts instructions: system calls, without and with
 //! the sensor, and with its peers. On this machine's own kernel, by the wall clock: real work. And
 //! the sensor itself: memory, idle time, records a second. Every number printed or written to
 //! `docs/performance.md` comes from the run that prints it.
 
 mod boots;
 mod calls;
+mod collector;
 mod daemon;
 mod guests;
 mod idle;
@@ -30,6 +32,8 @@ const KERNELS: [&str; 2] = ["6.1", "6.12"];
 pub enum Bench {
     /// What the kernel side costs: system calls, real work, and the sensor itself
     Kernel(Options),
+    /// What the collector takes in, keeps and answers, beside the disk, DuckDB and chdb
+    Collector(collector::Options),
 }
 
 /// Arguments of `cargo xtask bench kernel`.
@@ -60,7 +64,13 @@ pub struct Options {
 
 /// Runs a benchmark.
 pub fn run(bench: &Bench) -> Result<()> {
-    let Bench::Kernel(options) = bench;
+    match bench {
+        Bench::Kernel(options) => kernel(options),
+        Bench::Collector(options) => collector::run(options),
+    }
+}
+
+fn kernel(options: &Options) -> Result<()> {
     setup::toolchain()?;
     for part in Part::ALL {
         if options.only.is_some_and(|only| only != part) {
@@ -76,11 +86,11 @@ pub fn run(bench: &Bench) -> Result<()> {
         };
         let text = format!(
             "{}\n{figures}",
-            page::origin(part, &arguments, options.write)?
+            page::origin(part.place(), &arguments, options.write)?
         );
         println!("\n{text}");
         if options.write {
-            page::write(part, &text)?;
+            page::write(part.place(), &text)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@
 
 mod checks;
 mod decoy;
-mod service;
+pub mod service;
 mod stage;
 
 use std::process::Command;

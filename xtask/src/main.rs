@@ -10,6 +10,7 @@
 mod agents;
 mod bench;
 mod build;
+mod collector;
 mod command;
 mod demo;
 mod evasion;
@@ -52,7 +53,11 @@ enum Task {
     TestUnits,
     /// Run the kernel tests on this machine
     TestKernel,
-    /// Measure what the sensor costs
+    /// Compare what DuckDB, chdb and delta-rs read from the collector's tables with its own answers
+    TestReaders,
+    /// Two collectors with one table on object storage, one of them killed
+    TestS3,
+    /// Measure what the sensor and the collector cost
     #[command(subcommand)]
     Bench(bench::Bench),
     /// Try every way not to be seen, on every kernel, and write docs/evasion.md
@@ -91,6 +96,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::TestUnits => test::workspace_tests(false),
         Task::TestKernel => test::kernel_tests(&[]),
+        Task::TestReaders => collector::readers::test(),
+        Task::TestS3 => collector::s3::test(),
         Task::Bench(bench) => bench::run(&bench),
         Task::Evasion(options) => evasion::run(&options),
         Task::Licences => licences::check(),

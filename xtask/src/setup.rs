@@ -5,8 +5,9 @@
 //! and a machine that has it from elsewhere is left alone.
 
 mod apt;
+mod python;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,7 @@ pub fn everything() -> Result<()> {
         faults(),
         packages(),
         checks(),
+        readers().map(drop),
     ];
     let failures: Vec<_> = outcomes
         .into_iter()
@@ -121,6 +123,12 @@ pub fn checks() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What reads the collector's tables beside it, and the object storage of the tests: a Python with
+/// the packages of `xtask/python/requirements.txt`. Returns that Python.
+pub fn readers() -> Result<PathBuf> {
+    python::interpreter()
 }
 
 fn install_linker() -> Result<()> {

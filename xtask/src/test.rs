@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
 use crate::command::Run;
-use crate::{demo, evasion, licences, setup, vm, workspace};
+use crate::{collector, demo, evasion, licences, setup, vm, workspace};
 
 /// The test target of the sensor that loads programs into the kernel; it runs by itself.
 const KERNEL_TESTS: &str = "kernel";
@@ -104,6 +104,16 @@ fn steps(quick: bool) -> Vec<Step> {
         "kernel tests on this machine",
         "cargo xtask test-kernel",
         Box::new(|| kernel_tests(&[])),
+    );
+    add(
+        "other readers of the collector's tables",
+        "cargo xtask test-readers",
+        Box::new(collector::readers::test),
+    );
+    add(
+        "two collectors with one table on object storage",
+        "cargo xtask test-s3",
+        Box::new(collector::s3::test),
     );
     if !quick {
         let kernels = KERNELS.map(str::to_owned).to_vec();

@@ -23,13 +23,24 @@ pub enum Part {
 impl Part {
     pub const ALL: [Self; 3] = [Self::Vm, Self::Machine, Self::Sensor];
 
-    fn name(self) -> &'static str {
-        match self {
+    pub fn place(self) -> Place {
+        let part = match self {
             Self::Vm => "vm",
             Self::Machine => "machine",
             Self::Sensor => "sensor",
+        };
+        Place {
+            bench: "kernel",
+            part,
         }
     }
+}
+
+/// Where figures stand on the page: the benchmark, as it is named on the command line, and its part.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub bench: &'static str,
+    pub part: &'static str,
 }
 
 fn page() -> PathBuf {
@@ -37,7 +48,7 @@ fn page() -> PathBuf {
 }
 
 /// The line that says where figures come from: command, day, processor, kernel, revision.
-pub fn origin(part: Part, arguments: &str, write: bool) -> Result<String> {
+pub fn origin(place: Place, arguments: &str, write: bool) -> Result<String> {
     let cpu_info = std::fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let model = cpu_info
         .lines()
@@ -57,8 +68,9 @@ pub fn origin(part: Part, arguments: &str, write: bool) -> Result<String> {
         .quiet_output()
         .unwrap_or_else(|_| "no git revision".to_owned());
     Ok(format!(
-        "`cargo xtask bench kernel --only {}{arguments}{}`, {}, {} × {model}, kernel {}, source {}.\n",
-        part.name(),
+        "`cargo xtask bench {} --only {}{arguments}{}`, {}, {} × {model}, kernel {}, source {}.\n",
+        place.bench,
+        place.part,
         if write { " --write" } else { "" },
         day.trim(),
         processors,
@@ -68,20 +80,21 @@ pub fn origin(part: Part, arguments: &str, write: bool) -> Result<String> {
 }
 
 /// Puts a part's text between its marks on the page.
-pub fn write(part: Part, text: &str) -> Result<()> {
+pub fn write(place: Place, text: &str) -> Result<()> {
     let page = page();
     let old = std::fs::read_to_string(&page)
         .with_context(|| format!("cannot read {}", page.display()))?;
-    let new = replaced(&old, part.name(), text)
+    let new = replaced(&old, place, text)
         .with_context(|| format!("cannot write to {}", page.display()))?;
     std::fs::write(&page, new).with_context(|| format!("cannot write {}", page.display()))?;
     println!("wrote {}", page.display());
     Ok(())
 }
 
-fn replaced(page: &str, part: &str, text: &str) -> Result<String> {
-    let begin = format!("<!-- bench kernel {part}: begin -->\n");
-    let end = format!("<!-- bench kernel {part}: end -->\n");
+fn replaced(page: &str, place: Place, text: &str) -> Result<String> {
+    let Place { bench, part } = place;
+    let begin = format!("<!-- bench {bench} {part}: begin -->\n");
+    let end = format!("<!-- bench {bench} {part}: end -->\n");
     let Some((before, rest)) = page.split_once(&begin) else {
         bail!("it has no line {begin:?}: put one where the figures shall stand");
     };
@@ -89,6 +102,15 @@ fn replaced(page: &str, part: &str, text: &str) -> Result<String> {
         bail!("it has no line {end:?} behind the one that begins");
     };
     Ok(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
+}
+
+/// [`verdict`] of a value that should be at least the goal.
+pub fn verdict_at_least(value: f64, goal: f64) -> String {
+    if value >= goal {
+        "met".to_owned()
+    } else {
+        format!("**missed by {:.1} %**", (1.0 - value / goal) * 100.0)
+    }
 }
 
 /// `met`, or by how much not.
@@ -109,7 +131,7 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_marks_changes() {
-        let page = replaced(PAGE, "vm", "new\n").unwrap();
+        let page = replaced(PAGE, Part::Vm.place(), "new\n").unwrap();
         assert_eq!(
             page,
             "# Title\n<!-- bench kernel vm: begin -->\n\nnew\n\n\
@@ -119,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        let refused = replaced(PAGE, "machine", "new").unwrap_err().to_string();
+        let refused = replaced(PAGE, Part::Machine.place(), "new")
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("bench kernel machine: begin"), "{refused}");
     }
 

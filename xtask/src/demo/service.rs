@@ -69,6 +69,25 @@ impl Service {
             .with_context(|| format!("no VmRSS in {file}"))
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends the program as a crash does, and waits until it has ended.
+    pub fn kill(&mut self) -> Result<()> {
+        println!("$ kill -KILL {} ({})", self.child.id(), self.name);
+        if let Some(status) = self.child.try_wait()? {
+            bail!(
+                "{} had already ended with {status}; it said:\n{}",
+                self.name,
+                self.log()
+            );
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks the program to end and waits until it has, with 0.
     pub fn stop(&mut self) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

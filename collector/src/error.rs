@@ -34,6 +34,11 @@ pub enum Error {
         found: String,
         known: &'static str,
     },
+    #[error(
+        "cannot use the record of queries {path}: {reason}; make it readable and writable for this \
+         user, or move it elsewhere"
+    )]
+    Audit { path: PathBuf, reason: String },
     #[error("cannot encode rows: {0}")]
     Rows(#[from] arrow::error::ArrowError),
     #[error(

@@ -103,7 +103,8 @@ pub fn checks() -> Result<()> {
                 .run()?;
         }
     }
-    Ok(())
+    // A client of the collector that is not ours.
+    apt::programs(&[("psql", "postgresql-client")])
 }
 
 fn install_linker() -> Result<()> {

@@ -18,7 +18,16 @@ struct Program {
 impl Program {
     fn serve(data: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--http",
+                "off",
+                "--postgres",
+                "off",
+                "--data",
+            ])
             .arg(data)
             .env("SKEP_LOG", "warn")
             .stderr(Stdio::piped())
@@ -121,7 +130,16 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     let file = data.path().join("a-file");
     std::fs::write(&file, "x").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--postgres",
+            "off",
+            "--data",
+        ])
         .arg(file.join("data"))
         .output()
         .unwrap();
@@ -134,7 +152,16 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 
     let running = Program::serve(data.path());
     let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--postgres",
+            "off",
+            "--data",
+        ])
         .arg(data.path())
         .output()
         .unwrap();

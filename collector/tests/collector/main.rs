@@ -3,10 +3,14 @@
 //! One binary, since each would link the whole query engine.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod audit;
 mod client;
 mod crash;
 mod damage;
+mod errors;
+mod http;
 mod ingest;
 mod limits;
+mod postgres;
 mod query;
 mod scene;

@@ -68,6 +68,11 @@ pub enum Error {
     Random { reason: String },
     #[error("the collector is stopping")]
     Closed,
+    #[error(
+        "cannot use the record of queries {path}: {reason}; make it readable and writable for this \
+         user, or move it elsewhere"
+    )]
+    Audit { path: PathBuf, reason: String },
     #[error("cannot encode rows: {0}")]
     Rows(#[from] arrow::error::ArrowError),
     #[error(

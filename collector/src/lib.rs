@@ -1,23 +1,30 @@
 //! The collector: takes the events of many sensors, keeps them, and answers SQL over all of them.
 //!
 //! ```text
-//!  sensor ─gRPC─▶ ingest ─▶ store ─▶ query ─gRPC─▶ client (`skep`)
+//!  sensor ─gRPC─▶ ingest ─▶ store ─▶ query ─gRPC, HTTP, PostgreSQL─▶ client (`skep`, others)
 //! ```
 //!
 //! - [`schema`] is the one definition of the `events` table;
 //! - [`ingest`] checks each stream and acknowledges what is durable;
 //! - [`store`] keeps rows, and is the seam for another way to keep them;
-//! - [`query`] plans and limits read-only SQL over the store;
-//! - [`serve`] puts them behind one socket;
+//! - [`query`] plans and limits read-only SQL over the store, and [`audit`] records it;
+//! - [`http`] and [`postgres`] are the query's other front ends, beside gRPC;
+//! - [`health`] says what is wrong;
+//! - [`serve`] puts them behind their sockets;
 //! - [`client`] is what the command `skep` does with the answers.
 //!
 //! The guarantees, and the tests that prove them, are listed in `docs/collector.md`.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod client;
 pub mod counters;
 pub mod error;
+pub mod health;
+pub mod http;
 pub mod ingest;
+pub mod listen;
+pub mod postgres;
 pub mod query;
 mod scan;
 pub mod schema;

@@ -1,24 +1,38 @@
-//! One socket with both services behind it, from start to orderly stop.
+//! The sockets and what is behind them, from start to orderly stop: gRPC for sensors and clients,
+//! HTTP and PostgreSQL for queries only.
 //!
 //! Stopping, in order: no new connections; streams read no further, and end once what they sent is
-//! durable and acknowledged; running queries get [`GRACE`]; what waits in the store is written.
+//! durable and acknowledged; running queries get [`GRACE`]; what waits in the record of queries and in
+//! the store is written.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_proto::v1::{ingest_server::IngestServer, query_server::QueryServer};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tonic::codec::CompressionEncoding;
 
 use crate::{
+    audit::Audit,
     counters::Counters,
     error::{Error, Result},
+    health::Vitals,
+    http,
     ingest::{self, IngestService},
-    query::{Limits, QueryService},
+    postgres,
+    query::{Engine, Limits, QueryService},
     store::{self, Store},
 };
 
-/// Where to listen when nothing else is said.
+/// Where to listen for gRPC when nothing else is said.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7317";
+/// Where to listen for HTTP when nothing else is said.
+pub const DEFAULT_HTTP: &str = "127.0.0.1:7318";
+/// Where to listen for PostgreSQL's protocol when nothing else is said.
+pub const DEFAULT_POSTGRES: &str = "127.0.0.1:7319";
 /// What is still running this long after a stop was asked for is cut off.
 const GRACE: Duration = Duration::from_secs(10);
 /// Bytes that may be on their way up a connection, and up one stream of it: a lane that the collector
@@ -32,18 +46,26 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Options {
     pub store: store::Options,
-    /// Port 0 lets the system choose.
+    /// gRPC. Port 0 lets the system choose, here and below.
     pub listen: SocketAddr,
+    /// None: not served.
+    pub http: Option<SocketAddr>,
+    pub postgres: Option<SocketAddr>,
     pub limits: Limits,
 }
 
 /// A running collector.
 pub struct Server {
     address: SocketAddr,
+    http: Option<SocketAddr>,
+    postgres: Option<SocketAddr>,
     counters: Arc<Counters>,
     store: Store,
+    audit: Audit,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
+    /// The front ends for queries only.
+    others: JoinSet<()>,
 }
 
 /// Refuses an address that others could reach, since there is no TLS yet.
@@ -57,10 +79,13 @@ pub fn check_address(address: SocketAddr) -> Result<()> {
 // === impl Options ===
 
 impl Options {
+    /// gRPC alone.
     pub fn new(store: store::Options, listen: SocketAddr) -> Self {
         Self {
             store,
             listen,
+            http: None,
+            postgres: None,
             limits: Limits::default(),
         }
     }
@@ -73,15 +98,25 @@ impl Server {
     /// several threads.
     pub async fn start(options: Options) -> Result<Self> {
         let listen = options.listen;
-        check_address(listen)?;
+        for address in [Some(listen), options.http, options.postgres]
+            .into_iter()
+            .flatten()
+        {
+            check_address(address)?;
+        }
         let counters = Arc::new(Counters::default());
+        let record = options.store.directory.join("audit.redb");
         let store = Store::open(options.store, Arc::clone(&counters)).await?;
-        let unusable = |source| Error::Listen {
-            address: listen,
-            source,
+        let audit = tokio::task::block_in_place(|| Audit::open(&record))?;
+        let (listener, address) = bind(listen).await?;
+        let http = match options.http {
+            Some(address) => Some(bind(address).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(listen).await.map_err(unusable)?;
-        let address = listener.local_addr().map_err(unusable)?;
+        let postgres = match options.postgres {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
 
         let (stop, stopping) = watch::channel(false);
         let ingest = IngestService::new(store.clone(), Arc::clone(&counters), stopping.clone());
@@ -89,8 +124,13 @@ impl Server {
             .max_decoding_message_size(skep_proto::MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
-        let query = QueryService::new(store.clone(), Arc::clone(&counters), options.limits)?;
-        let query = QueryServer::new(query)
+        let engine = Engine::new(
+            store.clone(),
+            Arc::clone(&counters),
+            audit.clone(),
+            options.limits,
+        )?;
+        let query = QueryServer::new(QueryService::new(Arc::clone(&engine)))
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
         let connections = ingest::connections(listener, Arc::clone(&counters));
@@ -102,18 +142,51 @@ impl Server {
             .add_service(ingest)
             .add_service(query)
             .serve_with_incoming_shutdown(connections, told(stopping));
+        let mut others = JoinSet::new();
+        let http = match http {
+            Some((listener, address)) => {
+                tracing::info!(%address, "HTTP");
+                let vitals = Vitals {
+                    counters: Arc::clone(&counters),
+                    audit: audit.clone(),
+                };
+                let stop = told(stop.subscribe());
+                others.spawn(http::serve(listener, Arc::clone(&engine), vitals, stop));
+                Some(address)
+            }
+            None => None,
+        };
+        let postgres = postgres.map(|(listener, address)| {
+            tracing::info!(%address, "PostgreSQL");
+            others.spawn(postgres::serve(listener, engine, stop.subscribe()));
+            address
+        });
         Ok(Self {
             address,
+            http,
+            postgres,
             counters,
             store,
+            audit,
             stop,
             task: tokio::spawn(served),
+            others,
         })
     }
 
     /// The address it listens on, with the port the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for HTTP.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Where it listens for PostgreSQL's protocol.
+    pub fn postgres(&self) -> Option<SocketAddr> {
+        self.postgres
     }
 
     pub fn counters(&self) -> &Counters {
@@ -128,18 +201,33 @@ impl Server {
     /// Acknowledges and writes what was taken, then stops.
     pub async fn stop(mut self) -> Result<()> {
         self.stop.send_replace(true);
-        match tokio::time::timeout(GRACE, &mut self.task).await {
-            Ok(ended) => ended.expect("serving does not panic")?,
+        let ended = async {
+            let ended = (&mut self.task).await.expect("serving does not panic");
+            while self.others.join_next().await.is_some() {}
+            ended
+        };
+        match tokio::time::timeout(GRACE, ended).await {
+            Ok(ended) => ended?,
             Err(_) => {
                 tracing::warn!(
                     grace_seconds = GRACE.as_secs(),
                     "cut off what was still running"
                 );
                 self.task.abort();
+                self.others.abort_all();
             }
         }
+        self.audit.close().await;
         self.store.close().await
     }
+}
+
+/// A listener, and its address with the port that the system chose.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let unusable = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    Ok((listener, address))
 }
 
 async fn told(mut stopping: watch::Receiver<bool>) {

@@ -122,7 +122,8 @@ pub fn checks() -> Result<()> {
                 .run()?;
         }
     }
-    Ok(())
+    // A client of the collector that is not ours.
+    apt::programs(&[("psql", "postgresql-client")])
 }
 
 /// What reads the collector's tables beside it, and the object storage of the tests: a Python with

@@ -2,13 +2,19 @@
 //!
 //! Exit codes: 0 stopped by SIGTERM or SIGINT with everything written, 1 failed, 2 wrong usage.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{AddrParseError, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use skep_collector::{
     Error,
     schema::Class,
-    serve::{DEFAULT_ADDRESS, Options, Server, check_address},
+    serve::{DEFAULT_ADDRESS, DEFAULT_HTTP, DEFAULT_POSTGRES, Options, Server, check_address},
     store,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,13 +31,15 @@ struct Arguments {
 enum Command {
     /// Listens for sensors and clients until SIGTERM.
     ///
-    /// Prints `ready ADDRESS` on standard error once it listens. Logs go to standard error; the
-    /// environment variable SKEP_LOG sets what is logged (default: info).
+    /// Prints `ready ADDRESS` on standard error once it listens, and then a line each for the other
+    /// two: `http ADDRESS` and `postgres ADDRESS`. Logs go to standard error; the environment variable
+    /// SKEP_LOG sets what is logged (default: info).
     Serve {
         /// Where to keep what is received; made when it is not there.
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
-        /// Address to listen on. Loopback only: there is no TLS yet. Port 0 lets the system choose.
+        /// Address for sensors and the client (gRPC). Loopback only, as the others: there is no TLS
+        /// yet. Port 0 lets the system choose.
         #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
         listen: SocketAddr,
         /// Where to keep the tables: a folder, or s3://bucket/prefix, gs://… or az://…, with settings
@@ -49,6 +57,12 @@ enum Command {
         /// Keep at most so many GiB in the tables; the oldest events go first.
         #[arg(long, value_name = "GIB")]
         keep_gib: Option<u64>,
+        /// Address for queries over HTTP, or `off`.
+        #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_HTTP)]
+        http: Switch,
+        /// Address for queries over PostgreSQL's protocol, or `off`.
+        #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_POSTGRES)]
+        postgres: Switch,
     },
 }
 
@@ -91,6 +105,21 @@ fn kept(text: &str) -> Result<(Class, Duration), String> {
     Ok((known, duration(time)?))
 }
 
+/// An address, or none.
+#[derive(Clone, Copy)]
+struct Switch(Option<SocketAddr>);
+
+impl FromStr for Switch {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self(None)),
+            address => Ok(Self(Some(address.parse()?))),
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -107,6 +136,8 @@ async fn main() -> ExitCode {
         flush_every,
         keep,
         keep_gib,
+        http,
+        postgres,
     } = arguments.command;
     let store = store::Options {
         table,
@@ -117,7 +148,12 @@ async fn main() -> ExitCode {
         },
         ..store::Options::new(data)
     };
-    match serve(store, listen).await {
+    let options = Options {
+        http: http.0,
+        postgres: postgres.0,
+        ..Options::new(store, listen)
+    };
+    match serve(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("skep-collector: {error:#}");
@@ -142,13 +178,22 @@ fn allow_many_files() {
     }
 }
 
-async fn serve(store: store::Options, listen: SocketAddr) -> anyhow::Result<()> {
-    check_address(listen)?;
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let addresses = [Some(options.listen), options.http, options.postgres];
+    for address in addresses.into_iter().flatten() {
+        check_address(address)?;
+    }
     allow_many_files();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::start(Options::new(store, listen)).await?;
+    let server = Server::start(options).await?;
     eprintln!("ready {}", server.address());
+    if let Some(address) = server.http() {
+        eprintln!("http {address}");
+    }
+    if let Some(address) = server.postgres() {
+        eprintln!("postgres {address}");
+    }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -6,24 +6,28 @@
 //! of values is fine.
 
 use datafusion::sql::sqlparser::{
-    dialect::GenericDialect,
+    dialect::{GenericDialect, PostgreSqlDialect},
     keywords::Keyword,
-    tokenizer::{Token, Tokenizer},
+    tokenizer::{Token, Tokenizer, TokenizerError},
 };
 
-use super::QueryError;
+use super::{QueryError, locate, statement::Dialect};
 
 /// Bytes of a statement.
 const MAX_BYTES: usize = 64 << 10;
 /// Operators, parentheses and keywords of a statement.
 const MAX_OPERATORS: usize = 500;
 
-pub(super) fn check(sql: &str) -> Result<(), QueryError> {
+pub(super) fn check(sql: &str, dialect: Dialect) -> Result<(), QueryError> {
     if sql.len() > MAX_BYTES {
         return Err(QueryError::TooLong { limit: MAX_BYTES });
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize();
-    let tokens = tokens.map_err(|error| QueryError::Sql(error.to_string()))?;
+    let tokens = match dialect {
+        Dialect::Generic => Tokenizer::new(&GenericDialect {}, sql).tokenize(),
+        Dialect::Postgres => Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize(),
+    };
+    let unreadable = |error: TokenizerError| locate::syntax(&error.to_string(), sql);
+    let tokens = tokens.map_err(|error| QueryError::Sql(unreadable(error)))?;
     match tokens.iter().filter(|token| nests(token)).count() > MAX_OPERATORS {
         true => Err(QueryError::TooComplex {
             limit: MAX_OPERATORS,
@@ -50,6 +54,7 @@ mod tests {
 
     #[test]
     fn long_lists_pass_and_long_chains_do_not() {
+        let check = |sql: &str| check(sql, Dialect::Generic);
         let ids = format!("'{}'", ["0123456789abcdef"; 3000].join("','"));
         assert!(check(&format!("SELECT a.b FROM a WHERE c IN ({ids})")).is_ok());
         for chain in ["1+", "a OR ", "NOT ", "- ", "(", "[", "CASE "] {

@@ -1,11 +1,15 @@
 //! Why a query has no answer, told to the one who asked.
+//!
+//! Each front end shows the same error in its own form: a gRPC status, a problem document (RFC 9457),
+//! an error response of PostgreSQL. [`QueryError::kind`] is what the three derive theirs from.
 
 use std::time::Duration;
 
-use datafusion::error::DataFusionError;
 use tonic::{Code, Status};
 
-#[derive(Debug, thiserror::Error)]
+use super::locate::Position;
+
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum QueryError {
     #[error("the statement is longer than {limit} bytes")]
     TooLong { limit: usize },
@@ -19,17 +23,28 @@ pub enum QueryError {
     )]
     ReadOnly { what: String },
     #[error("{0}")]
-    Sql(String),
+    Sql(SqlError),
     #[error(
         "stopped at the time limit of {} s: narrow the query with WHERE on time, session or class, \
          or select fewer columns", .limit.as_secs_f32()
     )]
     Time { limit: Duration },
     #[error(
+        "not begun within the time limit of {} s, because {concurrent} other queries were running \
+         and no more run at the same time: ask again later, or narrow the others with WHERE on \
+         time, session or class", .limit.as_secs_f32()
+    )]
+    Busy { concurrent: usize, limit: Duration },
+    #[error(
         "stopped at the memory limit of {} MiB: narrow the query with WHERE on time, session or \
          class, select fewer columns, or group before sorting", .limit >> 20
     )]
     Memory { limit: usize },
+    #[error(
+        "not begun, because no query may run unrecorded and the record of queries cannot be \
+         written: {reason}"
+    )]
+    Unrecorded { reason: String },
     #[error(
         "stored data is damaged and was set aside ({}); the rest stays queryable, run the query again",
         .files.join(", ")
@@ -41,39 +56,119 @@ pub enum QueryError {
     Engine(String),
     #[error("the client went away")]
     ClientGone,
+    #[error("cancelled by the client")]
+    Cancelled,
+}
+
+/// What is wrong with a statement, where, and what may have been meant.
+#[derive(Clone, Debug)]
+pub struct SqlError {
+    pub message: String,
+    /// Where in the text of the statement; unknown for what fails only when it runs.
+    pub position: Option<Position>,
+    /// One sentence, such as the nearest known name.
+    pub hint: Option<String>,
+    pub what: Wrong,
+}
+
+/// What of a statement is wrong, as far as it is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    Syntax,
+    UnknownColumn,
+    UnknownTable,
+    UnknownFunction,
+    /// Anything else: types, values, what is not supported.
+    Other,
+}
+
+/// Which end of the matter has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The statement.
+    Statement,
+    /// The statement, which asks for something that is not allowed.
+    Forbidden,
+    /// The statement, which needs more time than there is.
+    Time,
+    /// The statement, which needs more memory than there is.
+    Memory,
+    /// Nothing: ask again later.
+    Busy,
+    /// Stored data.
+    Data,
+    /// The collector.
+    Internal,
+    /// The client does not wait for the answer.
+    Cancelled,
 }
 
 // === impl QueryError ===
 
 impl QueryError {
-    /// What an error of planning or running means; `memory` is the limit in force.
-    pub(super) fn from_engine(error: &DataFusionError, memory: usize) -> Self {
-        let text = error.strip_backtrace();
-        match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => Self::Memory { limit: memory },
-            DataFusionError::ParquetError(_)
-            | DataFusionError::ObjectStore(_)
-            | DataFusionError::IoError(_) => Self::Unreadable(text),
-            DataFusionError::Internal(_) => Self::Engine(text),
-            // What the SQL says cannot be done: parsing, planning, types, division by zero …
-            _ => Self::Sql(text),
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::TooLong { .. } | Self::TooComplex { .. } | Self::Sql(_) => Kind::Statement,
+            Self::ReadOnly { .. } => Kind::Forbidden,
+            Self::Time { .. } => Kind::Time,
+            Self::Memory { .. } => Kind::Memory,
+            Self::Busy { .. } | Self::Unrecorded { .. } => Kind::Busy,
+            Self::Damaged { .. } => Kind::Data,
+            Self::Unreadable(_) | Self::Engine(_) => Kind::Internal,
+            Self::ClientGone | Self::Cancelled => Kind::Cancelled,
+        }
+    }
+
+    /// What is wrong with the statement, when that is it.
+    pub fn sql(&self) -> Option<&SqlError> {
+        match self {
+            Self::Sql(error) => Some(error),
+            _ => None,
         }
     }
 }
 
 impl From<QueryError> for Status {
     fn from(error: QueryError) -> Self {
-        let code = match error {
-            QueryError::TooLong { .. } | QueryError::TooComplex { .. } | QueryError::Sql(_) => {
-                Code::InvalidArgument
-            }
-            QueryError::ReadOnly { .. } => Code::PermissionDenied,
-            QueryError::Time { .. } => Code::DeadlineExceeded,
-            QueryError::Memory { .. } => Code::ResourceExhausted,
-            QueryError::Damaged { .. } => Code::DataLoss,
-            QueryError::Unreadable(_) | QueryError::Engine(_) => Code::Internal,
-            QueryError::ClientGone => Code::Cancelled,
+        let code = match error.kind() {
+            Kind::Statement => Code::InvalidArgument,
+            Kind::Forbidden => Code::PermissionDenied,
+            Kind::Time => Code::DeadlineExceeded,
+            Kind::Memory => Code::ResourceExhausted,
+            Kind::Busy => match error {
+                QueryError::Busy { .. } => Code::DeadlineExceeded,
+                _ => Code::Unavailable,
+            },
+            Kind::Data => Code::DataLoss,
+            Kind::Internal => Code::Internal,
+            Kind::Cancelled => Code::Cancelled,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+// === impl SqlError ===
+
+impl SqlError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            position: None,
+            hint: None,
+            what: Wrong::Other,
+        }
+    }
+}
+
+impl std::fmt::Display for SqlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(at) = &self.position {
+            write!(f, "line {}, column {}: ", at.line, at.column)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
     }
 }

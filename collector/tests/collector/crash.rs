@@ -97,7 +97,16 @@ fn a_data_directory_that_cannot_be_used_is_named() {
     let file = data.path().join("a-file");
     std::fs::write(&file, "x").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--postgres",
+            "off",
+            "--data",
+        ])
         .arg(file.join("data"))
         .output()
         .unwrap();
@@ -110,7 +119,16 @@ fn a_data_directory_that_cannot_be_used_is_named() {
 
     let running = Program::serve(data.path());
     let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--postgres",
+            "off",
+            "--data",
+        ])
         .arg(data.path())
         .output()
         .unwrap();

@@ -3,13 +3,17 @@
 //! One binary, since each would link the whole query engine.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod audit;
 mod client;
 mod client_export;
 mod crash;
 mod damage;
+mod errors;
 mod faults;
+mod http;
 mod ingest;
 mod limits;
+mod postgres;
 mod program;
 mod query;
 mod scene;

@@ -27,7 +27,7 @@ impl Program {
         let mut child = Command::new(words.next().unwrap())
             .args(words)
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--flush-every", "1s"])
+            .args(["--flush-every", "1s", "--http", "off", "--postgres", "off"])
             .args(arguments)
             .arg("--data")
             .arg(data)

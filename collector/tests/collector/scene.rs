@@ -2,6 +2,7 @@
 //! it, and the events of a small session.
 
 mod sent;
+pub mod web;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -59,6 +60,20 @@ impl Collector {
         })
     }
 
+    /// With every front end.
+    pub fn open(data: &Path) -> Self {
+        Self::open_with(data, |_| {})
+    }
+
+    pub fn open_with(data: &Path, change: impl FnOnce(&mut Options)) -> Self {
+        Self::with(data, |options| {
+            options.store.flush_every = Duration::from_millis(10);
+            options.http = Some("127.0.0.1:0".parse().unwrap());
+            options.postgres = Some("127.0.0.1:0".parse().unwrap());
+            change(options);
+        })
+    }
+
     pub fn with(data: &Path, change: impl FnOnce(&mut Options)) -> Self {
         let listen = "127.0.0.1:0".parse().unwrap();
         let mut options = Options::new(store::Options::new(data), listen);
@@ -79,6 +94,14 @@ impl Collector {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().http().unwrap()
+    }
+
+    pub fn postgres(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().postgres().unwrap()
     }
 
     pub fn counter(&self, name: &str) -> u64 {

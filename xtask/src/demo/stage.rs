@@ -31,7 +31,16 @@ impl Stage {
         let data = scratch.join("collector");
         let (collector, address) = Service::start(
             Command::new(programs.join("skep-collector"))
-                .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+                .args([
+                    "serve",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--http",
+                    "off",
+                    "--postgres",
+                    "off",
+                    "--data",
+                ])
                 .arg(&data),
         )?;
         let server = format!("http://{address}");

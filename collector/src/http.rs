@@ -1,0 +1,235 @@
+//! The front end for everything that speaks HTTP and JSON.
+//!
+//! ```text
+//! POST /v1/query     {"sql": …, "max_rows": …}  → rows as JSON, CSV, NDJSON or an Arrow stream
+//! GET  /v1/tables    what can be queried
+//! GET  /v1/health    whether all is well
+//! GET  /openapi.json the same, told to machines
+//! ```
+//!
+//! Invariants:
+//! - nothing is done for a web page of another origin, and none can read an answer: the [`guard`]
+//!   looks at each request first;
+//! - an answer that is not whole is never taken for one: it ends with an error in it, and the
+//!   transfer is broken off;
+//! - every error is a problem document (RFC 9457).
+//!
+//! Bounds: [`MAX_BODY`] of a request, 256 connections, and those of the engine.
+
+mod csv;
+mod encode;
+mod guard;
+mod openapi;
+mod problem;
+mod tables;
+
+use std::{future::IntoFuture, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    health::Vitals,
+    listen::{Bounded, Peer},
+    query::{Answer, Dialect, Engine, Origin, Part, QueryError, Question},
+};
+
+use encode::{Encoder, Form};
+use problem::Problem;
+
+/// A statement of the greatest length, with every character escaped.
+const MAX_BODY: usize = 512 << 10;
+/// Of a body that is too large, so much is read and thrown away: a client that is still sending would
+/// not see why it is refused.
+const MAX_DRAINED: usize = 8 << 20;
+/// Chunks of an answer ahead of the client.
+const CHUNKS_AHEAD: usize = 4;
+/// Bytes of what a client says of itself; more is not kept.
+const MAX_AGENT: usize = 256;
+
+/// What the routes need.
+#[derive(Clone)]
+struct Served {
+    engine: Arc<Engine>,
+    vitals: Vitals,
+}
+
+/// Body of `POST /v1/query`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    sql: String,
+    #[serde(default)]
+    max_rows: Option<u64>,
+}
+
+/// Serves until told to stop, and then lets running requests end.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    vitals: Vitals,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let app = router(Served { engine, vitals }).into_make_service_with_connect_info::<Peer>();
+    let listener = Bounded::new(listener, "http");
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop);
+    if let Err(error) = served.into_future().await {
+        tracing::error!(%error, "HTTP is no longer served");
+    }
+}
+
+fn router(served: Served) -> Router {
+    Router::new()
+        .route("/v1/query", post(query))
+        .route("/v1/tables", get(list))
+        .route("/v1/health", get(health))
+        .route("/openapi.json", get(describe))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method())
+        .layer(middleware::from_fn(guard::check))
+        .layer(middleware::map_response(finish))
+        .with_state(served)
+}
+
+/// What all answers say.
+async fn finish(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let mut say = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    say(header::CACHE_CONTROL, "no-store");
+    say(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    say(header::CONTENT_SECURITY_POLICY, "default-src 'none'");
+    response
+}
+
+async fn health(State(served): State<Served>) -> Json<Value> {
+    let problems = served.vitals.health().problems;
+    let status = match problems.is_empty() {
+        true => "ok",
+        false => "degraded",
+    };
+    Json(json!({"status": status, "version": env!("CARGO_PKG_VERSION"), "problems": problems}))
+}
+
+async fn list(State(served): State<Served>) -> Result<Json<Value>, Problem> {
+    let listed = tables::list(&served.engine).await?;
+    Ok(Json(listed))
+}
+
+async fn describe() -> Json<Value> {
+    Json(openapi::document())
+}
+
+async fn query(
+    State(served): State<Served>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let form = Form::accepted(request.headers())?;
+    let agent = agent(request.headers());
+    let asked = asked(request).await?;
+    let question = Question {
+        sql: asked.sql,
+        dialect: Dialect::Generic,
+        parameters: None,
+        max_rows: asked.max_rows.unwrap_or(0),
+        max_time: None,
+        origin: Origin {
+            front_end: "http",
+            peer: Some(peer),
+            user: None,
+            application: agent,
+        },
+    };
+    let mut answer = served.engine.ask(question).await?;
+    // Most that goes wrong does so before the first rows, and can still be told by the status.
+    let first = answer.next().await.unwrap_or_else(|| Err(unfinished()))?;
+    let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let encoder = Encoder::new(form, &answer.schema);
+    served.engine.spawn(send(encoder, first, answer, chunks));
+    let body = Body::from_stream(ReceiverStream::new(receiver));
+    let headers = [
+        (header::CONTENT_TYPE, form.content_type()),
+        (header::VARY, "accept"),
+    ];
+    Ok((headers, body).into_response())
+}
+
+/// The body of a request, which has to be JSON and to be said to be.
+async fn asked(request: Request) -> Result<Asked, Problem> {
+    let said = request.headers().get(header::CONTENT_TYPE);
+    let said = said.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let (essence, _) = said.split_once(';').unwrap_or((said, ""));
+    if !essence.trim().eq_ignore_ascii_case("application/json") {
+        return Err(Problem::not_json());
+    }
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut body, mut size) = (Vec::new(), 0);
+    while size < MAX_DRAINED
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|error| Problem::broken(&error))?;
+        size += chunk.len();
+        if size <= MAX_BODY {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    if size > MAX_BODY {
+        return Err(Problem::too_large(MAX_BODY));
+    }
+    serde_json::from_slice(&body).map_err(|error| Problem::body(&error))
+}
+
+fn agent(headers: &HeaderMap) -> Option<String> {
+    let agent = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(agent[..agent.len().min(MAX_AGENT)].to_owned())
+}
+
+type Chunks = mpsc::Sender<Result<Bytes, QueryError>>;
+
+/// Sends the answer as it comes. An error ends the transfer before its time.
+async fn send(mut encoder: Encoder, first: Part, mut answer: Answer, chunks: Chunks) {
+    let mut next = Some(Ok(first));
+    loop {
+        let part = match next.take() {
+            Some(part) => part,
+            None => tokio::select! {
+                part = answer.next() => part.unwrap_or_else(|| Err(unfinished())),
+                () = chunks.closed() => return,
+            },
+        };
+        let (encoded, end) = match part {
+            Ok(Part::Rows(batch)) => (encoder.rows(&batch), false),
+            Ok(Part::End { rows, truncated }) => (encoder.end(rows, truncated), true),
+            Err(error) => (Err(error), true),
+        };
+        let sent = match encoded {
+            Ok(bytes) => chunks.send(Ok(bytes)).await,
+            Err(error) => {
+                if let Some(bytes) = encoder.broken(&Problem::from(error.clone())) {
+                    let _ = chunks.send(Ok(bytes)).await;
+                }
+                let _ = chunks.send(Err(error)).await;
+                return;
+            }
+        };
+        if end || sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn unfinished() -> QueryError {
+    QueryError::Engine("the answer has no end".to_owned())
+}

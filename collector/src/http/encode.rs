@@ -1,0 +1,236 @@
+//! Rows in the form that the client accepts.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Field, Schema, SchemaRef},
+    error::ArrowError,
+    ipc::writer::StreamWriter,
+    json::{LineDelimitedWriter, WriterBuilder, writer::LineDelimited},
+};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, header},
+};
+use serde_json::json;
+
+use super::{csv, problem::Problem};
+use crate::query::QueryError;
+
+/// What an answer looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One object with columns, rows, and whether there were more.
+    Json,
+    /// One object a row and line, nothing else.
+    Lines,
+    /// RFC 4180 with a header line.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+}
+
+/// Encodes one answer.
+pub(super) struct Encoder {
+    form: Form,
+    schema: SchemaRef,
+    rows: u64,
+    /// The header was sent.
+    begun: bool,
+    arrow: Option<StreamWriter<Vec<u8>>>,
+}
+
+// === impl Form ===
+
+impl Form {
+    /// The first of the accepted types that is known.
+    pub fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut said = headers.get_all(header::ACCEPT).iter().peekable();
+        if said.peek().is_none() {
+            return Ok(Self::Json);
+        }
+        said.filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .find_map(Self::of)
+            .ok_or_else(Problem::not_acceptable)
+    }
+
+    fn of(media_range: &str) -> Option<Self> {
+        let (essence, parameters) = media_range.split_once(';').unwrap_or((media_range, ""));
+        let refused =
+            |parameter: &str| matches!(parameter.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+        if parameters.split(';').any(refused) {
+            return None;
+        }
+        match essence.trim().to_ascii_lowercase().as_str() {
+            "application/json" | "application/*" | "*/*" => Some(Self::Json),
+            "application/x-ndjson" => Some(Self::Lines),
+            "text/csv" | "text/*" => Some(Self::Csv),
+            "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
+            _ => None,
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Lines => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+// === impl Encoder ===
+
+impl Encoder {
+    pub fn new(form: Form, schema: &Schema) -> Self {
+        Self {
+            form,
+            schema: distinct(schema),
+            rows: 0,
+            begun: false,
+            arrow: None,
+        }
+    }
+
+    pub fn rows(&mut self, batch: &RecordBatch) -> Result<Bytes, QueryError> {
+        let encoded = self.encode(batch).map_err(encoding)?;
+        self.rows += batch.num_rows() as u64;
+        Ok(encoded.into())
+    }
+
+    pub fn end(&mut self, rows: u64, truncated: bool) -> Result<Bytes, QueryError> {
+        let mut out = self.begin().map_err(encoding)?;
+        match self.form {
+            Form::Json => {
+                let end = format!("\n],\"row_count\":{rows},\"truncated\":{truncated}}}\n");
+                out.extend(end.into_bytes());
+            }
+            Form::Lines | Form::Csv => {}
+            Form::Arrow => {
+                if let Some(writer) = &mut self.arrow {
+                    writer.finish().map_err(encoding)?;
+                    out.append(writer.get_mut());
+                }
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// The end of an answer that failed in the middle, where the form has room for a word on it.
+    pub fn broken(&mut self, problem: &Problem) -> Option<Bytes> {
+        let mut out = self.begin().ok()?;
+        let problem = json!({"error": problem}).to_string();
+        match self.form {
+            Form::Json => {
+                let end = format!("\n],\"row_count\":{},\"truncated\":true,", self.rows);
+                out.extend(end.into_bytes());
+                out.extend(&problem.as_bytes()[1..]);
+                out.push(b'\n');
+            }
+            Form::Lines => {
+                out.extend(problem.into_bytes());
+                out.push(b'\n');
+            }
+            Form::Csv | Form::Arrow => return None,
+        }
+        Some(out.into())
+    }
+
+    /// What comes before the rows, once.
+    fn begin(&mut self) -> Result<Vec<u8>, ArrowError> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(Vec::new());
+        }
+        match self.form {
+            Form::Json => {
+                let columns = self.schema.fields().iter().map(|field| column(field));
+                let columns = json!(columns.collect::<Vec<_>>());
+                Ok(format!("{{\"columns\":{columns},\"rows\":[").into_bytes())
+            }
+            Form::Lines => Ok(Vec::new()),
+            Form::Csv => {
+                let names = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str());
+                Ok(csv::line(names).into_bytes())
+            }
+            Form::Arrow => {
+                let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;
+                let begin = std::mem::take(writer.get_mut());
+                self.arrow = Some(writer);
+                Ok(begin)
+            }
+        }
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        let mut out = self.begin()?;
+        let batch = batch.clone().with_schema(Arc::clone(&self.schema))?;
+        match self.form {
+            Form::Json => {
+                // A line a row: no text in JSON has a line break in it.
+                let lines = lines(&batch)?;
+                for line in lines.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()) {
+                    if self.rows > 0 || out.last() == Some(&b'}') {
+                        out.push(b',');
+                    }
+                    out.push(b'\n');
+                    out.extend(line);
+                }
+            }
+            Form::Lines => out.extend(lines(&batch)?),
+            Form::Csv => csv::rows(&batch, &mut out)?,
+            Form::Arrow => {
+                if let Some(writer) = &mut self.arrow {
+                    writer.write(&batch)?;
+                    out.append(writer.get_mut());
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// A column as JSON.
+pub(super) fn column(field: &Field) -> serde_json::Value {
+    json!({
+        "name": field.name(),
+        "type": field.data_type().to_string(),
+        "nullable": field.is_nullable(),
+    })
+}
+
+fn lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer: LineDelimitedWriter<_> = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
+/// The same columns with names of their own, as an object and a header need them: of two `a`, the
+/// second is `a_2`.
+fn distinct(schema: &Schema) -> SchemaRef {
+    let mut taken = std::collections::HashSet::new();
+    let fields = schema.fields().iter().map(|field| {
+        let mut name = field.name().clone();
+        let mut n = 1;
+        while !taken.insert(name.clone()) {
+            n += 1;
+            name = format!("{}_{n}", field.name());
+        }
+        field.as_ref().clone().with_name(name)
+    });
+    let fields: Vec<Field> = fields.collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn encoding(error: ArrowError) -> QueryError {
+    QueryError::Engine(error.to_string())
+}

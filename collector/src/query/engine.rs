@@ -1,0 +1,450 @@
+//! One statement from its text to its rows, for every front end alike.
+//!
+//! Invariants:
+//! - a query sees one snapshot: each row taken before it began, exactly once, whether the row is in
+//!   a file yet or not;
+//! - only a single statement that reads is run: no DDL, DML, COPY or SET, and no table but ours
+//!   (no file or address named in SQL is opened);
+//! - a result cut by the row limit says so; a query stopped by another limit is an error that names
+//!   the limit and how to narrow the query;
+//! - no query runs unrecorded: each is in the [audit](crate::audit) before it begins, and its outcome
+//!   follows, whatever becomes of the client.
+//!
+//! Queries run on threads of their own, so that a heavy one does not delay an acknowledgement.
+//! Bounds: [`Limits`]; [`BATCHES_AHEAD`] batches of rows are ahead of the client; then the query
+//! waits, within its time limit.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    common::{DataFusionError, ParamValues},
+    datasource::TableType,
+    prelude::SessionContext,
+};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::{OnceCell, Semaphore, SemaphorePermit, mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    QueryError, complexity,
+    pg_catalog::PgCatalog,
+    run,
+    statement::{self, Description, Dialect},
+    tables,
+};
+use crate::{
+    audit::{Audit, Outcome},
+    counters::Counters,
+    error::{Error, Result},
+    store::{Snapshot, Store},
+};
+
+/// Stack of a thread that plans: planning recurses, some calls for each operator of the deepest
+/// statement that `complexity` lets through, and an unoptimised build has large frames. Address
+/// space; memory is taken as it is used.
+const STACK_BYTES: usize = 128 << 20;
+/// Batches of rows ahead of the client.
+const BATCHES_AHEAD: usize = 2;
+
+/// What one query may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub rows: u64,
+    pub time: Duration,
+    /// Memory for sorting, grouping and joining, in bytes.
+    pub memory: usize,
+    /// Queries at the same time; more of them wait.
+    pub concurrent: usize,
+}
+
+/// What is asked, and by whom.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub sql: String,
+    pub dialect: Dialect,
+    /// Values of `$1`, `$2` …
+    pub parameters: Option<ParamValues>,
+    /// The client's own limits, when they are lower; 0 rows is no limit.
+    pub max_rows: u64,
+    pub max_time: Option<Duration>,
+    pub origin: Origin,
+}
+
+/// Where a question comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `grpc`, `http` or `postgres`.
+    pub front_end: &'static str,
+    pub peer: Option<SocketAddr>,
+    /// What the client says of itself; nothing has checked it.
+    pub user: Option<String>,
+    pub application: Option<String>,
+}
+
+/// An answer on its way. Dropping it ends the query.
+pub struct Answer {
+    pub schema: SchemaRef,
+    parts: mpsc::Receiver<Result<Part, QueryError>>,
+}
+
+/// What an answer consists of: batches, and then the end.
+pub enum Part {
+    Rows(RecordBatch),
+    End { rows: u64, truncated: bool },
+}
+
+/// What all front ends ask.
+pub struct Engine {
+    store: Store,
+    counters: Arc<Counters>,
+    audit: Audit,
+    limits: Limits,
+    slots: Semaphore,
+    base: tables::Base,
+    pg_catalog: OnceCell<PgCatalog>,
+    threads: Threads,
+    /// Where time goes on while all threads of queries are busy.
+    clock: Handle,
+}
+
+/// A planner that sees what there was at one moment.
+pub(crate) struct Planner {
+    pub context: SessionContext,
+    /// Keeps the files of the snapshot from being deleted.
+    _snapshot: Snapshot,
+}
+
+/// Where the parts of an answer go to.
+pub(super) struct Sink {
+    schema: Option<oneshot::Sender<SchemaRef>>,
+    parts: mpsc::Sender<Result<Part, QueryError>>,
+    progress: Arc<Progress>,
+}
+
+/// How far a query came, to be told whatever ends it.
+#[derive(Default)]
+struct Progress {
+    /// It has had its turn.
+    begun: AtomicBool,
+    /// Rows sent.
+    rows: AtomicU64,
+}
+
+struct Threads(Option<Runtime>);
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows: 100_000,
+            time: Duration::from_secs(30),
+            memory: 256 << 20,
+            concurrent: 4,
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The next part; `None` after the end.
+    pub async fn next(&mut self) -> Option<Result<Part, QueryError>> {
+        self.parts.recv().await
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// To be called on the runtime that has nothing to do with queries.
+    pub fn new(
+        store: Store,
+        counters: Arc<Counters>,
+        audit: Audit,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(Error::Threads)?;
+        Ok(Arc::new(Self {
+            store,
+            counters,
+            audit,
+            limits,
+            slots: Semaphore::new(limits.concurrent),
+            base: tables::Base::new()?,
+            pg_catalog: OnceCell::new(),
+            threads: Threads(Some(threads)),
+            clock: Handle::current(),
+        }))
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Begins a query; returns once the columns of its answer are known.
+    pub async fn ask(self: &Arc<Self>, question: Question) -> Result<Answer, QueryError> {
+        let (columns, schema) = oneshot::channel();
+        let (parts, mut receiver) = mpsc::channel(BATCHES_AHEAD);
+        let sink = Sink {
+            schema: Some(columns),
+            parts,
+            progress: Arc::default(),
+        };
+        self.clock.spawn(Arc::clone(self).supervise(question, sink));
+        match schema.await {
+            Ok(schema) => Ok(Answer {
+                schema,
+                parts: receiver,
+            }),
+            Err(_) => match receiver.recv().await {
+                Some(Err(error)) => Err(error),
+                _ => Err(QueryError::Engine("the query ended without a word".into())),
+            },
+        }
+    }
+
+    /// What a statement would need and give, without running it. A statement that cannot be planned
+    /// is recorded as one that failed.
+    pub async fn describe(
+        self: &Arc<Self>,
+        question: &Question,
+    ) -> Result<Description, QueryError> {
+        let limit = self.limits.time;
+        let until = Instant::now() + limit;
+        let progress = Arc::new(Progress::default());
+        let engine = Arc::clone(self);
+        let (asked, seen) = (question.clone(), Arc::clone(&progress));
+        let mut work = self.threads.spawn(async move {
+            complexity::check(&asked.sql, asked.dialect)?;
+            let _slot = engine.turn(&seen).await;
+            let planner = engine.planner(asked.dialect).await?;
+            statement::describe(&planner.context, &asked, engine.limits.memory).await
+        });
+        let described = match timeout_at(until, &mut work).await {
+            Ok(Ok(described)) => described,
+            Ok(Err(stopped)) => Err(QueryError::Engine(stopped.to_string())),
+            Err(_) => Err(self.too_late(limit, &progress)),
+        };
+        work.abort();
+        if let Err(error) = &described {
+            self.counters.queries_failed.add(1);
+            // What cannot be recorded has not been run either.
+            if let Ok(entry) = self.audit.begin(question, until).await {
+                entry.end(&Outcome::of(error), 0);
+            }
+        }
+        described
+    }
+
+    /// Runs something heavy on the threads of queries, such as the encoding of an answer.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.threads.spawn(work)
+    }
+
+    /// A planner that sees what there is now.
+    pub(crate) async fn planner(&self, dialect: Dialect) -> Result<Planner, QueryError> {
+        let snapshot = self.store.snapshot();
+        let context = self.context(&snapshot, dialect).await;
+        Ok(Planner {
+            context: context.map_err(|error| QueryError::Engine(error.strip_backtrace()))?,
+            _snapshot: snapshot,
+        })
+    }
+
+    /// Name, kind and columns of every table, in the order of their names.
+    pub async fn shapes(
+        &self,
+        dialect: Dialect,
+    ) -> Result<Vec<(String, TableType, SchemaRef)>, QueryError> {
+        let failed = |error: DataFusionError| QueryError::Engine(error.strip_backtrace());
+        let context = self.planner(dialect).await?.context;
+        let options = context.state().config_options().catalog.clone();
+        let tables = context
+            .catalog(&options.default_catalog)
+            .and_then(|catalog| catalog.schema(&options.default_schema))
+            .ok_or_else(|| QueryError::Engine("the planner has no tables".to_owned()))?;
+        let mut shapes = Vec::new();
+        for name in tables.table_names() {
+            if let Some(table) = tables.table(&name).await.map_err(failed)? {
+                shapes.push((name, table.table_type(), table.schema()));
+            }
+        }
+        shapes.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        Ok(shapes)
+    }
+
+    async fn context(
+        &self,
+        snapshot: &Snapshot,
+        dialect: Dialect,
+    ) -> Result<SessionContext, DataFusionError> {
+        let context = self
+            .base
+            .context(snapshot, &self.counters, self.limits.memory)
+            .await?;
+        self.audit.register(&context)?;
+        {
+            let state = context.state_ref();
+            let mut state = state.write();
+            state.config_mut().options_mut().sql_parser.collect_spans = true;
+        }
+        if dialect == Dialect::Postgres {
+            let prepared = || PgCatalog::describing(&context);
+            self.pg_catalog
+                .get_or_try_init(prepared)
+                .await?
+                .add_to(&context)?;
+        }
+        Ok(context)
+    }
+
+    /// Waits until a query may run.
+    async fn turn(&self, progress: &Progress) -> SemaphorePermit<'_> {
+        let slot = self.slots.acquire().await;
+        progress.begun.store(true, Ordering::Relaxed);
+        slot.expect("the slots are never closed")
+    }
+
+    fn too_late(&self, limit: Duration, progress: &Progress) -> QueryError {
+        match progress.begun.load(Ordering::Relaxed) {
+            true => QueryError::Time { limit },
+            false => QueryError::Busy {
+                concurrent: self.limits.concurrent,
+                limit,
+            },
+        }
+    }
+
+    /// Has the query run on another thread (the clock here goes on while the engine plans without a
+    /// pause), and sees to its record whatever happens.
+    async fn supervise(self: Arc<Self>, question: Question, sink: Sink) {
+        let own = question.max_time.unwrap_or(Duration::MAX);
+        let limit = self.limits.time.min(own);
+        let until = Instant::now() + limit;
+        let parts = sink.parts.clone();
+        let progress = Arc::clone(&sink.progress);
+        let entry = match self.audit.begin(&question, until).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                drop(sink);
+                self.counters.queries_failed.add(1);
+                tracing::warn!(sql = ?question.sql, %error, "query not begun");
+                let _ = parts.send(Err(error)).await;
+                return;
+            }
+        };
+        let mut work = self.threads.spawn(Arc::clone(&self).run(question, sink));
+        let outcome = tokio::select! {
+            outcome = timeout_at(until, &mut work) => match outcome {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(stopped)) => Err(QueryError::Engine(stopped.to_string())),
+                Err(_) => Err(self.too_late(limit, &progress)),
+            },
+            () = parts.closed() => Err(QueryError::ClientGone),
+        };
+        work.abort();
+        let rows = progress.rows.load(Ordering::Relaxed);
+        match outcome {
+            Ok(truncated) => {
+                self.counters.queries.add(1);
+                entry.end(&Outcome::Answered { truncated }, rows);
+                // A client that is gone needs no end.
+                let _ = parts.send(Ok(Part::End { rows, truncated })).await;
+            }
+            Err(error) => {
+                self.counters.queries_failed.add(1);
+                entry.end(&Outcome::of(&error), rows);
+                let _ = parts.send(Err(error)).await;
+            }
+        }
+    }
+
+    /// Sends the rows; whether there were more than the limit.
+    async fn run(self: Arc<Self>, question: Question, sink: Sink) -> Result<bool, QueryError> {
+        complexity::check(&question.sql, question.dialect)?;
+        let max_rows = match question.max_rows {
+            0 => self.limits.rows,
+            asked => asked.min(self.limits.rows),
+        };
+        let _slot = self.turn(&sink.progress).await;
+        let planner = self.planner(question.dialect).await?;
+        let memory = self.limits.memory;
+        match run::stream(&planner.context, &question, memory, max_rows, sink).await {
+            Err(QueryError::Unreadable(reason)) => self.damage(reason).await,
+            other => other,
+        }
+    }
+
+    /// A file could not be decoded: finds which, sets it aside, and says so.
+    async fn damage<T>(&self, reason: String) -> Result<T, QueryError> {
+        let aside = self
+            .store
+            .verify()
+            .await
+            .map_err(|error| QueryError::Engine(error.to_string()))?;
+        if aside.is_empty() {
+            return Err(QueryError::Engine(reason));
+        }
+        Err(QueryError::Damaged { files: aside })
+    }
+}
+
+// === impl Sink ===
+
+impl Sink {
+    pub(super) fn schema(&mut self, schema: SchemaRef) -> Result<(), QueryError> {
+        let waiting = self.schema.take().expect("the columns are told once");
+        waiting.send(schema).map_err(|_| QueryError::ClientGone)
+    }
+
+    pub(super) async fn rows(&self, batch: RecordBatch) -> Result<(), QueryError> {
+        let rows = batch.num_rows() as u64;
+        self.progress.rows.fetch_add(rows, Ordering::Relaxed);
+        let part = Ok(Part::Rows(batch));
+        self.parts
+            .send(part)
+            .await
+            .map_err(|_| QueryError::ClientGone)
+    }
+}
+
+// === impl Threads ===
+
+impl Threads {
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let threads = self.0.as_ref().expect("the threads live until drop");
+        threads.spawn(work)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            // Waiting for running queries is not allowed on an asynchronous thread.
+            threads.shutdown_background();
+        }
+    }
+}

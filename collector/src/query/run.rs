@@ -1,0 +1,48 @@
+//! Plans one statement, checks that it only reads, runs it, and sends the rows.
+
+use datafusion::{execution::context::SQLOptions, prelude::SessionContext};
+use futures::TryStreamExt;
+
+use super::{
+    QueryError,
+    engine::{Question, Sink},
+    statement,
+};
+
+/// Whether there were more rows than `max_rows`; `memory` is the limit in force.
+pub(super) async fn stream(
+    context: &SessionContext,
+    question: &Question,
+    memory: usize,
+    max_rows: u64,
+    mut sink: Sink,
+) -> Result<bool, QueryError> {
+    let failed = |error| statement::explain(context, question, memory, &error);
+    let plan = statement::plan(context, question).await.map_err(failed)?;
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)
+        .map_err(|error| QueryError::ReadOnly {
+            what: error.strip_backtrace(),
+        })?;
+    let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
+    let mut rows = frame.execute_stream().await.map_err(failed)?;
+
+    sink.schema(rows.schema())?;
+    let mut sent = 0;
+    while let Some(batch) = rows.try_next().await.map_err(failed)? {
+        let room = usize::try_from(max_rows - sent).unwrap_or(usize::MAX);
+        let truncated = batch.num_rows() > room;
+        let batch = batch.slice(0, batch.num_rows().min(room));
+        sent += batch.num_rows() as u64;
+        if batch.num_rows() > 0 {
+            sink.rows(batch).await?;
+        }
+        if truncated {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -4,6 +4,7 @@
 //! is to span; events come in the order of their time; every event is one that the collector takes.
 
 mod session;
+mod told;
 
 use std::sync::Arc;
 

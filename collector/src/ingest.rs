@@ -144,10 +144,11 @@ impl IngestService {
             Some(_) => return Err(Refusal::malformed("the first message must be hello").into()),
             None => return Err(End::Gone),
         };
+        let epoch = hello.epoch;
         let facts = check::hello(hello)?;
         let source = Source {
             sensor_id: facts.sensor_id.clone(),
-            epoch: facts.epoch,
+            epoch,
         };
         let begun = self.store.begin(source.clone(), facts).await;
         let store::Opened { stream, tail } = begun.map_err(internal)?;

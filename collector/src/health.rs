@@ -1,8 +1,6 @@
 //! Whether the collector does all that it is there for.
 
-use std::sync::Arc;
-
-use crate::{audit::Audit, counters::Counters};
+use crate::{audit::Audit, store::Store};
 
 /// What is wrong, as far as the collector knows; nothing when all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +12,7 @@ pub struct Health {
 /// What health is told from.
 #[derive(Clone)]
 pub struct Vitals {
-    pub counters: Arc<Counters>,
+    pub store: Store,
     pub audit: Audit,
 }
 
@@ -23,12 +21,12 @@ pub struct Vitals {
 impl Vitals {
     pub fn health(&self) -> Health {
         let mut problems = self.audit.problems();
-        let damaged = self.counters.files_damaged.get();
-        if damaged > 0 {
-            problems.push(format!(
-                "{damaged} stored files were damaged and set aside since the start; the log names them"
-            ));
-        }
+        let of_store = self.store.health().problems();
+        problems.extend(
+            of_store
+                .into_iter()
+                .map(|(part, problem)| format!("{part}: {problem}")),
+        );
         Health { problems }
     }
 }

@@ -147,7 +147,7 @@ impl Server {
             Some((listener, address)) => {
                 tracing::info!(%address, "HTTP");
                 let vitals = Vitals {
-                    counters: Arc::clone(&counters),
+                    store: store.clone(),
                     audit: audit.clone(),
                 };
                 let stop = told(stop.subscribe());

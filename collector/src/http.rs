@@ -23,7 +23,7 @@ mod openapi;
 mod problem;
 mod tables;
 
-use std::{future::IntoFuture, sync::Arc};
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -37,7 +37,11 @@ use axum::{
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
@@ -56,6 +60,8 @@ const MAX_BODY: usize = 512 << 10;
 const MAX_DRAINED: usize = 8 << 20;
 /// Chunks of an answer ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
+/// How long a client may take for the error at the end of an answer that fails in the middle.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes of what a client says of itself; more is not kept.
 const MAX_AGENT: usize = 256;
 
@@ -219,6 +225,9 @@ async fn send(mut encoder: Encoder, first: Part, mut answer: Answer, chunks: Chu
             Err(error) => {
                 if let Some(bytes) = encoder.broken(&Problem::from(error.clone())) {
                     let _ = chunks.send(Ok(bytes)).await;
+                    // What is still on its way when the transfer is broken off is lost.
+                    let _ = timeout(LAST_WORD, chunks.reserve_many(CHUNKS_AHEAD)).await;
+                    sleep(LAST_WORD / 10).await;
                 }
                 let _ = chunks.send(Err(error)).await;
                 return;

@@ -16,10 +16,12 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -32,7 +34,7 @@ use datafusion::{
 use tokio::{
     runtime::{Handle, Runtime},
     sync::{OnceCell, Semaphore, SemaphorePermit, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{Instant, timeout_at},
 };
 
@@ -143,6 +145,10 @@ struct Progress {
 
 struct Threads(Option<Runtime>);
 
+/// Work on the threads of queries, which ends with whoever waits for it: a query that holds the
+/// engine would otherwise keep it, and itself, alive.
+struct Work<T>(JoinHandle<T>);
+
 // === impl Limits ===
 
 impl Default for Limits {
@@ -175,7 +181,11 @@ impl Engine {
         audit: Audit,
         limits: Limits,
     ) -> Result<Arc<Self>> {
+        // Some operators go through many rows before they look up (a join without an equality): one
+        // thread more for each query leaves the others theirs.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores + limits.concurrent)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
@@ -231,18 +241,17 @@ impl Engine {
         let progress = Arc::new(Progress::default());
         let engine = Arc::clone(self);
         let (asked, seen) = (question.clone(), Arc::clone(&progress));
-        let mut work = self.threads.spawn(async move {
+        let work = Work(self.threads.spawn(async move {
             complexity::check(&asked.sql, asked.dialect)?;
             let _slot = engine.turn(&seen).await;
             let planner = engine.planner(asked.dialect).await?;
             statement::describe(&planner.context, &asked, engine.limits.memory).await
-        });
-        let described = match timeout_at(until, &mut work).await {
+        }));
+        let described = match timeout_at(until, work).await {
             Ok(Ok(described)) => described,
             Ok(Err(stopped)) => Err(QueryError::Engine(stopped.to_string())),
             Err(_) => Err(self.too_late(limit, &progress)),
         };
-        work.abort();
         if let Err(error) = &described {
             self.counters.queries_failed.add(1);
             // What cannot be recorded has not been run either.
@@ -353,16 +362,15 @@ impl Engine {
                 return;
             }
         };
-        let mut work = self.threads.spawn(Arc::clone(&self).run(question, sink));
+        let work = Work(self.threads.spawn(Arc::clone(&self).run(question, sink)));
         let outcome = tokio::select! {
-            outcome = timeout_at(until, &mut work) => match outcome {
+            outcome = timeout_at(until, work) => match outcome {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(stopped)) => Err(QueryError::Engine(stopped.to_string())),
                 Err(_) => Err(self.too_late(limit, &progress)),
             },
             () = parts.closed() => Err(QueryError::ClientGone),
         };
-        work.abort();
         let rows = progress.rows.load(Ordering::Relaxed);
         match outcome {
             Ok(truncated) => {
@@ -425,6 +433,22 @@ impl Sink {
             .send(part)
             .await
             .map_err(|_| QueryError::ClientGone)
+    }
+}
+
+// === impl Work ===
+
+impl<T> Future for Work<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for Work<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -6,18 +6,15 @@ use serde_json::{Value, json};
 
 use crate::scene::{Collector, ask, until, web};
 
-const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) a, \
-                       generate_series(1, 1000000) b WHERE a.value * b.value = 7";
+const ENDLESS: &str =
+    "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
 
 async fn recorded(collector: &Collector, sql: &str) -> Value {
     let columns = "front_end, user_name, application, outcome, rows, truncated, error, \
                    peer LIKE '127.0.0.1:%' AS peer, milliseconds >= 0 AS took, started IS NOT NULL AS at";
     let sql = sql.replace('\'', "''");
-    let rows = ask(
-        &collector.url(),
-        &format!("SELECT {columns} FROM queries WHERE sql = '{sql}' ORDER BY id"),
-    );
-    rows.await.unwrap()
+    let asked = format!("SELECT {columns} FROM queries WHERE sql = '{sql}' ORDER BY id");
+    ask(&collector.url(), &asked).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ async fn a_wrong_name_is_told_with_its_place_and_the_nearest_known_one() {
         (
             "SELECT count(*)\nFROM events e\nWHERE e.hots = 'ws-1'",
             3,
-            9,
+            7,
             "no column hots in e",
             "did you mean host?",
         ),

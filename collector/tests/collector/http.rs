@@ -49,14 +49,17 @@ async fn a_query_is_answered_with_columns_rows_and_whether_there_were_more() {
         (&json!(3), &json!(false))
     );
 
-    let cut = web::ask(collector.http(), "SELECT 1 AS a, 2 AS a, e.* FROM files e")
-        .await
-        .json();
+    let sql = "SELECT a.value, b.value FROM generate_series(1, 11) a
+               JOIN generate_series(1, 11) b ON a.value = b.value ORDER BY a.value";
+    let cut = web::ask(collector.http(), sql).await.json();
     assert_eq!(
         (&cut["row_count"], &cut["truncated"]),
-        (&json!(10), &json!(true))
+        (&json!(10), &json!(true)),
+        "{cut}"
     );
     assert_eq!(cut["rows"].as_array().unwrap().len(), 10);
+    assert_eq!(cut["rows"][1], json!({"value": 2, "value_2": 2}));
+    assert_eq!(cut["columns"][1]["name"], "value_2");
 
     let host = collector.http().to_string();
     let body = json!({"sql": "SELECT path FROM files", "max_rows": 2}).to_string();
@@ -85,7 +88,7 @@ async fn every_form_has_the_same_rows() {
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::open(data.path());
     let sql = "SELECT value AS n, 'a\"b,' || value AS t, ARRAY[value, 2] AS l,
-               CASE WHEN value > 1 THEN true END AS m FROM generate_series(1, 20000)";
+               CASE WHEN value > 1 THEN true END AS m FROM generate_series(1, 20000) ORDER BY n";
     let form = |accept: &'static str| web::ask_as(collector.http(), sql, accept);
     let object = form("text/html;q=0.9, */*;q=0.1").await;
     assert_eq!(object.header("content-type"), Some("application/json"));
@@ -158,23 +161,21 @@ async fn an_answer_that_fails_in_the_middle_is_broken_off_and_says_why() {
 async fn limits_are_those_of_the_other_front_ends_and_are_named() {
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::open_with(data.path(), |options| {
-        options.limits.time = Duration::from_millis(300);
-        options.limits.memory = 2 << 20;
+        options.limits.time = Duration::from_secs(5);
+        options.limits.memory = 16 << 20;
         options.limits.concurrent = 1;
     });
-    let endless =
-        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b
-                   WHERE a.value * b.value = 7";
+    let endless = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
     let large = "SELECT value % 999983 AS v, count(*) FROM generate_series(1, 2000000) GROUP BY v";
     for (sql, status, kind, words) in [
-        (large, 422, "memory-limit", "memory limit of 2 MiB"),
+        (large, 422, "memory-limit", "memory limit of 16 MiB"),
         (
             "DROP TABLE events",
             403,
             "read-only",
             "only one statement that reads",
         ),
-        (endless, 504, "time-limit", "time limit of 0.3 s"),
+        (endless, 504, "time-limit", "time limit of 5 s"),
     ] {
         let reply = web::ask(collector.http(), sql).await;
         let problem = reply.json();
@@ -301,8 +302,8 @@ async fn the_openapi_document_is_what_is_answered() {
     const PLACE: &str = "http://skep.test/openapi.json";
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::open_with(data.path(), |options| {
-        options.limits.time = Duration::from_millis(500);
-        options.limits.memory = 2 << 20;
+        options.limits.time = Duration::from_secs(5);
+        options.limits.memory = 16 << 20;
     });
     with_events(&collector).await;
     let document = web::get(collector.http(), "/openapi.json").await.json();
@@ -314,9 +315,7 @@ async fn the_openapi_document_is_what_is_answered() {
     let body = |sql: &str| json!({"sql": sql}).to_string();
     let csv = ("Accept", "text/csv");
     let huge = "x".repeat(600_000);
-    let endless =
-        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b
-                   WHERE a.value * b.value = 7";
+    let endless = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
     let large = "SELECT value % 999983 AS v, count(*) FROM generate_series(1, 2000000) GROUP BY v";
     let requests: Vec<(&str, &str, Vec<(&str, &str)>, String)> = vec![
         (
@@ -500,8 +499,7 @@ async fn a_client_that_goes_away_ends_its_query() {
     use tokio::io::AsyncWriteExt;
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::open(data.path());
-    let sql = "SELECT a.value FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b
-               WHERE a.value * b.value = 7 AND 'gone' <> ''";
+    let sql = "SELECT value FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
     let body = json!({"sql": sql}).to_string();
     let mut stream = tokio::net::TcpStream::connect(collector.http())
         .await

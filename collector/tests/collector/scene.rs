@@ -4,11 +4,16 @@
 mod sent;
 pub mod web;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use prost::Message;
 use serde_json::Value;
 use skep_collector::{
+    Error,
     client::{Client, ClientError},
     serve::{Options, Server},
     store,
@@ -80,8 +85,17 @@ impl Collector {
         apart(|| {
             let runtime = Runtime::new().unwrap();
             // `start` blocks in place, which needs a thread of the runtime.
-            let started = runtime.spawn(Server::start(options));
-            let server = runtime.block_on(started).unwrap().unwrap();
+            let started = Instant::now();
+            let server = loop {
+                let server = runtime.spawn(Server::start(options.clone()));
+                match runtime.block_on(server).unwrap() {
+                    // A query of the one that was lost is still ending.
+                    Err(Error::DataDirectoryInUse { .. }) if started.elapsed() < HANG => {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    server => break server.unwrap(),
+                }
+            };
             Self {
                 runtime: Some(runtime),
                 server: Some(server),

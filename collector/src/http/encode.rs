@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchOptions},
     datatypes::{Field, Schema, SchemaRef},
     error::ArrowError,
     ipc::writer::StreamWriter,
@@ -36,7 +36,7 @@ pub(super) struct Encoder {
     form: Form,
     schema: SchemaRef,
     rows: u64,
-    /// The header was sent.
+    /// The head was sent.
     begun: bool,
     arrow: Option<StreamWriter<Vec<u8>>>,
 }
@@ -97,12 +97,14 @@ impl Encoder {
 
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Bytes, QueryError> {
         let encoded = self.encode(batch).map_err(encoding)?;
+        self.begun = true;
         self.rows += batch.num_rows() as u64;
         Ok(encoded.into())
     }
 
     pub fn end(&mut self, rows: u64, truncated: bool) -> Result<Bytes, QueryError> {
-        let mut out = self.begin().map_err(encoding)?;
+        let mut out = self.head().map_err(encoding)?;
+        self.begun = true;
         match self.form {
             Form::Json => {
                 let end = format!("\n],\"row_count\":{rows},\"truncated\":{truncated}}}\n");
@@ -121,7 +123,7 @@ impl Encoder {
 
     /// The end of an answer that failed in the middle, where the form has room for a word on it.
     pub fn broken(&mut self, problem: &Problem) -> Option<Bytes> {
-        let mut out = self.begin().ok()?;
+        let mut out = self.head().ok()?;
         let problem = json!({"error": problem}).to_string();
         match self.form {
             Form::Json => {
@@ -139,9 +141,9 @@ impl Encoder {
         Some(out.into())
     }
 
-    /// What comes before the rows, once.
-    fn begin(&mut self) -> Result<Vec<u8>, ArrowError> {
-        if std::mem::replace(&mut self.begun, true) {
+    /// What comes before the rows, until something was sent.
+    fn head(&mut self) -> Result<Vec<u8>, ArrowError> {
+        if self.begun {
             return Ok(Vec::new());
         }
         match self.form {
@@ -169,8 +171,10 @@ impl Encoder {
     }
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        let mut out = self.begin()?;
-        let batch = batch.clone().with_schema(Arc::clone(&self.schema))?;
+        let mut out = self.head()?;
+        let schema = Arc::clone(&self.schema);
+        let count = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &count)?;
         match self.form {
             Form::Json => {
                 // A line a row: no text in JSON has a line break in it.

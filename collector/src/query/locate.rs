@@ -28,13 +28,19 @@ pub struct Position {
 /// Names that are listed when none is near; more would hide the message.
 const NAMES_LISTED: usize = 16;
 
-/// What an error of planning or running means; `memory` is the limit in force, `tables` are the names
-/// that `FROM` knows.
+/// Names that a statement can use.
+#[derive(Default)]
+pub(super) struct Known {
+    pub tables: Vec<String>,
+    pub functions: Vec<String>,
+}
+
+/// What an error of planning or running means; `memory` is the limit in force.
 pub(super) fn explain(
     error: &DataFusionError,
     sql: &str,
     dialect: &dyn Dialect,
-    tables: &[String],
+    known: &Known,
     memory: usize,
 ) -> QueryError {
     let text = error.strip_backtrace();
@@ -58,7 +64,7 @@ pub(super) fn explain(
         DataFusionError::SQL(parser, _) => QueryError::Sql(syntax(&parser.to_string(), sql)),
         // What the SQL says cannot be done: planning, types, division by zero …
         _ => {
-            let mut explained = planning(&text, sql, dialect, tables);
+            let mut explained = planning(&text, sql, dialect, known);
             explained.position = told(error, sql).or(explained.position);
             QueryError::Sql(explained)
         }
@@ -150,19 +156,19 @@ fn unknown_column(field: &Column, known: &[Column], sql: &str, dialect: &dyn Dia
 }
 
 /// An error of the planner, which has no type of its own for most.
-fn planning(text: &str, sql: &str, dialect: &dyn Dialect, tables: &[String]) -> SqlError {
+fn planning(text: &str, sql: &str, dialect: &dyn Dialect, known: &Known) -> SqlError {
     let text = text
         .strip_prefix("Error during planning: ")
         .or_else(|| text.strip_prefix("Execution error: "))
         .or_else(|| text.strip_prefix("This feature is not implemented: "))
         .unwrap_or(text);
-    if let Some((name, hint)) = between(text, "Invalid function '", "'") {
-        let (_, near) = hint.split_once("Did you mean '").unwrap_or_default();
+    let names = |all: &[String], name: &str| {
+        suggest(name, &all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    if let Some((name, _)) = between(text, "Invalid function '", "'") {
         return SqlError {
             position: find(sql, dialect, None, name),
-            hint: near
-                .split_once('\'')
-                .map(|(near, _)| format!("did you mean {near}?")),
+            hint: names(&known.functions, name),
             what: Wrong::UnknownFunction,
             ..SqlError::new(format!("there is no function {name}"))
         };
@@ -171,10 +177,9 @@ fn planning(text: &str, sql: &str, dialect: &dyn Dialect, tables: &[String]) -> 
         let name = name.strip_prefix("datafusion.").unwrap_or(name);
         let name = name.strip_prefix("public.").unwrap_or(name);
         let (_, last) = name.rsplit_once('.').unwrap_or(("", name));
-        let known: Vec<&str> = tables.iter().map(String::as_str).collect();
         return SqlError {
             position: find(sql, dialect, None, last),
-            hint: suggest(last, &known),
+            hint: names(&known.tables, last),
             what: Wrong::UnknownTable,
             ..SqlError::new(format!("there is no table {name}"))
         };

@@ -33,7 +33,11 @@ use datafusion_postgres::{
     arrow_pg::datatypes::PG_OID_ALIAS_KEY, datafusion_pg_catalog::sql::PostgresCompatibilityParser,
 };
 
-use super::{QueryError, engine::Question, locate};
+use super::{
+    QueryError,
+    engine::Question,
+    locate::{self, Known},
+};
 
 /// How a statement is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,15 +175,24 @@ pub(super) fn explain(
     memory: usize,
     error: &DataFusionError,
 ) -> QueryError {
-    let names = || {
-        let options = context.state().config_options().catalog.clone();
+    let state = context.state();
+    let options = &state.config_options().catalog;
+    let tables = || {
         let catalog = context.catalog(&options.default_catalog)?;
         Some(catalog.schema(&options.default_schema)?.table_names())
     };
-    let tables = names().unwrap_or_default();
+    let functions = state.scalar_functions().keys();
+    let functions = functions.chain(state.aggregate_functions().keys());
+    let known = Known {
+        tables: tables().unwrap_or_default(),
+        functions: functions
+            .chain(state.window_functions().keys())
+            .cloned()
+            .collect(),
+    };
     let sql = &question.sql;
     match question.dialect {
-        Dialect::Generic => locate::explain(error, sql, &GenericDialect {}, &tables, memory),
-        Dialect::Postgres => locate::explain(error, sql, &PostgreSqlDialect {}, &tables, memory),
+        Dialect::Generic => locate::explain(error, sql, &GenericDialect {}, &known, memory),
+        Dialect::Postgres => locate::explain(error, sql, &PostgreSqlDialect {}, &known, memory),
     }
 }

@@ -4,7 +4,11 @@
 mod sent;
 pub mod web;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use prost::Message;
 use serde_json::Value;

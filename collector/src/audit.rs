@@ -136,7 +136,7 @@ impl Audit {
             Err(_) => return Err(self.unrecorded("the disk does not keep up")),
         };
         let row = Row::begun(self.inner.next.fetch_add(1, Ordering::Relaxed), question);
-        first.send(Command::Put(row.clone()));
+        first.send(Command::Put(Box::new(row.clone())));
         Ok(Entry {
             row: Some(row),
             began: Clock::now(),
@@ -208,7 +208,7 @@ impl Entry {
         let took = self.began.elapsed();
         row.end(outcome, rows, took);
         row.log();
-        place.send(Command::Put(row));
+        place.send(Command::Put(Box::new(row)));
     }
 }
 

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Put(Row),
+    Put(Box<Row>),
     /// Told once everything before it is on disk.
     Flush(oneshot::Sender<()>),
     /// The same, and there is nothing after it.
@@ -33,7 +33,7 @@ pub(super) async fn run(file: Arc<File>, mut commands: mpsc::Receiver<Command>, 
         let mut next = Some(first);
         while let Some(command) = next.take() {
             match command {
-                Command::Put(row) => rows.push(row),
+                Command::Put(row) => rows.push(*row),
                 Command::Flush(done) => {
                     told.push(done);
                     break;

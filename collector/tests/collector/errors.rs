@@ -206,13 +206,7 @@ async fn no_statement_ends_the_process() {
         value(&collector.url(), "SELECT count(*) FROM events").await,
         3
     );
-    assert_eq!(
-        value(&collector.url(), "SELECT count(*) FROM queries")
-            .await
-            .as_u64()
-            .unwrap()
-            > 30,
-        true
-    );
+    let recorded = value(&collector.url(), "SELECT count(*) FROM queries").await;
+    assert!(recorded.as_u64().unwrap() >= 4 * statements.len() as u64);
     collector.stop();
 }

@@ -10,6 +10,9 @@ use crate::scene::{
     web::{self, Reply},
 };
 
+/// Method, path, headers and body.
+type Sent<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, String);
+
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 async fn with_events(collector: &Collector) {
@@ -317,7 +320,7 @@ async fn the_openapi_document_is_what_is_answered() {
     let huge = "x".repeat(600_000);
     let endless = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE value % 7 = 8";
     let large = "SELECT value % 999983 AS v, count(*) FROM generate_series(1, 2000000) GROUP BY v";
-    let requests: Vec<(&str, &str, Vec<(&str, &str)>, String)> = vec![
+    let requests: Vec<Sent> = vec![
         (
             "post",
             "/v1/query",

@@ -15,7 +15,10 @@ use crate::{
 /// The tables that are no views.
 const TABLES: &[(&str, &str)] = &[
     ("events", "one row an event, every column"),
-    ("sensors", "what each sensor said of itself in its last hello"),
+    (
+        "sensors",
+        "what each sensor said of itself in its last hello",
+    ),
     (
         "hooks",
         "how each sensor observes each kind of fact, and why not better",

@@ -69,7 +69,7 @@ async fn every_query_is_recorded_with_its_origin_and_what_became_of_it() {
     }
     // What a statement was given is part of what was asked.
     let sql = "SELECT count(*) FROM events WHERE session = $1 AND pid > $2";
-    client.query(sql, &[&"abc", &7_i64]).await.unwrap();
+    client.query(sql, &[&"abc", &7_i32]).await.unwrap();
     let given = format!("SELECT parameters FROM queries WHERE sql = '{sql}'");
     let given = ask(&collector.url(), &given).await.unwrap();
     assert_eq!(given, json!([{"parameters": ["abc", "7"]}]));

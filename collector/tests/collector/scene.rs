@@ -4,11 +4,7 @@
 mod sent;
 pub mod web;
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use prost::Message;
 use serde_json::Value;

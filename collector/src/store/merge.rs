@@ -80,8 +80,11 @@ pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
     shared.counters.bytes_written.add(merged.file.bytes);
 
     let mut table = shared.tables[class.index()].lock().await;
-    table.replace(&inputs, &[merged.file]).await?;
+    let replaced = table.replace(&inputs, &[merged.file]).await?;
     shared.state().files[class.index()] = table.files();
+    if !replaced {
+        return Ok(true);
+    }
     let counters = &shared.counters;
     counters.files_merged.add(inputs.len() as u64);
     counters.rows_merged.add(rows);

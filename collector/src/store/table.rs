@@ -173,8 +173,15 @@ impl Table {
         self.commit(actions.collect(), properties, operation).await
     }
 
-    /// Puts merged files in the place of others, with the same rows.
-    pub async fn replace(&mut self, old: &[DataFile], new: &[NewFile]) -> Result<()> {
+    /// Puts merged files in the place of others, with the same rows; false when one of the others has
+    /// left the table meanwhile, by the merge of another collector for example: its rows are elsewhere
+    /// then, and would be there twice. What leaves after this looked is a conflict of the commit.
+    pub async fn replace(&mut self, old: &[DataFile], new: &[NewFile]) -> Result<bool> {
+        self.refresh().await?;
+        let there = |file: &DataFile| self.files.iter().any(|known| known.path == file.path);
+        if !old.iter().all(there) {
+            return Ok(false);
+        }
         let now = Timestamp::now().as_millisecond();
         let removed = old
             .iter()
@@ -186,7 +193,8 @@ impl Table {
         };
         let actions = removed.chain(added).collect();
         self.commit(actions, CommitProperties::default(), operation)
-            .await
+            .await?;
+        Ok(true)
     }
 
     /// Takes files out, with their rows.

@@ -243,15 +243,21 @@ impl Spool {
     }
 
     fn finish(&self, unsynced: disk::Unsynced) -> Result<(), SpoolError> {
-        unsynced.finish().map_err(|source| {
-            let mut inner = self.lock();
+        let finished = unsynced.finish();
+        let mut inner = self.lock();
+        finished.map_err(|source| {
             inner.error = Some(source.to_string());
             inner.say("sync", &source);
             if let Ok(disk) = &mut inner.disk {
                 disk.sync_failed(unsynced);
             }
             self.io(source)
-        })
+        })?;
+        // The disk takes everything again, and nothing failed a moment ago.
+        if !inner.paused() && inner.pending.is_empty() {
+            inner.error = None;
+        }
+        Ok(())
     }
 
     /// Tells of losses in this spool, now or when it can.

@@ -244,10 +244,9 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
         ended(&collector.events(), "after-the-full-disk").then_some(())
     });
     settled(&config);
-    let status = status(&config).expect("it runs");
-    assert_eq!(
-        (status.spool.bulk.error, status.spool.findings.error),
-        (None, None)
-    );
+    wait_for("both lanes to say that all is well", || {
+        let spool = status(&config)?.spool;
+        ((spool.bulk.error, spool.findings.error) == (None, None)).then_some(())
+    });
     assert_eq!(running.stop(), Some(0));
 }

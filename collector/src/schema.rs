@@ -28,7 +28,7 @@ use skep_proto::v1;
 pub use columns::COLUMNS;
 
 /// What kind of fact an event is; the value of the column `class`, and the name of its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Class {
     Exec,
     Exit,

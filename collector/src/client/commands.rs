@@ -7,6 +7,7 @@
 use clap::ValueEnum;
 
 use super::{ClientError, output::Format, when::Range};
+pub use crate::schema::Class;
 
 /// One to 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +31,6 @@ pub struct Page {
     pub limit: u32,
     /// From 1.
     pub number: u32,
-}
-
-/// Class of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Class {
-    Exec,
-    Exit,
-    Open,
-    Connect,
-    Session,
-    Lost,
-    Coverage,
-    Finding,
 }
 
 /// Severity of a finding, the least first.

@@ -204,7 +204,7 @@ fn time_always<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> u64) -> ArrayRef 
 }
 
 /// Unix nanoseconds as the table keeps them.
-pub(super) fn micros(unix: u64) -> i64 {
+fn micros(unix: u64) -> i64 {
     (unix / 1000)
         .try_into()
         .expect("a thousandth of 64 bits fits 63")

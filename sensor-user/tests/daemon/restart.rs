@@ -450,6 +450,8 @@ fn a_damaged_journal_is_set_aside_and_running_agents_are_found_all_the_same() {
     let event = wait_for("the open", || {
         opened(&collector.events(), &agent.path("after"))
     });
+    // What is told of sessions comes by a lane of its own.
+    settled(&config);
     let events = collector.events();
     // The same id, though nothing was left to read it from.
     let told: Vec<_> = session_events(&events, &event.session)

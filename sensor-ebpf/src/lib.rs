@@ -48,6 +48,8 @@ pub const FILTER_SLOTS: u32 = 16 * 1024;
 pub const CANARY_SESSION: u64 = 1;
 /// Kernel session id under which processes are accounted that wait for a verdict.
 pub const PENDING_SESSION: u64 = 0;
+/// Slots in which the shares of claims are counted; a power of two.
+pub const PENDING_SHARES: u32 = 64;
 /// Smallest kernel id of a real session.
 pub const SESSION_FIRST: u64 = 2;
 /// Most processes one run of the task walk reports.
@@ -152,6 +154,12 @@ impl Claim {
         tgid: 0,
         pad: 0,
     };
+
+    /// Slot of its share of the ring, less than [`PENDING_SHARES`]. Two claims may meet in one.
+    pub fn slot(self) -> u32 {
+        let word = (self.exec_ns ^ u64::from(self.tgid)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (word >> 32) as u32 % PENDING_SHARES
+    }
 }
 
 /// State of a process that is not watched, in [`Task`] records only.
@@ -188,10 +196,16 @@ pub struct SessionState {
     pub lost: [[u64; Cause::ALL.len()]; Kind::ALL.len()],
     /// Boot clock of the last record that was lost or held back, nanoseconds.
     pub last_ns: u64,
-    /// Consumer position of the ring when `share` began to count.
+    pub share: Share,
+}
+
+/// How much somebody has put into the ring of late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Share {
+    /// Consumer position of the ring when `bytes` began to count.
     pub mark: u64,
-    /// Bytes the session has put into the ring since `mark`.
-    pub share: u64,
+    pub bytes: u64,
 }
 
 /// Value of `CONTROL` (one element), written by the daemon.
@@ -474,6 +488,7 @@ const _: () = {
     assert!(size_of::<FoldCount>() == 32);
     assert!(size_of::<Walk>() == 24);
     assert!(FILTER_SLOTS.is_power_of_two());
+    assert!(PENDING_SHARES.is_power_of_two());
     assert!(size_of::<ClaimVerdict>() == 16);
     assert!(size_of::<Header>() == 72);
     assert!(offset_of!(Header, claim) == 24);

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use skep_abi::{
     COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FileKey, FoldCount, FoldKey,
-    ProcessState, SCRATCH_SLOTS, SessionState, Walk,
+    PENDING_SHARES, ProcessState, SCRATCH_SLOTS, SessionState, Share, Walk,
 };
 
 use crate::record::Slot;
@@ -40,6 +40,10 @@ pub static VERDICTS: LruHashMap<FileKey, u32> = LruHashMap::with_max_entries(16 
 #[map]
 pub static SESSIONS: HashMap<u64, SessionState> =
     HashMap::with_max_entries(8 * 1024, BPF_F_NO_PREALLOC);
+
+/// What those who wait for a verdict have put into the ring, by claim.
+#[map]
+pub static SHARES: Array<Share> = Array::with_max_entries(PENDING_SHARES, 0);
 
 /// Opens counted instead of sent. The daemon takes out the entries of a past epoch.
 #[map]

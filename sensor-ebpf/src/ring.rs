@@ -5,7 +5,9 @@
 //! bytes since the reader last got on by a quarter of the ring, not in time: with a reader that
 //! stands still, a session can fill three quarters of the ring, and what is left is for those who have
 //! had less than their share. What tells who is who (exec, fork, exit) may go further than opens and
-//! connects. Processes that wait for a verdict are one session, with a larger share. What is held back is counted, per kind and per session.
+//! connects. Processes that wait for a verdict are one session, with a larger share; but what waits for
+//! one claim is let through for a small share of its own, whatever the others did: an agent that has just
+//! begun does not lose its beginning to another's. What is held back is counted, per kind and per session.
 //!
 //! *Waking.* A wake-up of the daemon for each record would cost more than the record, on both sides.
 //! It is woken for a record somebody waits for (an exec without a verdict), and when the unread bytes
@@ -14,10 +16,10 @@
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
-use skep_abi::{Cause, Kind, PENDING_SESSION, SessionState};
+use skep_abi::{Cause, Header, Kind, PENDING_SESSION, SessionState, Share};
 
 use crate::{
-    maps::{RING, SESSIONS},
+    maps::{RING, SESSIONS, SHARES},
     record::{atomic_add, boot_ns, lost, sent},
 };
 
@@ -40,7 +42,7 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
     let unread = RING.query(BPF_RB_AVAIL_DATA as u64);
     let len = bytes.len() as u64;
     let threshold = ring / 8;
-    if unread >= threshold && !admitted(kind, session, len, unread, ring) {
+    if unread >= threshold && !admitted(kind, session, bytes, unread, ring) {
         lost(kind, Cause::Throttled, session);
         return false;
     }
@@ -62,24 +64,51 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
     }
 }
 
-/// Whether a session may put `len` more bytes into a ring that is filling up.
+/// Whether a record may go into a ring that is filling up.
 #[inline(always)]
-fn admitted(kind: Kind, session: u64, len: u64, unread: u64, ring: u64) -> bool {
+fn admitted(kind: Kind, session: u64, bytes: &[u8], unread: u64, ring: u64) -> bool {
     let Some(state) = SESSIONS.get_ptr_mut(session) else {
         return true; // the sensor's own
     };
+    let len = bytes.len() as u64;
     let read = RING.query(BPF_RB_CONS_POS as u64);
-    // SAFETY: a live map value, aligned; two CPUs at once make the share a little wrong, no more.
+    let (unread_max, share_max) = pressure(kind, session, ring);
+    let is_tight = unread > unread_max;
+    // SAFETY: a live map value, aligned.
+    let own = unsafe { &raw mut (*state).share };
+    // SAFETY: as above.
+    let of_session = unsafe { put(own, len, read, ring, is_tight.then_some(share_max)) };
+    if session != PENDING_SESSION {
+        return of_session;
+    }
+    // SAFETY: every record starts with its header, and its memory is aligned for it.
+    let claim = unsafe { (*bytes.as_ptr().cast::<Header>()).claim };
+    let Some(own) = SHARES.get_ptr_mut(claim.slot()) else {
+        return of_session;
+    };
+    let most = (is_tight && !of_session).then_some(ring / 64);
+    // SAFETY: as above.
+    unsafe { put(own, len, read, ring, most) }
+}
+
+/// Adds to a share, unless it would be more than `most` then; false if so.
+///
+/// # Safety
+/// `share` must point to a valid, aligned map value.
+#[inline(always)]
+unsafe fn put(share: *mut Share, len: u64, read: u64, ring: u64, most: Option<u64>) -> bool {
+    // SAFETY: the caller's promise; two CPUs at once make the share a little wrong, no more.
     unsafe {
-        if read.wrapping_sub((*state).mark) >= ring / 4 {
-            (&raw mut (*state).mark).write_volatile(read);
-            (&raw mut (*state).share).write_volatile(0);
+        if read.wrapping_sub((*share).mark) >= ring / 4 {
+            (&raw mut (*share).mark).write_volatile(read);
+            (&raw mut (*share).bytes).write_volatile(0);
         }
-        let (unread_max, share_max) = pressure(kind, session, ring);
-        if unread > unread_max && (*state).share + len > share_max {
+        if let Some(most) = most
+            && (*share).bytes + len > most
+        {
             return false;
         }
-        atomic_add(&raw mut (*state).share, len);
+        atomic_add(&raw mut (*share).bytes, len);
     }
     true
 }

@@ -197,6 +197,38 @@ fn one_sessions_storm_does_not_take_the_room_of_another() {
 }
 
 #[test]
+fn a_storm_of_one_that_waits_for_its_verdict_does_not_take_the_beginning_of_another() {
+    // A claim's own share of it, 16 KiB, is twice what the quiet one needs.
+    let sensor = Sensor::start_with(1 << 20, &[]);
+    let directory = scratch("pending-storm");
+    // Nobody judges them: both wait for their verdict for as long as they run.
+    let stalled = sensor.stall();
+    let (mut loud, _) = agent(&directory, "loud", Duration::ZERO, 10_000);
+    assert!(loud.wait().expect("a child").success());
+    let (mut quiet, quiet_first) = agent(&directory, "quiet", Duration::ZERO, 20);
+    assert!(quiet.wait().expect("a child").success());
+    drop(stalled);
+
+    let quiet_session = session_of(&sensor, &quiet_first);
+    let counts = reconciled(&sensor);
+    let open = of_kind(&counts, Kind::Open);
+    assert!(lost(open) > 1_000, "the ring was never tight: {open:?}");
+    assert_eq!(
+        opens(&sensor, &format!("{}/quiet-", directory.display())),
+        20,
+        "the quiet one is whole"
+    );
+    let ended = wait_for("the quiet session's end", || {
+        sensor.find(|event| {
+            event.session == Some(quiet_session)
+                && matches!(&event.detail, Detail::Session(info) if info.phase == Phase::End)
+        })
+    });
+    assert!(matches!(&ended.detail, Detail::Session(info) if info.gaps == 0));
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
 fn a_session_whose_last_exit_was_lost_ends_all_the_same_and_says_why() {
     let sensor = Sensor::start_folding_with(SMALL_RING, &[]);
     let directory = scratch("lost-exit");

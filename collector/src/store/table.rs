@@ -12,11 +12,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use deltalake_core::{
-    DeltaTable,
+    DeltaTable, DeltaTableError,
     kernel::{
         Action, Add, Remove, StructType, Transaction,
         engine::arrow_conversion::TryIntoKernel,
-        transaction::{CommitBuilder, CommitProperties},
+        transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
     operations::{create::CreateBuilder, vacuum::VacuumMode},
     protocol::{DeltaOperation, SaveMode},
@@ -175,26 +175,34 @@ impl Table {
 
     /// Puts merged files in the place of others, with the same rows; false when one of the others has
     /// left the table meanwhile, by the merge of another collector for example: its rows are elsewhere
-    /// then, and would be there twice. What leaves after this looked is a conflict of the commit.
+    /// then, and would be there twice.
+    ///
+    /// Delta Lake's check for conflicts lets two merges of the same files pass (what both take out
+    /// changes no data). So this commits on the version it has looked at, or looks again.
     pub async fn replace(&mut self, old: &[DataFile], new: &[NewFile]) -> Result<bool> {
-        self.refresh().await?;
-        let there = |file: &DataFile| self.files.iter().any(|known| known.path == file.path);
-        if !old.iter().all(there) {
-            return Ok(false);
+        loop {
+            self.refresh().await?;
+            let there = |file: &DataFile| self.files.iter().any(|known| known.path == file.path);
+            if !old.iter().all(there) {
+                return Ok(false);
+            }
+            let now = Timestamp::now().as_millisecond();
+            let removed = old
+                .iter()
+                .map(|file| Action::Remove(file.remove(now, false)));
+            let added = new.iter().map(|file| Action::Add(file.add(false)));
+            let operation = DeltaOperation::Optimize {
+                predicate: None,
+                target_size: i64::try_from(super::merge::FULL_BYTES).unwrap_or(i64::MAX),
+            };
+            let actions = removed.chain(added).collect();
+            let on_this_version = CommitProperties::default().with_max_retries(0);
+            match self.commit(actions, on_this_version, operation).await {
+                Ok(()) => return Ok(true),
+                Err(error) if is_overtaken(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
-        let now = Timestamp::now().as_millisecond();
-        let removed = old
-            .iter()
-            .map(|file| Action::Remove(file.remove(now, false)));
-        let added = new.iter().map(|file| Action::Add(file.add(false)));
-        let operation = DeltaOperation::Optimize {
-            predicate: None,
-            target_size: i64::try_from(super::merge::FULL_BYTES).unwrap_or(i64::MAX),
-        };
-        let actions = removed.chain(added).collect();
-        self.commit(actions, CommitProperties::default(), operation)
-            .await?;
-        Ok(true)
     }
 
     /// Takes files out, with their rows.
@@ -348,17 +356,33 @@ impl NewFile {
     }
 }
 
+/// Whether a commit came after another on the same version.
+fn is_overtaken(error: &Error) -> bool {
+    let Error::Table { source, .. } = error else {
+        return false;
+    };
+    match source.as_ref() {
+        DeltaTableError::VersionAlreadyExists(_) => true,
+        DeltaTableError::Transaction { source } => matches!(
+            source,
+            TransactionError::MaxCommitAttempts(_) | TransactionError::VersionAlreadyExists(_)
+        ),
+        _ => false,
+    }
+}
+
 fn partition(day: Date) -> HashMap<String, Option<String>> {
     HashMap::from([(DAY.to_owned(), Some(day.to_string()))])
 }
 
-fn unusable(
-    place: &Place,
-    class: Class,
-) -> impl Fn(deltalake_core::DeltaTableError) -> Error + use<> {
+fn unusable(place: &Place, class: Class) -> impl Fn(DeltaTableError) -> Error + use<> {
     let table = format!("{}{}", place.as_str(), class.name());
     move |source| Error::Table {
         table: table.clone(),
         source: Box::new(source),
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -179,6 +179,8 @@ struct Shared {
     flush_now: Notify,
     /// A commit of a table failed, and may have worked all the same.
     in_doubt: AtomicBool,
+    /// There may be files to merge.
+    unmerged: AtomicBool,
     stopping: AtomicBool,
     log_bytes: AtomicU64,
     lock: Arc<File>,
@@ -372,6 +374,20 @@ impl Snapshot {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the state panics")
+    }
+
+    /// Has queries read the files that a table has now.
+    fn list(&self, class: Class, table: &table::Table) {
+        self.list_in(&mut self.state(), class, table);
+    }
+
+    fn list_in(&self, state: &mut State, class: Class, table: &table::Table) {
+        let files = table.files();
+        let known = &mut state.files[class.index()];
+        if !Arc::ptr_eq(known, &files) {
+            *known = files;
+            self.unmerged.store(true, Ordering::Relaxed);
+        }
     }
 
     fn ask(&self, request: commit::Request) {

@@ -79,7 +79,7 @@ async fn set_aside(
             let why = "it is damaged".to_owned();
             table.remove(std::slice::from_ref(file), &why).await?;
         }
-        shared.state().files[class.index()] = table.files();
+        shared.list(class, &table);
     }
     let name = shared.place.name_of(&file.path);
     tracing::error!(

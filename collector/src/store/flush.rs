@@ -80,7 +80,7 @@ async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Resul
         table.add(&files, &shared.log_id, position).await?;
     }
     let mut state = shared.state();
-    state.files[class.index()] = table.files();
+    shared.list_in(&mut state, class, &table);
     if let Some(flushing) = &mut state.flushing {
         flushing.forget(class);
     }

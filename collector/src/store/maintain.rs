@@ -173,7 +173,7 @@ async fn flush_once(shared: &Arc<Shared>, failing: bool) -> bool {
 
 /// Merging leaves the machine to the streams while they need it, as long as files are few.
 fn merging_may(shared: &Shared) -> bool {
-    if !shared.options.merging {
+    if !shared.options.merging || !shared.unmerged.load(Ordering::Relaxed) {
         return false;
     }
     let state = shared.state();
@@ -187,10 +187,12 @@ async fn care(shared: &Arc<Shared>, refresh: bool, expire: bool, vacuum: bool) -
         for class in Class::ALL {
             let mut table = shared.tables[class.index()].lock().await;
             table.refresh().await?;
-            shared.state().files[class.index()] = table.files();
+            shared.list(class, &table);
         }
     }
     if expire {
+        // A day may be over, and what failed is tried again.
+        shared.unmerged.store(true, Ordering::Relaxed);
         retention::expire(shared, Timestamp::now()).await?;
     }
     if vacuum {
@@ -198,10 +200,16 @@ async fn care(shared: &Arc<Shared>, refresh: bool, expire: bool, vacuum: bool) -
             let mut table = shared.tables[class.index()].lock().await;
             let deleted = table.vacuum(shared.options.vacuum_after).await?;
             shared.counters.files_deleted.add(deleted as u64);
-            shared.state().files[class.index()] = table.files();
+            shared.list(class, &table);
         }
     }
-    while merging_may(shared) && merge::merge_next(shared).await? {}
+    while merging_may(shared) {
+        // Not to be looked for again until there are other files.
+        shared.unmerged.store(false, Ordering::Relaxed);
+        if merge::merge_next(shared).await? {
+            shared.unmerged.store(true, Ordering::Relaxed);
+        }
+    }
     Ok(())
 }
 

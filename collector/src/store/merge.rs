@@ -81,7 +81,7 @@ pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
 
     let mut table = shared.tables[class.index()].lock().await;
     let replaced = table.replace(&inputs, &[merged.file]).await?;
-    shared.state().files[class.index()] = table.files();
+    shared.list(class, &table);
     if !replaced {
         return Ok(true);
     }

@@ -84,6 +84,7 @@ pub(super) async fn open(
         requests,
         flush_now: Notify::new(),
         in_doubt: AtomicBool::new(false),
+        unmerged: AtomicBool::new(true),
         stopping: AtomicBool::new(false),
         lock: Arc::new(lock),
     });

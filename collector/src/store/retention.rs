@@ -36,7 +36,7 @@ pub(super) async fn expire(shared: &Arc<Shared>, now: Timestamp) -> Result<usize
     for (class, gone) in shared.options.retention.chosen(&files, now) {
         let mut table = shared.tables[class.index()].lock().await;
         table.remove(&gone, "it is older than what is kept").await?;
-        shared.state().files[class.index()] = table.files();
+        shared.list(class, &table);
         let rows: u64 = gone.iter().map(|file| file.rows).sum();
         shared.counters.files_expired.add(gone.len() as u64);
         shared.counters.rows_expired.add(rows);

@@ -10,14 +10,15 @@
 //!   protocol is stored, and no other stream notices;
 //! - nothing that a peer sent is put into a log line as text, only lengths and numbers.
 //!
-//! Bounds, a stream: one decoded message of [`skep_proto::MAX_MESSAGE_BYTES`] and its rows while
-//! they wait for the store, [`REPLIES`] messages down; [`MAX_STREAMS`] streams. What waits in the
-//! store is bounded there, and a full store makes the stream wait, which HTTP/2 flow control hands
-//! on to the sensor.
+//! Bounds: of all streams together [`TURNS`] messages of [`skep_proto::MAX_MESSAGE_BYTES`] decoded and
+//! not yet in the store; a stream, [`REPLIES`] messages down and what HTTP/2 flow control lets it send
+//! before it is read, compressed; [`MAX_STREAMS`] streams. What waits in the store is bounded there, and
+//! a full store makes the streams wait, which flow control hands on to the sensors.
 
 pub mod batch;
 mod check;
 mod connection;
+mod turns;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,9 +41,12 @@ use crate::{
 use batch::Batch;
 pub use check::{Refusal, RefusalCode};
 pub use connection::{Connection, connections};
+use turns::Turns;
 
 /// Streams at one time.
 pub const MAX_STREAMS: usize = 20_000;
+/// Messages that are decoded and not yet in the store.
+const TURNS: usize = 4;
 /// Messages on their way down a stream.
 const REPLIES: usize = 16;
 /// A connection that opens a stream must say who it is within this time.
@@ -56,6 +60,7 @@ pub struct IngestService {
     store: Store,
     counters: Arc<Counters>,
     streams: Arc<Semaphore>,
+    turns: Turns,
     /// Turns true when the collector stops.
     stopping: watch::Receiver<bool>,
 }
@@ -86,6 +91,7 @@ impl IngestService {
             store,
             counters,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            turns: Turns::new(TURNS),
             stopping,
         }
     }
@@ -100,7 +106,8 @@ impl IngestService {
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
-                message = messages.message() => match message.map_err(broken)? {
+                // The turn ends when the message is in the store.
+                (message, _turn) = self.turns.next(&mut messages) => match message.map_err(broken)? {
                     Some(SensorMessage { body: Some(Up::Batch(batch)) }) => {
                         let batch = Batch::decode(batch);
                         let batch = batch.map_err(|_| Refusal::malformed("a batch that is not a skep.v1 Batch"))?;

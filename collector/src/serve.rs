@@ -37,8 +37,8 @@ pub const DEFAULT_POSTGRES: &str = "127.0.0.1:7319";
 const GRACE: Duration = Duration::from_secs(10);
 /// Bytes that may be on their way up a connection, and up one stream of it: a lane that the collector
 /// does not read, since it waits for the log, leaves room for the other.
-const CONNECTION_WINDOW: u32 = 4 << 20;
-const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 128 << 10;
 /// A peer that does not answer a ping for this long is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 

@@ -11,14 +11,14 @@
 //! - nothing that a peer sent is put into a log line as text, only lengths and numbers.
 //!
 //! Bounds: of all streams together [`TURNS`] messages of [`skep_proto::MAX_MESSAGE_BYTES`] decoded and
-//! not yet in the store; a stream, [`REPLIES`] messages down and what HTTP/2 flow control lets it send
-//! before it is read, compressed; [`MAX_STREAMS`] streams. What waits in the store is bounded there, and
+//! not yet in the store; a stream, [`REPLIES`] messages down, and compressed the message it waits with
+//! and what HTTP/2 flow control lets it send before it is read; [`MAX_STREAMS`] streams. What waits in the store is bounded there, and
 //! a full store makes the streams wait, which flow control hands on to the sensors.
 
 pub mod batch;
 mod check;
 mod connection;
-mod turns;
+mod messages;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     counters::Counters,
@@ -41,12 +41,15 @@ use crate::{
 use batch::Batch;
 pub use check::{Refusal, RefusalCode};
 pub use connection::{Connection, connections};
-use turns::Turns;
+pub(crate) use messages::Apart;
+use messages::{Broken, Messages, Turns};
 
 /// Streams at one time.
 pub const MAX_STREAMS: usize = 20_000;
 /// Messages that are decoded and not yet in the store.
 const TURNS: usize = 4;
+/// First messages that are decoded at the same time.
+const GREETINGS: usize = 2;
 /// Messages on their way down a stream.
 const REPLIES: usize = 16;
 /// A connection that opens a stream must say who it is within this time.
@@ -61,6 +64,8 @@ pub struct IngestService {
     counters: Arc<Counters>,
     streams: Arc<Semaphore>,
     turns: Turns,
+    /// Of streams that have not said who they are: these never wait for the store.
+    greetings: Turns,
     /// Turns true when the collector stops.
     stopping: watch::Receiver<bool>,
 }
@@ -92,6 +97,7 @@ impl IngestService {
             counters,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             turns: Turns::new(TURNS),
+            greetings: Turns::new(GREETINGS),
             stopping,
         }
     }
@@ -99,7 +105,7 @@ impl IngestService {
     async fn run(
         &self,
         peer: Option<SocketAddr>,
-        mut messages: Streaming<SensorMessage>,
+        mut messages: Messages,
         replies: &mpsc::Sender<Reply>,
     ) -> Result<(), End> {
         let mut session = self.hello(peer, &mut messages, replies).await?;
@@ -107,16 +113,16 @@ impl IngestService {
         loop {
             tokio::select! {
                 // The turn ends when the message is in the store.
-                (message, _turn) = self.turns.next(&mut messages) => match message.map_err(broken)? {
-                    Some(SensorMessage { body: Some(Up::Batch(batch)) }) => {
+                next = messages.next(&self.turns) => match next? {
+                    Some((SensorMessage { body: Some(Up::Batch(batch)) }, _turn)) => {
                         let batch = Batch::decode(batch);
                         let batch = batch.map_err(|_| Refusal::malformed("a batch that is not a skep.v1 Batch"))?;
                         session.batch(batch).await?;
                     }
-                    Some(SensorMessage { body: Some(Up::Hello(_)) }) => {
+                    Some((SensorMessage { body: Some(Up::Hello(_)) }, _)) => {
                         return Err(Refusal::malformed("a second hello on one stream").into());
                     }
-                    Some(SensorMessage { body: None }) => {
+                    Some((SensorMessage { body: None }, _)) => {
                         return Err(Refusal::malformed("a message that is neither hello nor batch").into());
                     }
                     None => return session.settle().await,
@@ -135,16 +141,16 @@ impl IngestService {
     async fn hello<'a>(
         &'a self,
         peer: Option<SocketAddr>,
-        messages: &mut Streaming<SensorMessage>,
+        messages: &mut Messages,
         replies: &'a mpsc::Sender<Reply>,
     ) -> Result<Session<'a>, End> {
         let mut stopping = self.stopping.clone();
         let first = tokio::select! {
-            first = timeout(HELLO_WITHIN, messages.message()) => first,
+            first = timeout(HELLO_WITHIN, messages.next(&self.greetings)) => first,
             () = told(&mut stopping) => return Err(End::Stopping),
         };
         let first = first.map_err(|_| Refusal::malformed("no hello within 10 seconds"))?;
-        let hello = match first.map_err(broken)? {
+        let hello = match first?.map(|(message, _)| message) {
             Some(SensorMessage {
                 body: Some(Up::Hello(hello)),
             }) => hello,
@@ -217,7 +223,8 @@ impl Ingest for IngestService {
         request: Request<Streaming<SensorMessage>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let peer = request.remote_addr();
-        let messages = request.into_inner();
+        let messages = Messages::of(&request)
+            .ok_or_else(|| Status::internal("a request whose body was not taken apart"))?;
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
             tracing::warn!(
                 peer = peer.map(tracing::field::display),
@@ -306,24 +313,19 @@ impl From<store::End> for End {
     }
 }
 
-/// What a failed read of the stream means: the peer's fault, or a broken connection.
-fn broken(status: Status) -> End {
-    let message = status.message();
-    let transport =
-        message.starts_with("h2 protocol error") || message.starts_with("Unexpected EOF");
-    match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => Refusal {
-            code: RefusalCode::TooLarge,
-            reason: format!(
-                "a message of more than {} bytes",
-                skep_proto::MAX_MESSAGE_BYTES
-            ),
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Gone => Self::Gone,
+            Broken::TooLarge => Self::Refused(Refusal {
+                code: RefusalCode::TooLarge,
+                reason: format!(
+                    "a message of more than {} bytes",
+                    skep_proto::MAX_MESSAGE_BYTES
+                ),
+            }),
+            Broken::Malformed(reason) => Self::Refused(Refusal::malformed(reason)),
         }
-        .into(),
-        Code::Internal if !transport => {
-            Refusal::malformed("a message that is not a skep.v1 SensorMessage").into()
-        }
-        _ => End::Gone,
     }
 }
 

@@ -15,17 +15,19 @@
 mod columns;
 #[cfg(test)]
 mod roundtrip;
+mod rows;
 
 use std::sync::{Arc, LazyLock};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::ArrayRef,
     datatypes::{DataType, Field, Schema, SchemaRef},
-    error::ArrowError,
 };
-use skep_proto::v1;
+
+use crate::ingest::batch::{Event, Parts};
 
 pub use columns::COLUMNS;
+pub use rows::{Rows, Sorted, in_memory};
 
 /// What kind of fact an event is; the value of the column `class`, and the name of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -57,7 +59,9 @@ pub struct Row<'a> {
     pub origin: &'a Origin,
     pub seq: u64,
     pub class: Class,
-    pub event: &'a v1::Event,
+    pub event: &'a Event,
+    /// What the event's indices mean.
+    pub parts: &'a Parts,
 }
 
 /// One column: its name, what it holds, and how it is filled.
@@ -68,7 +72,20 @@ pub struct Column {
     pub about: &'static str,
     /// The classes in which it can have a value.
     pub classes: &'static [Class],
+    /// What its value follows from.
+    pub by: By,
     pub fill: fn(&[Row]) -> ArrayRef,
+}
+
+/// What the value of a column follows from: rows that have the same one have the same value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Event,
+    Origin,
+    Session,
+    Agent,
+    Process,
+    Hook,
 }
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -99,14 +116,6 @@ fn stored(class: Class) -> impl Iterator<Item = &'static Column> {
     COLUMNS.iter().filter(of_class)
 }
 
-/// Encodes rows of one class.
-///
-/// The events must have passed `ingest`'s check: each has a detail, and numbers fit their column.
-pub fn encode(class: Class, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    let arrays = stored(class).map(|column| (column.fill)(rows));
-    RecordBatch::try_new(class.schema(), arrays.collect())
-}
-
 // === impl Class ===
 
 impl Class {
@@ -123,8 +132,8 @@ impl Class {
     ];
 
     /// `None` when the event has no detail.
-    pub fn of(event: &v1::Event) -> Option<Self> {
-        use v1::event::Detail;
+    pub fn of(event: &Event) -> Option<Self> {
+        use skep_proto::v1::event::Detail;
         Some(match event.detail.as_ref()? {
             Detail::Exec(_) => Self::Exec,
             Detail::Exit(_) => Self::Exit,

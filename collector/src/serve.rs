@@ -21,7 +21,7 @@ use crate::{
     error::{Error, Result},
     health::Vitals,
     http,
-    ingest::{self, IngestService},
+    ingest::{self, Apart, IngestService},
     postgres,
     query::{Engine, Limits, QueryService},
     store::{self, Store},
@@ -121,9 +121,9 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let ingest = IngestService::new(store.clone(), Arc::clone(&counters), stopping.clone());
         let ingest = IngestServer::new(ingest)
-            .max_decoding_message_size(skep_proto::MAX_MESSAGE_BYTES)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
+        let ingest = Apart(ingest);
         let engine = Engine::new(
             store.clone(),
             Arc::clone(&counters),

@@ -58,13 +58,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     time::Duration,
 };
 
-use arrow::array::RecordBatch;
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, oneshot, watch};
@@ -73,7 +72,7 @@ use crate::{
     counters::Counters,
     error::{Error, Result},
     ingest::batch::Batch,
-    schema::{Class, Origin},
+    schema::{Class, Origin, Rows},
 };
 
 pub use health::Health;
@@ -147,7 +146,7 @@ pub struct Opened {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     files: [Arc<Vec<DataFile>>; Class::COUNT],
-    rows: [Vec<RecordBatch>; Class::COUNT],
+    rows: [Vec<Rows>; Class::COUNT],
     root: Arc<dyn ObjectStore>,
     pub sensors: Vec<SensorFacts>,
 }
@@ -182,7 +181,6 @@ struct Shared {
     /// There may be files to merge.
     unmerged: AtomicBool,
     stopping: AtomicBool,
-    log_bytes: AtomicU64,
     lock: Arc<File>,
 }
 
@@ -202,9 +200,9 @@ impl Options {
             directory: directory.into(),
             table: None,
             flush_every: Duration::from_secs(60),
-            flush_bytes: 64 << 20,
-            hot_bytes: 192 << 20,
-            buffer_bytes: 64 << 20,
+            flush_bytes: 32 << 20,
+            hot_bytes: 96 << 20,
+            buffer_bytes: 32 << 20,
             retention: Retention::default(),
             merging: true,
             vacuum_after: Duration::from_secs(24 * 3600),
@@ -267,8 +265,8 @@ impl Store {
     pub fn snapshot(&self) -> Snapshot {
         let state = self.shared.state();
         let rows = |class| {
-            let flushing = state.flushing.iter().flat_map(|hot| hot.batches(class));
-            flushing.chain(state.hot.batches(class)).cloned().collect()
+            let flushing = state.flushing.iter().flat_map(|hot| hot.of(class));
+            flushing.chain(state.hot.of(class)).cloned().collect()
         };
         Snapshot {
             files: state.files.clone(),
@@ -290,14 +288,6 @@ impl Store {
 
     pub fn health(&self) -> &Health {
         &self.shared.health
-    }
-
-    /// Bytes of the log's file, and of all files in the tables.
-    pub fn sizes(&self) -> (u64, u64) {
-        let state = self.shared.state();
-        let files = state.files.iter().flat_map(|files| files.iter());
-        let tables = files.map(|file| file.bytes).sum();
-        (self.shared.log_bytes.load(Ordering::Relaxed), tables)
     }
 
     /// Moves everything into the tables now.
@@ -359,7 +349,7 @@ impl Snapshot {
     }
 
     /// Rows of a class that are in no file.
-    pub fn rows(&self, class: Class) -> &[RecordBatch] {
+    pub fn rows(&self, class: Class) -> &[Rows] {
         &self.rows[class.index()]
     }
 

@@ -125,9 +125,28 @@ impl FromStr for Switch {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    small_pages();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => {
+            eprintln!("skep-collector: cannot start threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Huge pages would be a third more memory, most of it not used: the allocator asks for them.
+fn small_pages() {
+    // A kernel that has none is as good.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+async fn run(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKEP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()

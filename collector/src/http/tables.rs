@@ -25,6 +25,10 @@ const TABLES: &[(&str, &str)] = &[
     ),
     ("counters", "what this collector counted since it started"),
     (
+        "storage",
+        "files, rows and bytes of each class, and rows that wait in memory for theirs",
+    ),
+    (
         "queries",
         "every query that was asked, and what became of it",
     ),

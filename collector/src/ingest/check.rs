@@ -5,14 +5,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skep_proto::v1::{
-    self, HookStatus, Lane,
+    self, Agent, HookStatus, Lane, Process,
     coverage::Phase as CoveragePhase,
     event::Detail,
     finding::Severity,
     session::{Found, Phase},
 };
 
-use super::batch::Batch;
+use super::batch::{Batch, Event, Parts};
 use crate::{
     counters::{Counter, Counters},
     store::{Hook, SensorFacts},
@@ -152,8 +152,9 @@ pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {
             "a batch whose sequence does not start between 1 and 2^63",
         ));
     }
+    let parts = parts_fit(&batch.parts);
     for (index, event) in batch.events.iter().enumerate() {
-        event_fits(event).map_err(|what| {
+        event_fits(event, &parts).map_err(|what| {
             let seq = batch.first_seq + index as u64;
             Refusal::malformed(format!("event {seq}: {what}"))
         })?;
@@ -161,21 +162,46 @@ pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn event_fits(event: &v1::Event) -> Result<(), &'static str> {
+/// What is wrong with each of the parts.
+struct PartsFit {
+    sessions: Vec<Result<(), &'static str>>,
+    agents: Vec<Result<(), &'static str>>,
+    processes: Vec<Result<(), &'static str>>,
+}
+
+fn parts_fit(parts: &Parts) -> PartsFit {
+    let Parts {
+        sessions,
+        agents,
+        processes,
+        hooks: _,
+    } = parts;
+    let agent = |agent: &Agent| match agent.confidence {
+        0..=100 => Ok(()),
+        _ => Err("agent.confidence is more than 100"),
+    };
+    PartsFit {
+        sessions: sessions.iter().map(|id| session_id(Some(id))).collect(),
+        agents: agents.iter().map(agent).collect(),
+        processes: processes.iter().map(process_fits).collect(),
+    }
+}
+
+fn process_fits(process: &Process) -> Result<(), &'static str> {
+    time(process.start_unix_nano.unwrap_or_default())?;
+    fits::<i32>(Some(process.pid)).ok_or("process.pid is more than 2^31")?;
+    fits::<i32>(process.ppid).ok_or("process.ppid is more than 2^31")
+}
+
+fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), &'static str> {
+    let part = |fits: &[Result<(), &'static str>], index: Option<u32>| match index {
+        Some(index) => fits[index as usize],
+        None => Ok(()),
+    };
     time(event.time_unix_nano)?;
-    session_id(event.session.as_deref())?;
-    if event
-        .agent
-        .as_ref()
-        .is_some_and(|agent| agent.confidence > 100)
-    {
-        return Err("agent.confidence is more than 100");
-    }
-    if let Some(process) = &event.process {
-        time(process.start_unix_nano.unwrap_or_default())?;
-        fits::<i32>(Some(process.pid)).ok_or("process.pid is more than 2^31")?;
-        fits::<i32>(process.ppid).ok_or("process.ppid is more than 2^31")?;
-    }
+    part(&parts.sessions, event.session)?;
+    part(&parts.agents, event.agent)?;
+    part(&parts.processes, event.process)?;
     match event.detail.as_ref().ok_or("it has no detail")? {
         Detail::Exec(_) => Ok(()),
         Detail::Exit(exit) => {

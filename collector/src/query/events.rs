@@ -30,7 +30,7 @@ use datafusion::{
 
 use crate::{
     scan::Scan,
-    schema::{self, CLASS, Class},
+    schema::{self, CLASS, Class, Rows},
     store::{DataFile, Snapshot},
 };
 
@@ -45,6 +45,24 @@ pub(super) struct Events {
 impl Events {
     pub fn of(snapshot: Snapshot) -> Self {
         Self { snapshot }
+    }
+
+    /// The rows of a class that are in no file.
+    fn in_memory(&self, class: Class, wanted: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.snapshot.rows(class).iter().map(Rows::batch);
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let kept = schema::in_memory(class);
+        let rows = MemorySourceConfig::try_new_exec(&[rows], kept, Some(wanted.to_vec()))?;
+        let stored = class.schema();
+        let columns = wanted.iter().enumerate().map(|(index, column)| {
+            let field = stored.field(*column);
+            let column: Arc<dyn PhysicalExpr> =
+                Arc::new(expressions::Column::new(field.name(), index));
+            let plain = expressions::cast(column, &rows.schema(), field.data_type().clone())?;
+            Ok((plain, field.name().clone()))
+        });
+        let columns: Result<Vec<_>> = columns.collect();
+        Ok(Arc::new(ProjectionExec::try_new(columns?, rows)?))
     }
 
     /// A plan for one class; `None` when none of its rows can match.
@@ -67,11 +85,6 @@ impl Events {
         if wanted.is_empty() {
             wanted.push(stored.index_of("time").expect("every class has it"));
         }
-        let in_memory = MemorySourceConfig::try_new_exec(
-            &[self.snapshot.rows(class).to_vec()],
-            Arc::clone(&stored),
-            Some(wanted.clone()),
-        )?;
         let times = Times::of(&filters);
         let files: Vec<_> = self
             .snapshot
@@ -79,7 +92,7 @@ impl Events {
             .iter()
             .filter(|file| times.may_be_in(file))
             .collect();
-        let mut parts: Vec<Arc<dyn ExecutionPlan>> = vec![in_memory];
+        let mut parts = vec![self.in_memory(class, &wanted)?];
         if !files.is_empty() {
             let scan = Scan {
                 class,

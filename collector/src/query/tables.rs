@@ -20,7 +20,8 @@ use super::{events::Events, views::VIEWS};
 use crate::{
     counters::Counters,
     scan,
-    store::{SensorFacts, Snapshot},
+    schema::{Class, Rows},
+    store::{DataFile, SensorFacts, Snapshot},
 };
 
 /// What all queries share: caches of file footers, and settings.
@@ -64,6 +65,7 @@ impl Base {
         context.register_batch("sensors", sensors(&snapshot.sensors)?)?;
         context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
         context.register_batch("counters", own_counters(counters)?)?;
+        context.register_batch("storage", storage(snapshot)?)?;
         super::time::register(&context);
         for view in VIEWS {
             let rows = context.sql(view.sql).await?;
@@ -129,6 +131,48 @@ fn own_counters(counters: &Counters) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_from_iter_with_nullable([
         ("name", names, false),
         ("value", number(&all, |(_, value)| *value), false),
+    ])
+}
+
+/// How much there is of each class.
+fn storage(snapshot: &Snapshot) -> Result<RecordBatch, ArrowError> {
+    let classes = Class::ALL.map(|class| (class, snapshot.files(class)));
+    let sum =
+        |value: fn(&DataFile) -> u64| number(&classes, |(_, files)| files.iter().map(value).sum());
+    let time = |time: fn(&[DataFile]) -> Option<i64>| -> ArrayRef {
+        let times = classes.iter().map(|(_, files)| time(files));
+        let times: TimestampMicrosecondArray = times.collect();
+        Arc::new(times.with_timezone("UTC"))
+    };
+    let names = classes.iter().map(|(class, _)| class.name());
+    let waiting = number(&Class::ALL, |class| {
+        let rows = snapshot.rows(*class).iter().map(Rows::len);
+        rows.sum::<usize>() as u64
+    });
+    RecordBatch::try_from_iter_with_nullable([
+        (
+            "class",
+            Arc::new(StringArray::from_iter_values(names)) as ArrayRef,
+            false,
+        ),
+        (
+            "files",
+            number(&classes, |(_, files)| files.len() as u64),
+            false,
+        ),
+        ("rows", sum(|file| file.rows), false),
+        ("bytes", sum(|file| file.bytes), false),
+        (
+            "first",
+            time(|files| files.iter().filter_map(|file| file.first_time).min()),
+            true,
+        ),
+        (
+            "last",
+            time(|files| files.iter().filter_map(|file| file.last_time).max()),
+            true,
+        ),
+        ("waiting", waiting, false),
     ])
 }
 

@@ -1,22 +1,28 @@
 //! Property: the columns of a row give back the event that was encoded, fact by fact.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array, AsArray, RecordBatch},
+    compute::cast,
     datatypes::{
         ArrowPrimitiveType, Decimal128Type, Int16Type, Int32Type, Int64Type,
         TimestampMicrosecondType,
     },
 };
 use proptest::{collection::vec, option, prelude::*};
+use prost::Message;
 use skep_proto::v1::{
-    Agent, Coverage, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository, Session,
+    self, Agent, Coverage, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository,
+    Session,
     coverage::Phase as CoveragePhase,
     event::Detail,
     finding::Severity,
     session::{Found, Phase},
 };
 
-use super::{Class, Origin, Row, encode};
+use super::{Class, Origin, Row, Rows};
+use crate::ingest::batch::Batch;
 
 proptest! {
     #[test]
@@ -31,17 +37,29 @@ proptest! {
             hostname,
             kernel: None,
         };
+        let message = v1::Batch { first_seq, events: events.clone() };
+        let batch = Batch::decode(message.encode_to_vec().into()).unwrap();
         for class in Class::ALL {
-            let of_class: Vec<_> = (first_seq..)
-                .zip(&events)
-                .filter(|(_, event)| Class::of(event) == Some(class))
-                .collect();
-            let row = |(seq, event)| Row { origin: &origin, seq, class, event };
-            let rows: Vec<_> = of_class.iter().copied().map(row).collect();
-            let batch = encode(class, &rows).unwrap();
-            prop_assert_eq!(batch.num_rows(), rows.len());
-            for (index, (seq, event)) in of_class.into_iter().enumerate() {
-                let row = Cells { class, batch: &batch, row: index };
+            let row = |(seq, event)| Row { origin: &origin, seq, class, event, parts: &batch.parts };
+            let numbered = (first_seq..).zip(&batch.events);
+            let of_class = numbered.filter(|(_, event)| Class::of(event) == Some(class));
+            let rows: Vec<_> = of_class.map(row).collect();
+            let (one, other) = rows.split_at(rows.len() / 2);
+            let halves = [one, other].map(|rows| Rows::encode(class, rows));
+            let encoded = Rows::concat(class, &halves).unwrap();
+            prop_assert_eq!(encoded.len(), rows.len());
+            let seen = plain(&encoded.batch().unwrap(), class);
+            let sorted = encoded.sorted().unwrap();
+            let stored = sorted.rows(0..rows.len()).unwrap();
+            prop_assert_eq!(sorted.times().unwrap(), times(&stored));
+            prop_assert!(times(&stored).is_sorted());
+            for (index, row) in rows.iter().enumerate() {
+                let place = seqs(&stored).iter().position(|seq| *seq as u64 == row.seq).unwrap();
+                prop_assert_eq!(stored.slice(place, 1), seen.slice(index, 1));
+            }
+            for (index, Row { seq, .. }) in rows.iter().copied().enumerate() {
+                let event = &events[usize::try_from(seq - first_seq).unwrap()];
+                let row = Cells { class, batch: &seen, row: index };
                 prop_assert_eq!(&row.event(), event);
                 prop_assert_eq!(row.u64("seq"), Some(seq));
                 prop_assert_eq!(row.u64("epoch"), Some(7));
@@ -51,6 +69,27 @@ proptest! {
             }
         }
     }
+}
+
+/// What queries see, with the types of the table.
+fn plain(batch: &RecordBatch, class: Class) -> RecordBatch {
+    let stored = class.schema();
+    let columns = batch.columns().iter().zip(stored.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
+    RecordBatch::try_new(Arc::clone(&stored), columns.collect()).unwrap()
+}
+
+fn times(batch: &RecordBatch) -> Vec<i64> {
+    let times = batch.column_by_name("time").unwrap();
+    times
+        .as_primitive::<TimestampMicrosecondType>()
+        .values()
+        .to_vec()
+}
+
+fn seqs(batch: &RecordBatch) -> Vec<i64> {
+    let seqs = batch.column_by_name("seq").unwrap();
+    seqs.as_primitive::<Int64Type>().values().to_vec()
 }
 
 // === from a row ===

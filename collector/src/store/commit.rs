@@ -326,7 +326,6 @@ impl Writer {
             shared.health.clear("log");
             tracing::info!("writing the log works again");
         }
-        shared.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
         if let Some(last) = group.entries.last() {
             show(shared, &group.taken, last.position);
         }
@@ -410,8 +409,8 @@ fn show(shared: &Shared, taken: &[Taken], position: u64) {
         rows.extend(batch.rows(origin, *known));
     }
     let mut fresh = Hot::default();
-    let added = fresh.add(&rows, position, |_| true);
-    let added = added.and_then(|()| shared.state().hot.append(fresh));
+    fresh.add(&rows, position, |_| true);
+    let added = shared.state().hot.append(fresh);
     // The rows are in the log, and the next start makes them visible; cannot happen as long as
     // the columns of a class have its schema.
     if let Err(error) = added {
@@ -451,6 +450,7 @@ impl Batch {
                 seq,
                 class: Class::of(event)?,
                 event,
+                parts: &self.parts,
             })
         })
     }

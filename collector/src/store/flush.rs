@@ -7,7 +7,7 @@
 //!   position already is left out, files that no commit names are deleted by vacuum later.
 //!
 //! Bounds: one flush at a time; memory of the rows, and of one class's rows a second time while they
-//! are sorted.
+//! are sorted and encoded.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -47,15 +47,15 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
 }
 
 async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Result<()> {
-    let batches: Vec<_> = {
+    let rows: Vec<_> = {
         let state = shared.state();
         let flushing = state.flushing.as_ref();
         flushing
             .into_iter()
-            .flat_map(|hot| hot.batches(class).cloned())
+            .flat_map(|hot| hot.of(class).cloned())
             .collect()
     };
-    if batches.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
     let mut table = shared.tables[class.index()].lock().await;
@@ -66,7 +66,7 @@ async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Resul
     }
     if !in_doubt || table.position(&shared.log_id).await? < position {
         let now = Timestamp::now();
-        let encoded = blocking(move || file::encode(class, &batches, now)).await?;
+        let encoded = blocking(move || file::encode(class, &rows, now)).await?;
         let mut files = Vec::with_capacity(encoded.len());
         for encoded in encoded {
             let path = shared.place.path(class, &encoded.file.path);

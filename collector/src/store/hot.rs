@@ -6,9 +6,9 @@
 
 use std::time::Instant;
 
-use arrow::{array::RecordBatch, compute::concat_batches, error::ArrowError};
+use arrow::error::ArrowError;
 
-use crate::schema::{self, Class, Row};
+use crate::schema::{Class, Row, Rows};
 
 /// How many batches become one.
 const FAN_IN: usize = 16;
@@ -31,33 +31,27 @@ pub(super) struct Hot {
 struct Tier {
     /// Joined so many times.
     level: u8,
-    rows: RecordBatch,
+    rows: Rows,
 }
 
 // === impl Hot ===
 
 impl Hot {
     /// Adds the rows of entries up to `position`, of the classes that need them.
-    pub fn add(
-        &mut self,
-        rows: &[Row],
-        position: u64,
-        needed: impl Fn(Class) -> bool,
-    ) -> Result<(), ArrowError> {
+    pub fn add(&mut self, rows: &[Row], position: u64, needed: impl Fn(Class) -> bool) {
         for class in Class::ALL {
             let of_class = rows.iter().filter(|row| row.class == class).copied();
             let of_class: Vec<Row> = of_class.collect();
             if of_class.is_empty() || !needed(class) {
                 continue;
             }
-            let rows = schema::encode(class, &of_class)?;
-            self.rows += rows.num_rows();
-            self.bytes += rows.get_array_memory_size();
+            let rows = Rows::encode(class, &of_class);
+            self.rows += rows.len();
+            self.bytes += rows.memory();
             self.classes[class.index()].push(Tier { level: 0, rows });
         }
         self.position = self.position.max(position);
         self.since.get_or_insert_with(Instant::now);
-        Ok(())
     }
 
     /// Adds what came after.
@@ -83,7 +77,7 @@ impl Hot {
         Ok(())
     }
 
-    pub fn batches(&self, class: Class) -> impl Iterator<Item = &RecordBatch> {
+    pub fn of(&self, class: Class) -> impl Iterator<Item = &Rows> {
         self.classes[class.index()].iter().map(|tier| &tier.rows)
     }
 
@@ -91,8 +85,8 @@ impl Hot {
     pub fn forget(&mut self, class: Class) {
         let tiers = std::mem::take(&mut self.classes[class.index()]);
         for tier in tiers {
-            self.rows -= tier.rows.num_rows();
-            self.bytes = self.bytes.saturating_sub(tier.rows.get_array_memory_size());
+            self.rows -= tier.rows.len();
+            self.bytes = self.bytes.saturating_sub(tier.rows.memory());
         }
     }
 
@@ -124,10 +118,11 @@ fn join(class: Class, tiers: &mut Vec<Tier>) -> Result<(), ArrowError> {
         let level = tiers[start].level;
         let run = &tiers[start..];
         let same = run.iter().all(|tier| tier.level == level);
-        if !same || run.iter().map(|tier| tier.rows.num_rows()).sum::<usize>() > FULL_ROWS {
+        if !same || run.iter().map(|tier| tier.rows.len()).sum::<usize>() > FULL_ROWS {
             return Ok(());
         }
-        let rows = concat_batches(&class.schema(), run.iter().map(|tier| &tier.rows))?;
+        let run: Vec<Rows> = run.iter().map(|tier| tier.rows.clone()).collect();
+        let rows = Rows::concat(class, &run)?;
         tiers.truncate(start);
         tiers.push(Tier {
             level: level + 1,

@@ -176,11 +176,6 @@ impl Log {
         self.next
     }
 
-    /// Bytes of the file.
-    pub fn bytes(&self) -> u64 {
-        fs::metadata(&self.path).map_or(0, |known| known.len())
-    }
-
     /// Durable on return. When it fails nothing of it was stored.
     pub fn commit(&mut self, transaction: &Transaction) -> Result<()> {
         let committed = self

@@ -177,7 +177,7 @@ fn merging_may(shared: &Shared) -> bool {
         return false;
     }
     let state = shared.state();
-    let calm = state.memory() < shared.options.flush_bytes;
+    let calm = state.memory() < shared.options.flush_bytes / 4;
     calm || state.files.iter().any(|files| files.len() >= MANY_FILES)
 }
 

@@ -35,7 +35,7 @@ pub(super) const FULL_BYTES: u64 = 32 << 20;
 /// So many files of about one size become one.
 const FAN_IN: usize = 8;
 /// At most so many at once.
-const MOST: usize = 32;
+const MOST: usize = 16;
 /// Files up to this size count as of one size.
 const SMALLEST: u64 = 64 << 10;
 /// Rows that are held of each input.

@@ -4,11 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, TryLockError},
     path::Path,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, AtomicU64},
-        mpsc,
-    },
+    sync::{Arc, Condvar, Mutex, atomic::AtomicBool, mpsc},
 };
 
 use arrow::{array::AsArray, datatypes::Int64Type};
@@ -72,7 +68,6 @@ pub(super) async fn open(
     let shared = Arc::new(Shared {
         sensors: Sensors::of(log.sensors()?),
         log_id: log.id().to_owned(),
-        log_bytes: AtomicU64::new(log.bytes()),
         budget: Arc::new(Semaphore::new(kibibytes(options.buffer_bytes) as usize)),
         options,
         counters,
@@ -127,7 +122,7 @@ async fn replay(shared: &Arc<Shared>, mut log: Log, tables: [u64; Class::COUNT])
                 }
             };
             let rows: Vec<_> = batch.rows(&entry.origin, entry.known).collect();
-            fresh.add(&rows, after, |class| tables[class.index()] < after)?;
+            fresh.add(&rows, after, |class| tables[class.index()] < after);
         }
         shared.state().hot.append(fresh)?;
         let full = shared.state().hot.bytes() >= shared.options.flush_bytes;

@@ -181,6 +181,9 @@ async fn tables_that_cannot_be_written_keep_the_events_in_the_log_and_health_say
     until(&url, failing, true).await;
     let problems = collector.problems();
     assert!(problems[0].contains("stay in the log"), "{problems:?}");
+    let stored = |column: &str| format!("SELECT {column} FROM storage WHERE class = 'open'");
+    assert_eq!(value(&url, &stored("waiting")).await, 10);
+    assert_eq!(value(&url, &stored("rows + files + bytes")).await, 0);
     // Neither a crash nor an orderly stop loses them.
     collector.lose();
     fs::remove_file(&folder).unwrap();
@@ -189,10 +192,15 @@ async fn tables_that_cannot_be_written_keep_the_events_in_the_log_and_health_say
     let (_sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
     assert_eq!(acked, 10);
     collector.flushed(10).await;
-    assert_eq!(value(&collector.url(), COUNT).await, 10);
+    let url = collector.url();
+    assert_eq!(value(&url, COUNT).await, 10);
+    assert_eq!(value(&url, &stored("waiting")).await, 0);
+    assert_eq!(value(&url, &stored("rows")).await, 10);
     assert!(collector.problems().is_empty());
+    let bytes = value(&url, &stored("bytes")).await.as_u64();
     collector.stop();
-    assert_eq!(files(data.path()).len(), 1);
+    let [file] = files(data.path()).try_into().expect("one file");
+    assert_eq!(bytes, Some(fs::metadata(file).unwrap().len()));
 }
 
 /// A small disk of its own.

@@ -1,0 +1,236 @@
+//! The messages of a stream, read off the HTTP body.
+//!
+//! tonic would decompress a message as soon as it is there, and keep the memory for the stream's next
+//! one. With thousands of streams, each of which has sent something once or waits with something now,
+//! that is more memory than there is. So the body of a stream is taken out of the request before tonic
+//! sees it ([`Apart`]), and read here: what came stays compressed until it is the stream's turn, there
+//! are few turns, and the memory for what is decompressed belongs to the turn.
+//!
+//! Bounds, a stream: the compressed bytes of one message, at most [`MAX_MESSAGE_BYTES`] and no more than
+//! have come.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use prost::Message;
+use skep_proto::{MAX_MESSAGE_BYTES, v1::SensorMessage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{
+    body::Body,
+    codegen::{Body as _, Service, http},
+    server::NamedService,
+};
+use zstd::bulk::Decompressor;
+
+/// Flag and length before each message (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX: usize = 5;
+/// An empty buffer that is larger is given back.
+const KEEP_BYTES: usize = 16 << 10;
+
+/// Why there are no more messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The connection is.
+    Gone,
+    TooLarge,
+    Malformed(&'static str),
+}
+
+/// What is read of one stream.
+pub(super) struct Messages {
+    body: Body,
+    came: BytesMut,
+    /// `grpc-encoding: zstd`.
+    zstd: bool,
+}
+
+/// Turns of all streams.
+#[derive(Clone)]
+pub(super) struct Turns {
+    places: Arc<Semaphore>,
+    rooms: Arc<Mutex<Vec<Room>>>,
+}
+
+/// Others go on when it is dropped.
+pub(super) struct Turn {
+    /// There until it is dropped.
+    room: Option<Room>,
+    rooms: Arc<Mutex<Vec<Room>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What decompressing one message takes.
+struct Room {
+    decompressor: Decompressor<'static>,
+    /// Memory is taken as far as it was ever written to.
+    buffer: Vec<u8>,
+}
+
+/// Takes the body of a request out of tonic's sight; [`Messages::of`] finds it.
+#[derive(Clone)]
+pub(crate) struct Apart<S>(pub S);
+
+#[derive(Clone)]
+struct Taken(Arc<Mutex<Option<Messages>>>);
+
+// === impl Apart ===
+
+impl<S: NamedService> NamedService for Apart<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Apart<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let encoding = parts.headers.get("grpc-encoding");
+        let messages = Messages {
+            body,
+            came: BytesMut::new(),
+            zstd: encoding.is_some_and(|encoding| encoding == "zstd"),
+        };
+        parts
+            .extensions
+            .insert(Taken(Arc::new(Mutex::new(Some(messages)))));
+        self.0.call(http::Request::from_parts(parts, Body::empty()))
+    }
+}
+
+// === impl Messages ===
+
+impl Messages {
+    /// Those of a request that came through [`Apart`].
+    pub fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
+        let taken: &Taken = request.extensions().get()?;
+        taken
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The next message and the turn it was read in; `None` when the peer has said all. Nothing is lost
+    /// when this is dropped before it is ready.
+    pub async fn next(&mut self, turns: &Turns) -> Result<Option<(SensorMessage, Turn)>, Broken> {
+        let (is_compressed, length) = loop {
+            if let Some(frame) = self.frame()? {
+                break frame;
+            }
+            let more = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
+            match more.await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.came.extend_from_slice(&data);
+                    }
+                }
+                None if self.came.is_empty() => return Ok(None),
+                Some(Err(_)) | None => return Err(Broken::Gone),
+            }
+        };
+        let mut turn = turns.next().await;
+        self.came.advance(PREFIX);
+        let message = match is_compressed {
+            true => turn.decompress(&self.came[..length]),
+            false => Ok(Bytes::copy_from_slice(&self.came[..length])),
+        };
+        self.came.advance(length);
+        if self.came.is_empty() && self.came.capacity() > KEEP_BYTES {
+            self.came = BytesMut::new();
+        }
+        let message = SensorMessage::decode(message?)
+            .map_err(|_| Broken::Malformed("a message that is not a skep.v1 SensorMessage"))?;
+        Ok(Some((message, turn)))
+    }
+
+    /// Whether the next message is compressed, and its length, once all of it has come.
+    fn frame(&self) -> Result<Option<(bool, usize)>, Broken> {
+        let Some((prefix, rest)) = self.came.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
+        let [flag, length @ ..] = *prefix;
+        let is_compressed = match flag {
+            0 => false,
+            1 if self.zstd => true,
+            _ => {
+                return Err(Broken::Malformed(
+                    "a message with a flag that gRPC does not have",
+                ));
+            }
+        };
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_MESSAGE_BYTES {
+            return Err(Broken::TooLarge);
+        }
+        Ok((rest.len() >= length).then_some((is_compressed, length)))
+    }
+}
+
+// === impl Turns ===
+
+impl Turns {
+    pub fn new(count: usize) -> Self {
+        let room = || Room {
+            decompressor: Decompressor::new().expect("zstd without a dictionary"),
+            buffer: Vec::with_capacity(MAX_MESSAGE_BYTES),
+        };
+        Self {
+            places: Arc::new(Semaphore::new(count)),
+            rooms: Arc::new(Mutex::new((0..count).map(|_| room()).collect())),
+        }
+    }
+
+    async fn next(&self) -> Turn {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let room = self
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        Turn {
+            room,
+            rooms: Arc::clone(&self.rooms),
+            _place: place.expect("nobody closes it"),
+        }
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    fn decompress(&mut self, bytes: &[u8]) -> Result<Bytes, Broken> {
+        let Room {
+            decompressor,
+            buffer,
+        } = self.room.as_mut().expect("as many rooms as places");
+        buffer.clear();
+        match decompressor.decompress_to_buffer(bytes, buffer) {
+            Ok(_) => Ok(Bytes::copy_from_slice(buffer)),
+            // The one error that is not the bytes' (zstd's `ZSTD_error_dstSize_tooSmall`).
+            Err(error) if error.to_string().contains("too small") => Err(Broken::TooLarge),
+            Err(_) => Err(Broken::Malformed("a message that is not zstd")),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the place is given back, which happens after this.
+        rooms.extend(self.room.take());
+    }
+}
+
+#[cfg(test)]
+#[path = "messages_tests.rs"]
+mod tests;

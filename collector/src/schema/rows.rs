@@ -1,0 +1,278 @@
+//! Rows of one class as memory keeps them.
+//!
+//! Most columns say the same for many rows: those that follow from the sensor, the session, the agent,
+//! the process or the hook. Their values are there once for each of these, and a row has an index,
+//! which all columns of one kind share. That is a third of the memory of plain columns, and spares
+//! copying and hashing texts for each row.
+//!
+//! Queries see such a column as a dictionary, of whatever type; files get it as it is.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, UInt32Array},
+    buffer::ScalarBuffer,
+    compute::{SortColumn, concat, lexsort_to_indices, take},
+    datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType},
+    error::ArrowError,
+};
+
+use super::{By, Class, Column, Row, stored};
+
+/// Kinds of columns whose values are shared.
+const SHARED: [By; 5] = [By::Origin, By::Session, By::Agent, By::Process, By::Hook];
+
+/// Some rows of one class, in the order they came; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    class: Class,
+    count: usize,
+    /// The columns that each row has for itself, in their order.
+    own: Vec<ArrayRef>,
+    shared: [Shared; SHARED.len()],
+}
+
+/// The columns of one kind.
+#[derive(Clone, Debug)]
+struct Shared {
+    /// For each row the index of its values.
+    keys: ScalarBuffer<i32>,
+    /// In their order.
+    columns: Vec<ArrayRef>,
+}
+
+/// Rows in the order of their time, and within a time of their sequence.
+pub struct Sorted {
+    rows: Rows,
+    order: UInt32Array,
+}
+
+/// The columns of [`Rows::batch`], in the order of [`Class::schema`].
+pub fn in_memory(class: Class) -> SchemaRef {
+    let fields = class.schema();
+    let fields = fields
+        .fields()
+        .iter()
+        .zip(stored(class))
+        .map(|(field, column)| {
+            let data_type = match column.by {
+                By::Event => field.data_type().clone(),
+                _ => DataType::Dictionary(
+                    Box::new(DataType::Int32),
+                    Box::new(field.data_type().clone()),
+                ),
+            };
+            Field::new(field.name(), data_type, field.is_nullable())
+        });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+// === impl Rows ===
+
+impl Rows {
+    /// Encodes rows of one class.
+    ///
+    /// The events must have passed `ingest`'s check: each has a detail, and numbers fit their column.
+    pub fn encode(class: Class, rows: &[Row]) -> Self {
+        let own = columns(class, By::Event).map(|column| (column.fill)(rows));
+        let shared = SHARED.map(|by| {
+            let (keys, first) = distinct(by, rows);
+            let columns = columns(class, by).map(|column| (column.fill)(&first));
+            Shared {
+                keys: keys.into(),
+                columns: columns.collect(),
+            }
+        });
+        Self {
+            class,
+            count: rows.len(),
+            own: own.collect(),
+            shared,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of memory, as far as Arrow knows them.
+    pub fn memory(&self) -> usize {
+        let arrays = |arrays: &[ArrayRef]| -> usize {
+            arrays
+                .iter()
+                .map(|array| array.get_array_memory_size())
+                .sum()
+        };
+        let shared = self
+            .shared
+            .iter()
+            .map(|shared| shared.keys.inner().capacity() + arrays(&shared.columns));
+        arrays(&self.own) + shared.sum::<usize>()
+    }
+
+    /// All of several, one after the other.
+    ///
+    /// # Errors
+    ///
+    /// More text in a column than an Arrow array can have (2 GiB).
+    pub fn concat(class: Class, several: &[Self]) -> Result<Self, ArrowError> {
+        let joined = |column: &dyn Fn(&Self) -> &ArrayRef| {
+            let arrays: Vec<&dyn Array> =
+                several.iter().map(|rows| column(rows).as_ref()).collect();
+            concat(&arrays)
+        };
+        let own =
+            (0..columns(class, By::Event).count()).map(|index| joined(&|rows| &rows.own[index]));
+        let own = own.collect::<Result<_, _>>()?;
+        let mut shared = Vec::with_capacity(SHARED.len());
+        for (kind, by) in SHARED.into_iter().enumerate() {
+            let mut keys = Vec::with_capacity(several.iter().map(Self::len).sum());
+            let mut before = 0;
+            for rows in several {
+                let of_rows = &rows.shared[kind];
+                keys.extend(of_rows.keys.iter().map(|key| key + before));
+                before += i32::try_from(of_rows.values()).map_err(|_| too_many())?;
+            }
+            let columns = (0..columns(class, by).count())
+                .map(|index| joined(&|rows| &rows.shared[kind].columns[index]));
+            shared.push(Shared {
+                keys: keys.into(),
+                columns: columns.collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(Self {
+            class,
+            count: several.iter().map(Self::len).sum(),
+            own,
+            shared: shared.try_into().expect("one for each kind"),
+        })
+    }
+
+    /// As queries read them: with the columns of [`in_memory`].
+    pub fn batch(&self) -> Result<RecordBatch, ArrowError> {
+        let keys = self
+            .shared
+            .each_ref()
+            .map(|shared| Int32Array::new(shared.keys.clone(), None));
+        self.columns(
+            |kind, column| {
+                let array =
+                    DictionaryArray::<Int32Type>::try_new(keys[kind].clone(), Arc::clone(column))?;
+                Ok(Arc::new(array))
+            },
+            |column| Ok(Arc::clone(column)),
+        )
+        .and_then(|columns| RecordBatch::try_new(in_memory(self.class), columns))
+    }
+
+    pub fn sorted(self) -> Result<Sorted, ArrowError> {
+        let place = |name| columns(self.class, By::Event).position(|column| column.name == name);
+        let column = |name| SortColumn {
+            values: Arc::clone(&self.own[place(name).expect("every class has it")]),
+            options: None,
+        };
+        let order = lexsort_to_indices(&[column("time"), column("seq")], None)?;
+        Ok(Sorted { rows: self, order })
+    }
+
+    /// All columns in their order; what is shared and what is not made into arrays by two functions.
+    fn columns(
+        &self,
+        shared: impl Fn(usize, &ArrayRef) -> Result<ArrayRef, ArrowError>,
+        own: impl Fn(&ArrayRef) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        let mut own_columns = self.own.iter();
+        let mut shared_columns = self.shared.each_ref().map(|shared| shared.columns.iter());
+        let arrays = stored(self.class).map(|column| {
+            let kind = SHARED.iter().position(|by| *by == column.by);
+            match kind {
+                Some(kind) => shared(kind, shared_columns[kind].next().expect("encoded so")),
+                None => own(own_columns.next().expect("encoded so")),
+            }
+        });
+        arrays.collect()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// How many distinct values there are. (The kinds that are shared have columns in every class.)
+    fn values(&self) -> usize {
+        self.columns.first().map_or(0, |column| column.len())
+    }
+}
+
+// === impl Sorted ===
+
+impl Sorted {
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Microseconds of each row.
+    pub fn times(&self) -> Result<Vec<i64>, ArrowError> {
+        let place = columns(self.rows.class, By::Event).position(|column| column.name == "time");
+        let times = &self.rows.own[place.expect("every class has it")];
+        let times = take(times, &self.order, None)?;
+        Ok(times
+            .as_primitive::<TimestampMicrosecondType>()
+            .values()
+            .to_vec())
+    }
+
+    /// Some of them, with the columns of [`Class::schema`].
+    pub fn rows(&self, range: Range<usize>) -> Result<RecordBatch, ArrowError> {
+        let rows = &self.rows;
+        let order = self.order.slice(range.start, range.len());
+        let keys = rows.shared.each_ref().map(|shared| {
+            let keys = order.values().iter().map(|row| shared.keys[*row as usize]);
+            Int32Array::from_iter_values(keys)
+        });
+        let columns = rows.columns(
+            |kind, column| take(column, &keys[kind], None),
+            |column| take(column, &order, None),
+        )?;
+        RecordBatch::try_new(rows.class.schema(), columns)
+    }
+}
+
+fn columns(class: Class, by: By) -> impl Iterator<Item = &'static Column> {
+    stored(class).filter(move |column| column.by == by)
+}
+
+/// For each row the index of what its values of a kind follow from, and a row for each of these.
+fn distinct<'a>(by: By, rows: &[Row<'a>]) -> (Vec<i32>, Vec<Row<'a>>) {
+    // It is there once a batch, and so is known by where it is.
+    let place = |row: &Row<'a>| match by {
+        By::Event => None,
+        By::Origin => Some(std::ptr::from_ref(row.origin).addr()),
+        By::Session => row.session_id().map(|id| id.as_ptr().addr()),
+        By::Agent => row.agent().map(|agent| std::ptr::from_ref(agent).addr()),
+        By::Process => row
+            .process()
+            .map(|process| std::ptr::from_ref(process).addr()),
+        By::Hook => row.hook().map(|hook| hook.as_ptr().addr()),
+    };
+    let mut known: HashMap<Option<usize>, i32, ahash::RandomState> = HashMap::default();
+    let mut first: Vec<Row<'a>> = Vec::new();
+    let mut keys = Vec::with_capacity(rows.len());
+    let mut last = None;
+    for row in rows {
+        let place = place(row);
+        let key = match last {
+            Some((last, key)) if last == place => key,
+            _ => *known.entry(place).or_insert_with(|| {
+                first.push(*row);
+                i32::try_from(first.len() - 1).expect("a group of batches has fewer rows")
+            }),
+        };
+        last = Some((place, key));
+        keys.push(key);
+    }
+    (keys, first)
+}
+
+fn too_many() -> ArrowError {
+    ArrowError::DictionaryKeyOverflowError
+}

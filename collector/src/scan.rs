@@ -15,7 +15,6 @@ use datafusion::{
     },
     error::Result,
     execution::runtime_env::RuntimeEnv,
-    physical_expr::LexOrdering,
     physical_plan::{ExecutionPlan, PhysicalExpr},
 };
 use object_store::{ObjectMeta, ObjectStore};
@@ -37,8 +36,6 @@ pub(crate) struct Scan<'a> {
     pub options: TableParquetOptions,
     /// Groups of files that are read at the same time.
     pub groups: usize,
-    /// The order of the rows in each file, when the plan may rely on it.
-    pub ordering: Option<LexOrdering>,
 }
 
 /// Makes the place known to a runtime.
@@ -66,7 +63,6 @@ impl Scan<'_> {
         let url = ObjectStoreUrl::parse(STORE)?;
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups(&self.files, self.groups))
-            .with_output_ordering(self.ordering.into_iter().collect())
             .with_projection_indices(self.projection)?
             .build();
         Ok(DataSourceExec::from_data_source(config))

@@ -99,6 +99,8 @@ pub struct Options {
     pub merging: bool,
     /// A file that left a table is deleted so much later.
     pub vacuum_after: Duration,
+    /// Called after work that took much memory for a moment: the time to give it back.
+    pub tidy: fn(),
 }
 
 /// One life of one lane of a sensor's spool; sequences count within it.
@@ -206,6 +208,7 @@ impl Options {
             retention: Retention::default(),
             merging: true,
             vacuum_after: Duration::from_secs(24 * 3600),
+            tidy: || {},
         }
     }
 }

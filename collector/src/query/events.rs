@@ -101,7 +101,6 @@ impl Events {
                 predicate: predicate(state, &stored, filters)?,
                 options: state.default_table_options().parquet,
                 groups: state.config().target_partitions(),
-                ordering: None,
             };
             parts.push(scan.plan(state.runtime_env(), self.snapshot.root())?);
         }

@@ -26,7 +26,7 @@ pub struct Position {
 }
 
 /// Names that are listed when none is near; more would hide the message.
-const NAMES_LISTED: usize = 16;
+const NAMES_LISTED: usize = 24;
 
 /// Names that a statement can use.
 #[derive(Default)]

@@ -41,6 +41,7 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
     counters.rows_flushed.add(rows as u64);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     counters.flush_micros.add(micros);
+    (shared.options.tidy)();
     // A store that is gone has nothing to cut.
     let _ = shared.requests.send(Request::Cut { position });
     Ok(())

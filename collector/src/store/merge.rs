@@ -4,21 +4,26 @@
 //! table's commit takes the inputs out and puts the result in. Inputs stay where they are until
 //! vacuum, for the sake of queries that began before, here or in another engine.
 //!
-//! Bounds: one merge at a time; memory of a few batches of each input and of one result of about
-//! [`FULL_BYTES`].
+//! Bounds: one merge at a time, on one thread; memory of its inputs as they are stored, [`FULL_BYTES`]
+//! and a quarter at most, of a few batches of each, and of the result.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use datafusion::{
-    common::config::TableParquetOptions,
-    execution::runtime_env::RuntimeEnvBuilder,
-    physical_expr::{LexOrdering, PhysicalSortExpr, expressions::col},
-    physical_plan::{ExecutionPlan, sorts::sort_preserving_merge::SortPreservingMergeExec},
-    prelude::{SessionConfig, SessionContext},
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
 };
-use futures::TryStreamExt;
+
+use arrow::{
+    array::{AsArray, RecordBatch, new_null_array},
+    buffer::ScalarBuffer,
+    compute::{cast, interleave_record_batch},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+    error::ArrowError,
+};
+use bytes::Bytes;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use object_store::{ObjectStoreExt, PutPayload};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::{
     DataFile, Shared, blocking,
@@ -26,7 +31,6 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    scan::{self, Scan},
     schema::Class,
 };
 
@@ -35,11 +39,13 @@ pub(super) const FULL_BYTES: u64 = 32 << 20;
 /// So many files of about one size become one.
 const FAN_IN: usize = 8;
 /// At most so many at once.
-const MOST: usize = 16;
+const MOST: usize = 12;
 /// Files up to this size count as of one size.
 const SMALLEST: u64 = 64 << 10;
-/// Rows that are held of each input.
+/// Rows that are decoded of an input at once.
 const BATCH_ROWS: usize = 2048;
+/// Rows that are put together at once.
+const CHUNK_ROWS: usize = 8 << 10;
 
 /// Merges one group of files; false when there is none.
 pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
@@ -54,15 +60,14 @@ pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
     let began = std::time::Instant::now();
     let merged = match merge(shared, class, &inputs).await {
         Ok(merged) => merged,
-        Err(Error::Engine(error)) => {
+        Err(error) => {
             // A file that cannot be read would stop every merge of its day: find it.
             let aside = super::damage::check(shared, class, &inputs).await?;
             return match aside.is_empty() {
-                true => Err(Error::Engine(error)),
+                true => Err(error),
                 false => Ok(true),
             };
         }
-        Err(error) => return Err(error),
     };
     let rows: u64 = merged.file.rows;
     let known: u64 = inputs.iter().map(|file| file.rows).sum();
@@ -90,6 +95,7 @@ pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
     counters.rows_merged.add(rows);
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     counters.merge_micros.add(micros);
+    (shared.options.tidy)();
     Ok(true)
 }
 
@@ -127,38 +133,154 @@ fn next_group(files: &[DataFile], today: Date) -> Option<Vec<DataFile>> {
 }
 
 async fn merge(shared: &Arc<Shared>, class: Class, inputs: &[DataFile]) -> Result<Encoded> {
-    // No memory of footers: these files are read once.
-    let runtime = RuntimeEnvBuilder::new()
-        .with_metadata_cache_limit(0)
-        .build_arc()?;
-    scan::register(&runtime, shared.place.root());
-    let config = SessionConfig::new().with_batch_size(BATCH_ROWS);
-    let context = SessionContext::new_with_config_rt(config, Arc::clone(&runtime));
-    let schema = class.schema();
-    let by = |name| Ok::<_, Error>(PhysicalSortExpr::new_default(col(name, &schema)?));
-    let ordering = LexOrdering::new([by("time")?, by("seq")?]).expect("two columns");
-    let scan = Scan {
-        class,
-        files: inputs.iter().collect(),
-        projection: None,
-        predicate: None,
-        options: TableParquetOptions::default(),
-        groups: inputs.len(),
-        ordering: Some(ordering.clone()),
-    };
-    let files = scan.plan(&runtime, shared.place.root())?;
-    let sorted = SortPreservingMergeExec::new(ordering, files);
-    let mut rows = sorted.execute(0, context.task_ctx())?;
-    let day = inputs.first().expect("a group has files").day;
-    let mut writer = FileWriter::new(class, day)?;
-    while let Some(batch) = rows.try_next().await? {
-        writer = blocking(move || {
-            writer.write(&batch)?;
-            Ok(writer)
-        })
-        .await?;
+    let mut files = Vec::with_capacity(inputs.len());
+    for file in inputs {
+        let failed = |error| shared.place.failed("read", &file.path, error);
+        let found = shared.place.root().get(&file.path).await.map_err(failed)?;
+        files.push(found.bytes().await.map_err(failed)?);
     }
-    blocking(move || writer.finish()).await
+    let day = inputs.first().expect("a group has files").day;
+    blocking(move || {
+        let mut writer = FileWriter::new(class, day)?;
+        for rows in Merge::of(class, files)? {
+            writer.write(&rows?)?;
+        }
+        writer.finish()
+    })
+    .await
+}
+
+/// The rows of several files, each in the order of its time, in the order of their time.
+struct Merge {
+    inputs: Vec<Input>,
+    /// The next row of each input that has one: time, sequence, input.
+    next: BinaryHeap<Reverse<(i64, i64, usize)>>,
+    /// Batches that rows of the chunk are in; the current ones of the inputs among them.
+    batches: Vec<RecordBatch>,
+    /// The chunk: batch and row.
+    chunk: Vec<(usize, usize)>,
+}
+
+struct Input {
+    class: Class,
+    reader: ParquetRecordBatchReader,
+    /// Its current batch's place among the batches, and the row that is next.
+    batch: usize,
+    row: usize,
+    /// Of the current batch.
+    times: ScalarBuffer<i64>,
+    seqs: ScalarBuffer<i64>,
+}
+
+// === impl Merge ===
+
+impl Merge {
+    fn of(class: Class, files: Vec<Bytes>) -> Result<Self> {
+        let mut merge = Self {
+            inputs: Vec::with_capacity(files.len()),
+            next: BinaryHeap::new(),
+            batches: Vec::new(),
+            chunk: Vec::new(),
+        };
+        for file in files {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+                .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
+            merge.inputs.push(Input {
+                class,
+                reader: reader.map_err(Error::Parquet)?,
+                batch: 0,
+                row: 0,
+                times: Vec::new().into(),
+                seqs: Vec::new().into(),
+            });
+            merge.load(merge.inputs.len() - 1)?;
+        }
+        Ok(merge)
+    }
+
+    /// Takes the next batch of an input; without one the input is done.
+    fn load(&mut self, index: usize) -> Result<(), ArrowError> {
+        let input = &mut self.inputs[index];
+        while let Some(batch) = input.reader.next() {
+            let batch = complete(input.class, &batch?)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let column = |name| batch.column_by_name(name).expect("every class has it");
+            let times = column("time").as_primitive::<TimestampMicrosecondType>();
+            input.times = times.values().clone();
+            let seqs = column("seq").as_primitive::<Int64Type>();
+            input.seqs = seqs.values().clone();
+            (input.batch, input.row) = (self.batches.len(), 0);
+            self.batches.push(batch);
+            self.queue(index);
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, index: usize) {
+        let input = &self.inputs[index];
+        let (time, seq) = (input.times[input.row], input.seqs[input.row]);
+        self.next.push(Reverse((time, seq, index)));
+    }
+
+    fn chunk(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        while self.chunk.len() < CHUNK_ROWS
+            && let Some(Reverse((_, _, index))) = self.next.pop()
+        {
+            let input = &mut self.inputs[index];
+            self.chunk.push((input.batch, input.row));
+            input.row += 1;
+            match input.row < input.times.len() {
+                true => self.queue(index),
+                false => self.load(index)?,
+            }
+        }
+        if self.chunk.is_empty() {
+            return Ok(None);
+        }
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let rows = interleave_record_batch(&batches, &self.chunk)?;
+        self.chunk.clear();
+        self.forget();
+        Ok(Some(rows))
+    }
+
+    /// Lets go of batches of which no row is to come.
+    fn forget(&mut self) {
+        let mut kept = Vec::with_capacity(self.inputs.len());
+        for Reverse((_, _, index)) in &self.next {
+            let input = &mut self.inputs[*index];
+            kept.push(self.batches[input.batch].clone());
+            input.batch = kept.len() - 1;
+        }
+        self.batches = kept;
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.chunk().transpose()
+    }
+}
+
+/// With all columns that the class has by now, in their order.
+fn complete(class: Class, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = class.schema();
+    if rows.schema().fields() == schema.fields() {
+        return Ok(rows.clone());
+    }
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match rows.column_by_name(field.name()) {
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod grpc;
 mod locate;
+mod names;
 mod pg_catalog;
 mod run;
 mod statement;

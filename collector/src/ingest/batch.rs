@@ -153,7 +153,7 @@ impl<'a> Decoder<'a> {
             let context = DecodeContext::default();
             match tag {
                 1 => fixed64::merge(wire, &mut event.time_unix_nano, &mut rest, context)?,
-                2 | 3 | 4 | 5 => {
+                2..=5 => {
                     check_wire_type(WireType::LengthDelimited, wire)?;
                     let part = delimited(&mut rest)?;
                     match tag {

@@ -309,8 +309,7 @@ impl Engine {
     ) -> Result<SessionContext, DataFusionError> {
         let context = self
             .base
-            .context(snapshot, &self.counters, self.limits.memory)
-            .await?;
+            .context(snapshot, &self.counters, self.limits.memory)?;
         self.audit.register(&context)?;
         {
             let state = context.state_ref();

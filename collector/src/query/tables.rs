@@ -16,7 +16,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 
-use super::{events::Events, views::VIEWS};
+use super::{events::Events, names::Names};
 use crate::{
     counters::Counters,
     scan,
@@ -50,7 +50,7 @@ impl Base {
     }
 
     /// A planner that sees the snapshot and nothing else.
-    pub async fn context(
+    pub fn context(
         &self,
         snapshot: &Snapshot,
         counters: &Counters,
@@ -61,16 +61,13 @@ impl Base {
             .build_arc()?;
         let context = SessionContext::new_with_config_rt(self.config.clone(), Arc::clone(&runtime));
         scan::register(&runtime, snapshot.root());
+        Names::install(&context)?;
         context.register_table("events", Arc::new(Events::of(snapshot.clone())))?;
         context.register_batch("sensors", sensors(&snapshot.sensors)?)?;
         context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
         context.register_batch("counters", own_counters(counters)?)?;
         context.register_batch("storage", storage(snapshot)?)?;
         super::time::register(&context);
-        for view in VIEWS {
-            let rows = context.sql(view.sql).await?;
-            context.register_table(view.name, rows.into_view())?;
-        }
         Ok(context)
     }
 }

@@ -95,6 +95,10 @@ impl Rows {
         self.count
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Bytes of memory, as far as Arrow knows them.
     pub fn memory(&self) -> usize {
         let arrays = |arrays: &[ArrayRef]| -> usize {
@@ -206,10 +210,6 @@ impl Shared {
 // === impl Sorted ===
 
 impl Sorted {
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
     /// Microseconds of each row.
     pub fn times(&self) -> Result<Vec<i64>, ArrowError> {
         let place = columns(self.rows.class, By::Event).position(|column| column.name == "time");

@@ -201,7 +201,7 @@ impl Merge {
     /// Takes the next batch of an input; without one the input is done.
     fn load(&mut self, index: usize) -> Result<(), ArrowError> {
         let input = &mut self.inputs[index];
-        while let Some(batch) = input.reader.next() {
+        for batch in input.reader.by_ref() {
             let batch = complete(input.class, &batch?)?;
             if batch.num_rows() == 0 {
                 continue;

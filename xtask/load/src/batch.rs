@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// As of `sensor-user/src/uplink/mod.rs`.
-pub const BATCH_BYTES: usize = 1 << 20;
+pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_EVENTS: usize = 5_000;
 
 /// Room before the events for what goes in front of them: at most two tags and three numbers.

@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Bytes of events that are sent and not acknowledged, as of the sensor's uplink.
-const WINDOW_BYTES: usize = 4 << 20;
+const WINDOW_BYTES: usize = 768 << 10;
 const ANSWER: Duration = Duration::from_secs(10);
 /// Without an acknowledgement for what was sent, the stream is given up.
 const STALL: Duration = Duration::from_secs(60);

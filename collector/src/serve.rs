@@ -120,9 +120,8 @@ impl Server {
 
         let (stop, stopping) = watch::channel(false);
         let ingest = IngestService::new(store.clone(), Arc::clone(&counters), stopping.clone());
-        let ingest = IngestServer::new(ingest)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Zstd);
+        // What goes down is a few bytes, and a buffer to compress it in would be many for each stream.
+        let ingest = IngestServer::new(ingest).accept_compressed(CompressionEncoding::Zstd);
         let ingest = Apart(ingest);
         let engine = Engine::new(
             store.clone(),

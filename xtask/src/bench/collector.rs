@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 
 use super::page::{self, Place};
 use crate::build::{self, Profile};
+use crate::collector::Collector;
 use crate::{setup, workspace};
 
 /// A part of the benchmark.
@@ -113,6 +114,17 @@ fn scratch() -> Result<tempfile::TempDir> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(tempfile::tempdir_in(folder)?)
+}
+
+/// Bytes of the files that are in the tables, and how many they are. (Those that were merged into others
+/// stay on the disk for a day more.)
+fn stored(collector: &Collector) -> Result<(u64, u64)> {
+    let rows = collector.query("SELECT sum(bytes) AS bytes, sum(files) AS files FROM storage")?;
+    let number = |name: &str| -> Result<u64> {
+        let value = rows.first().and_then(|row| row.get(name)?.as_u64());
+        value.with_context(|| format!("no {name} in {rows:?}"))
+    };
+    Ok((number("bytes")?, number("files")?))
 }
 
 /// Bytes of all files below a folder with this ending, and how many they are.

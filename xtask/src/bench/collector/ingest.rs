@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::super::page::{verdict, verdict_at_least};
-use super::{files, process, scratch};
+use super::{files, process, scratch, stored};
 use crate::collector::{Collector, Load, Report, Start};
 use crate::command::Run;
 
@@ -133,17 +133,11 @@ fn loaded(programs: &Path, events: u64, sensors: u32, batch: u32) -> Result<(Tak
     let logged = std::fs::metadata(data.join("log.redb")).map_or(0, |file| file.len());
     let counters = settled(&collector, &data, events)?;
     let memory = process::memory(pid, "VmHWM")?;
-    // What the tables have; files that were merged into others are there for a day more.
-    let kept = collector.query("SELECT sum(bytes) AS bytes, sum(files) AS files FROM storage")?;
-    let number = |name: &str| -> Result<u64> {
-        let value = kept.first().and_then(|row| row.get(name)?.as_u64());
-        value.with_context(|| format!("no {name} in {kept:?}"))
-    };
-    let (bytes, count) = (number("bytes")?, number("files")?);
+    let (bytes, count) = stored(&collector)?;
     collector.service.stop()?;
     let per_event = bytes as f64 / events as f64;
     let sum = |name: &str| counters.get(name).copied().unwrap_or_default() as f64;
-    let stored = format!(
+    let kept = format!(
         "| stored, after the last load | goal | measured | |\n|---|--:|--:|---|\n\
          | bytes an event in the tables, {count} files | {GOAL_BYTES:.0} | {per_event:.1} | {} |\n\
          | bytes an event on the wire, zstd | | {:.1} | |\n\
@@ -169,7 +163,7 @@ fn loaded(programs: &Path, events: u64, sensors: u32, batch: u32) -> Result<(Tak
             memory,
             cpu,
         },
-        stored,
+        kept,
     ))
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::super::page::verdict;
 use super::engines::{Answer, Engine};
-use super::{files, scratch};
+use super::{scratch, stored};
 use crate::collector::{Collector, Load, Row, Start};
 
 /// Of the better of the peers.
@@ -194,7 +194,7 @@ pub fn measure(programs: &Path, python: &Path, events: u64, runs: u32) -> Result
     let folder = scratch()?;
     let data = folder.path().join("data");
     let collector = filled(programs, &data, events)?;
-    let (bytes, count) = files(&data.join("table"), ".parquet")?;
+    let (bytes, count) = stored(&collector)?;
     let subject = subject(&collector)?;
     let tables = data.join("table");
     let mut skep = Engine::collector(programs, &collector.server)?;

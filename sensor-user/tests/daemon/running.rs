@@ -11,6 +11,7 @@ use std::{
 };
 
 use skep_proto::v1::{self, event::Detail};
+use skep_sensor::status::{Spool, Status};
 
 use crate::collector::Collector;
 
@@ -126,18 +127,32 @@ pub fn wait_or_explain<T>(
     }
 }
 
-/// Waits until the collector has everything the sensor has: the end of a session travels in a lane of
-/// its own, and may arrive before what the session did.
+/// Waits until the collector has everything the sensor has now: the end of a session travels in a lane
+/// of its own, and may arrive before what the session did. (The lanes need not be empty at any time:
+/// every sensor sees the agents of every test.)
 pub fn settled(config: &Path) {
-    wait_for("both lanes to be empty", || {
+    let lanes = || {
         let output = sensor()
             .args(["status", "--json", "--config"])
             .arg(config)
             .output()
             .ok()?;
-        let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
-        (status.spool.bulk.records + status.spool.findings.records == 0).then_some(())
-    });
+        let status: Status = serde_json::from_slice(&output.stdout).ok()?;
+        Some([status.spool.bulk, status.spool.findings])
+    };
+    let then = wait_for("the sensor's status", lanes);
+    wait_or_explain(
+        "what both lanes had to be acknowledged",
+        || {
+            let now = lanes()?;
+            let has = |(then, now): (&Spool, &Spool)| {
+                let acknowledged = now.acked_seq + 1 >= then.next_seq;
+                now.records == 0 || now.epoch == then.epoch && acknowledged
+            };
+            then.iter().zip(&now).all(has).then_some(())
+        },
+        || format!("{then:?} then, {:?} now", lanes()),
+    );
 }
 
 /// What is needed to tell why a session has not ended: what was told of it and of losses, its
@@ -235,7 +250,7 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
             .output()
             .ok()?;
         assert!(output.status.success());
-        let status: skep_sensor::status::Status = serde_json::from_slice(&output.stdout).ok()?;
+        let status: Status = serde_json::from_slice(&output.stdout).ok()?;
         assert!(status.uplink.bulk.connected && status.uplink.findings.connected);
         for (kind, counters) in &status.kernel {
             assert_eq!(counters.lost.values().sum::<u64>(), 0, "{kind}");

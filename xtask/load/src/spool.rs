@@ -104,7 +104,8 @@ impl Spool {
         self.left = 0;
     }
 
-    /// Makes events until a batch of the bulk is full, or there are no more; all lanes are cut then.
+    /// Makes events until a batch of the bulk is full, or there are no more; all lanes are cut then. But
+    /// while a batch of another lane waits to be sent, what comes after gathers, as in a sensor's spool.
     pub fn make(&mut self) -> io::Result<()> {
         while self.left > 0 {
             self.left -= 1;
@@ -120,7 +121,11 @@ impl Spool {
                 break;
             }
         }
-        for lane in &mut self.lanes {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let waits = index != BULK && lane.has_next() && self.left > 0;
+            if waits && !lane.gather.is_full(self.batch_events) {
+                continue;
+            }
             if let Some(batch) = lane.gather.cut()? {
                 lane.push(batch);
             }

@@ -5,16 +5,21 @@
 //! executable, same file under the same name through the same mount, same flags. Invariants:
 //! - an open is sent, or folded, or lost: never two of them, never none;
 //! - an entry stands for a record that is in the ring: it is made after the record was sent;
+//! - a session enters so many kinds of open an epoch and no more: what one session opens, however
+//!   many files, leaves the others the room to fold in;
 //! - a full table, or an epoch of 0, means that nothing is folded, not that something is lost;
 //! - what a pending process opens is not folded: its record is needed to judge by; nor what a canary
 //!   opens: each of its records proves that a hook works.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use skep_abi::{CANARY_SESSION, FoldCount, FoldKey, Offset, ProcessState, STATE_AGENT};
+use skep_abi::{
+    CANARY_SESSION, FOLD_KINDS_A_SESSION, FoldCount, FoldKey, FoldShare, Offset, ProcessState,
+    STATE_AGENT,
+};
 
 use crate::{
     kernel::Place,
-    maps::{CONTROL, FOLDS},
+    maps::{CONTROL, FOLDS, SHARES_OF_FOLDS},
     open::Target,
     record::atomic_add,
 };
@@ -70,6 +75,9 @@ pub fn repeated(key: &FoldKey, time_ns: u64) -> bool {
 /// stands for itself.
 #[inline(always)]
 pub fn begin(key: &FoldKey, time_ns: u64, tid: u32) {
+    if !has_room(key) {
+        return;
+    }
     let entry = FoldCount {
         count: 0,
         last_ns: time_ns,
@@ -78,4 +86,24 @@ pub fn begin(key: &FoldKey, time_ns: u64, tid: u32) {
         pad: 0,
     };
     let _ = FOLDS.insert(key, &entry, BPF_NOEXIST as u64);
+}
+
+/// Whether a session may enter another kind in this epoch; counts it if so.
+#[inline(always)]
+fn has_room(key: &FoldKey) -> bool {
+    let Some(share) = SHARES_OF_FOLDS.get_ptr_mut(FoldShare::slot(key.session)) else {
+        return false;
+    };
+    // SAFETY: a live map value, aligned; two CPUs at once make the share a little wrong, no more.
+    unsafe {
+        if (&raw const (*share).epoch).read_volatile() != key.epoch {
+            (&raw mut (*share).epoch).write_volatile(key.epoch);
+            (&raw mut (*share).kinds).write_volatile(0);
+        }
+        if (&raw const (*share).kinds).read_volatile() >= FOLD_KINDS_A_SESSION as u64 {
+            return false;
+        }
+        atomic_add(&raw mut (*share).kinds, 1);
+    }
+    true
 }

@@ -50,6 +50,13 @@ pub const CANARY_SESSION: u64 = 1;
 pub const PENDING_SESSION: u64 = 0;
 /// Slots in which the shares of claims are counted; a power of two.
 pub const PENDING_SHARES: u32 = 64;
+/// Kinds of open that can be told apart at one time, those of epochs that are not taken out included.
+pub const FOLD_KINDS: u32 = 32 * 1024;
+/// How many of them one session may have in an epoch. As entries of three epochs can be there at once,
+/// one session holds less than half of the room.
+pub const FOLD_KINDS_A_SESSION: u32 = FOLD_KINDS / 8;
+/// Slots in which the kinds of sessions are counted; a power of two.
+pub const FOLD_SHARES: u32 = 1024;
 /// Smallest kernel id of a real session.
 pub const SESSION_FIRST: u64 = 2;
 /// Most processes one run of the task walk reports.
@@ -250,6 +257,22 @@ pub struct FoldCount {
     /// `Header::tid` of the record that was sent.
     pub first_tid: u32,
     pub pad: u32,
+}
+
+/// Value of `FOLD_SHARES`: kinds of open a session has entered in an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FoldShare {
+    pub kinds: u64,
+    pub epoch: u32,
+    pub pad: u32,
+}
+
+impl FoldShare {
+    /// Slot of a session, less than [`FOLD_SHARES`]. Two sessions may meet in one, and share its room.
+    pub fn slot(session: u64) -> u32 {
+        (session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 % FOLD_SHARES
+    }
 }
 
 /// Value of `WALK` (one element): where the walk over the task list goes on.
@@ -486,9 +509,11 @@ const _: () = {
     assert!(size_of::<Control>() == 8);
     assert!(size_of::<FoldKey>() == 56);
     assert!(size_of::<FoldCount>() == 32);
+    assert!(size_of::<FoldShare>() == 16);
     assert!(size_of::<Walk>() == 24);
     assert!(FILTER_SLOTS.is_power_of_two());
     assert!(PENDING_SHARES.is_power_of_two());
+    assert!(FOLD_SHARES.is_power_of_two());
     assert!(size_of::<ClaimVerdict>() == 16);
     assert!(size_of::<Header>() == 72);
     assert!(offset_of!(Header, claim) == 24);

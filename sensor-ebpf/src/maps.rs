@@ -6,8 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FileKey, FoldCount, FoldKey,
-    PENDING_SHARES, ProcessState, SCRATCH_SLOTS, SessionState, Share, Walk,
+    COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FOLD_KINDS, FOLD_SHARES, FileKey,
+    FoldCount, FoldKey, FoldShare, PENDING_SHARES, ProcessState, SCRATCH_SLOTS, SessionState,
+    Share, Walk,
 };
 
 use crate::record::Slot;
@@ -47,7 +48,11 @@ pub static SHARES: Array<Share> = Array::with_max_entries(PENDING_SHARES, 0);
 
 /// Opens counted instead of sent. The daemon takes out the entries of a past epoch.
 #[map]
-pub static FOLDS: HashMap<FoldKey, FoldCount> = HashMap::with_max_entries(16 * 1024, 0);
+pub static FOLDS: HashMap<FoldKey, FoldCount> = HashMap::with_max_entries(FOLD_KINDS, 0);
+
+/// How much of that room each session has taken.
+#[map(name = "FOLD_SHARES")]
+pub static SHARES_OF_FOLDS: Array<FoldShare> = Array::with_max_entries(FOLD_SHARES, 0);
 
 /// What the daemon sets while the programs run.
 #[map]

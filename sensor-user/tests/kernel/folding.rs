@@ -2,7 +2,7 @@
 
 use std::{process::Command, sync::OnceLock};
 
-use skep_abi::Kind;
+use skep_abi::{FOLD_KINDS, Kind};
 use skep_sensor::{
     event::{Detail, Event, SessionId, Text},
     fold::Fold,
@@ -80,6 +80,56 @@ fn ten_thousand_opens_of_a_file_are_few_records_and_counted_to_the_last() {
         (records(&counts).1 == counts.folded.added + counts.folded.lost).then_some(())
     });
     assert_eq!(sensor().lost(), Vec::<String>::new());
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+/// A storm beside it must not take the room in which the opens of another session are counted. The
+/// reader stands still meanwhile, so that nothing is taken out of that room.
+#[test]
+fn opens_are_folded_whatever_another_session_opens_meanwhile() {
+    let sensor = Sensor::start_folding_with(16 << 20, &[]);
+    let directory = scratch("beside");
+    let path = file(&directory, "again");
+    let at = |name: &str| {
+        let path = directory.join(name);
+        path.into_os_string().into_string().expect("text")
+    };
+    // Both agents run before the reader stops, since a program without a verdict is not folded.
+    let wait = |go: &str| {
+        format!(
+            ": > {0}.ready; while [ ! -e {0} ]; do sleep 0.1; done; ",
+            at(go)
+        )
+    };
+    let storm = wait("storm")
+        + &format!(
+            "i=0; while [ $i -lt {} ]; do : > {}/$i; i=$((i+1)); done",
+            FOLD_KINDS + FOLD_KINDS / 8,
+            at("files")
+        );
+    let quiet =
+        wait("quiet") + &format!("i=0; while [ $i -lt 10000 ]; do : < {path}; i=$((i+1)); done");
+    std::fs::create_dir(at("files")).expect("own directory");
+    let start = |script: &str| {
+        let arguments = ["do", "exec", "/bin/sh", "-c", script];
+        Command::new(actor())
+            .args(arguments)
+            .spawn()
+            .expect("the actor")
+    };
+    let (mut storm, mut quiet) = (start(&storm), start(&quiet));
+    for name in ["storm.ready", "quiet.ready"] {
+        wait_for(name, || directory.join(name).exists().then_some(()));
+    }
+    let (_, before) = records(&sensor.settled_counts());
+    let reader = sensor.stall();
+    std::fs::write(at("storm"), "").expect("own directory");
+    assert!(storm.wait().expect("own child").success());
+    std::fs::write(at("quiet"), "").expect("own directory");
+    assert!(quiet.wait().expect("own child").success());
+    drop(reader);
+    let (_, after) = records(&sensor.settled_counts());
+    assert!(after - before >= 9_999, "{} folded", after - before);
     std::fs::remove_dir_all(directory).expect("own directory");
 }
 

@@ -34,6 +34,8 @@ counters! {
     refused_too_large,
     refused_internal,
     refused_superseded,
+    /// Streams whose peer did not read its answers, or did not finish a message, in time.
+    streams_slow,
     /// Connections that did not speak HTTP/2.
     refused_not_http2,
     /// Batches taken.

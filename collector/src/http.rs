@@ -46,7 +46,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     health::Vitals,
-    listen::{Bounded, Peer},
+    listen::{Bounded, Peer, QUERY_CONNECTIONS},
     query::{Answer, Dialect, Engine, Origin, Part, QueryError, Question},
 };
 
@@ -89,7 +89,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let app = router(Served { engine, vitals }).into_make_service_with_connect_info::<Peer>();
-    let listener = Bounded::new(listener, "http");
+    let listener = Bounded::new(listener, "http", QUERY_CONNECTIONS);
     let served = axum::serve(listener, app).with_graceful_shutdown(stop);
     if let Err(error) = served.into_future().await {
         tracing::error!(%error, "HTTP is no longer served");

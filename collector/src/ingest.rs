@@ -8,39 +8,52 @@
 //! - a stream that breaks the protocol is refused alone: it gets a `Refusal` with code and reason,
 //!   is counted by code and logged with its peer address; nothing of the message that broke the
 //!   protocol is stored, and no other stream notices;
-//! - nothing that a peer sent is put into a log line as text, only lengths and numbers.
+//! - nothing that a peer sent is put into a log line as text, only lengths and numbers;
+//! - a peer that does not read its answers holds up nobody else: it waits without a turn, and for
+//!   [`ANSWER_WITHIN`] at most.
 //!
-//! Bounds: of all streams together [`TURNS`] messages of [`skep_proto::MAX_MESSAGE_BYTES`] decoded and
-//! not yet in the store; a stream, [`REPLIES`] messages down, and compressed the message it waits with
-//! and what HTTP/2 flow control lets it send before it is read; [`MAX_STREAMS`] streams. What waits in the store is bounded there, and
-//! a full store makes the streams wait, which flow control hands on to the sensors.
+//! Bounds: [`MAX_STREAMS`] streams on [`MAX_CONNECTIONS`] connections; of all streams together
+//! [`TURNS`] messages of [`skep_proto::MAX_MESSAGE_BYTES`] decoded and not yet in the store, and
+//! compressed what [`messages`] says; a stream, [`REPLIES`] messages down; a connection, what HTTP/2
+//! flow control lets it send before it is read. What waits in the store is bounded there, and a full
+//! store makes the streams wait, which flow control hands on to the sensors.
 
 pub mod batch;
 mod check;
 mod connection;
 mod messages;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::Stream;
 use skep_proto::v1::{
     Ack, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
     collector_message::Body as Down, ingest_server::Ingest, sensor_message::Body as Up,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, error::SendTimeoutError},
+        watch,
+    },
     time::timeout,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     counters::Counters,
-    store::{self, Source, Store, Stream},
+    store::{self, Source, Store},
 };
 
 use batch::Batch;
 pub use check::{Refusal, RefusalCode};
-pub use connection::{Connection, connections};
+pub use connection::{Connection, MAX_CONNECTIONS, connections};
 pub(crate) use messages::Apart;
 use messages::{Broken, Messages, Turns};
 
@@ -50,10 +63,14 @@ pub const MAX_STREAMS: usize = 20_000;
 const TURNS: usize = 4;
 /// First messages that are decoded at the same time.
 const GREETINGS: usize = 2;
+/// The first message, decoded: more than the facts of a hello that is taken.
+const MAX_HELLO_BYTES: usize = 256 << 10;
 /// Messages on their way down a stream.
 const REPLIES: usize = 16;
 /// A connection that opens a stream must say who it is within this time.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// A peer that takes no answer for this long, with [`REPLIES`] of them waiting, is ended.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 type Reply = Result<CollectorMessage, Status>;
 
@@ -75,14 +92,23 @@ enum End {
     Refused(Refusal),
     /// The connection broke, or nobody listens any more.
     Gone,
+    /// The peer keeps the collector waiting.
+    Slow(&'static str),
     Stopping,
+}
+
+/// What goes down a stream.
+pub struct Replies {
+    receiver: mpsc::Receiver<Reply>,
+    /// The stream has its place until its answers are taken or given up, too.
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// One sensor's stream after its `Hello`.
 struct Session<'a> {
     service: &'a IngestService,
     replies: &'a mpsc::Sender<Reply>,
-    stream: Stream,
+    stream: store::Stream,
     /// Highest sequence the sensor was told, or sent here.
     highest: u64,
     acked: u64,
@@ -96,8 +122,8 @@ impl IngestService {
             store,
             counters,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-            turns: Turns::new(TURNS),
-            greetings: Turns::new(GREETINGS),
+            turns: Turns::new(TURNS, skep_proto::MAX_MESSAGE_BYTES),
+            greetings: Turns::new(GREETINGS, MAX_HELLO_BYTES),
             stopping,
         }
     }
@@ -112,12 +138,13 @@ impl IngestService {
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
-                // The turn ends when the message is in the store.
                 next = messages.next(&self.turns) => match next? {
-                    Some((SensorMessage { body: Some(Up::Batch(batch)) }, _turn)) => {
-                        let batch = Batch::decode(batch);
-                        let batch = batch.map_err(|_| Refusal::malformed("a batch that is not a skep.v1 Batch"))?;
+                    Some((SensorMessage { body: Some(Up::Batch(batch)) }, turn)) => {
+                        let batch = Batch::decode(batch).map_err(Refusal::from)?;
                         session.batch(batch).await?;
+                        // It is in the store: whoever is next need not wait for this peer to read.
+                        drop(turn);
+                        session.acknowledge().await?;
                     }
                     Some((SensorMessage { body: Some(Up::Hello(_)) }, _)) => {
                         return Err(Refusal::malformed("a second hello on one stream").into());
@@ -163,13 +190,18 @@ impl IngestService {
             sensor_id: facts.sensor_id.clone(),
             epoch,
         };
-        let begun = self.store.begin(source.clone(), facts).await;
+        // A log that cannot be written lets it wait, and nobody may be left to wait for.
+        let begun = tokio::select! {
+            begun = self.store.begin(source.clone(), facts) => begun,
+            () = replies.closed() => return Err(End::Gone),
+            () = told(&mut stopping) => return Err(End::Stopping),
+        };
         let store::Opened { stream, tail } = begun.map_err(internal)?;
         let welcome = Welcome {
             acked_seq: tail.seq,
             acked_crc32: (tail.crc32 != 0).then_some(tail.crc32),
         };
-        send(replies, Down::Welcome(welcome)).await?;
+        send(replies, Down::Welcome(welcome), ANSWER_WITHIN).await?;
         let acked = tail.seq;
         self.counters.streams.add(1);
         tracing::info!(
@@ -209,6 +241,11 @@ impl IngestService {
                 tracing::info!(peer, "stream broke off");
                 None
             }
+            End::Slow(reason) => {
+                self.counters.streams_slow.add(1);
+                tracing::warn!(peer, reason, "stream ended");
+                Some(Err(Status::deadline_exceeded(reason)))
+            }
             End::Stopping => Some(Err(Status::unavailable("the collector is stopping"))),
         }
     }
@@ -216,7 +253,7 @@ impl IngestService {
 
 #[tonic::async_trait]
 impl Ingest for IngestService {
-    type StreamStream = ReceiverStream<Reply>;
+    type StreamStream = Replies;
 
     async fn stream(
         &self,
@@ -237,6 +274,11 @@ impl Ingest for IngestService {
         };
         let (replies, receiver) = mpsc::channel(REPLIES);
         let service = self.clone();
+        let place = Arc::new(place);
+        let down = Replies {
+            receiver,
+            _place: Arc::clone(&place),
+        };
         tokio::spawn(async move {
             let _place = place;
             let reply = match service.run(peer, messages, &replies).await {
@@ -244,11 +286,21 @@ impl Ingest for IngestService {
                 Err(end) => service.ended(peer, end),
             };
             if let Some(reply) = reply {
-                // A peer that is gone needs no answer.
-                let _ = replies.send(reply).await;
+                // A peer that is gone, or does not read, needs no answer.
+                let _ = replies.send_timeout(reply, ANSWER_WITHIN).await;
             }
         });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(down))
+    }
+}
+
+// === impl Replies ===
+
+impl Stream for Replies {
+    type Item = Reply;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Reply>> {
+        self.receiver.poll_recv(context)
     }
 }
 
@@ -263,14 +315,14 @@ impl Session<'_> {
             () = self.replies.closed() => return Err(End::Gone),
         }
         self.highest = self.highest.max(last);
-        // Rows that were already durable are not announced again.
-        self.acknowledge().await
+        Ok(())
     }
 
+    /// Says what is durable; rows that were already are not announced again.
     async fn acknowledge(&mut self) -> Result<(), End> {
         let seq = self.stream.durable()?.min(self.highest);
         if seq > self.acked {
-            send(self.replies, Down::Ack(Ack { seq })).await?;
+            send(self.replies, Down::Ack(Ack { seq }), ANSWER_WITHIN).await?;
             self.acked = seq;
         }
         Ok(())
@@ -317,12 +369,10 @@ impl From<Broken> for End {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Gone => Self::Gone,
-            Broken::TooLarge => Self::Refused(Refusal {
+            Broken::Slow => Self::Slow("a message was begun and not finished in time"),
+            Broken::TooLarge { limit } => Self::Refused(Refusal {
                 code: RefusalCode::TooLarge,
-                reason: format!(
-                    "a message of more than {} bytes",
-                    skep_proto::MAX_MESSAGE_BYTES
-                ),
+                reason: format!("a message of more than {limit} bytes"),
             }),
             Broken::Malformed(reason) => Self::Refused(Refusal::malformed(reason)),
         }
@@ -343,10 +393,36 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn send(replies: &mpsc::Sender<Reply>, body: Down) -> Result<(), End> {
-    replies.send(Ok(down(body))).await.map_err(|_| End::Gone)
+async fn send(replies: &mpsc::Sender<Reply>, body: Down, within: Duration) -> Result<(), End> {
+    let sent = replies.send_timeout(Ok(down(body)), within).await;
+    sent.map_err(|error| match error {
+        SendTimeoutError::Timeout(_) => End::Slow("the peer does not read its answers"),
+        SendTimeoutError::Closed(_) => End::Gone,
+    })
 }
 
 fn down(body: Down) -> CollectorMessage {
     CollectorMessage { body: Some(body) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_given_up_and_one_that_is_gone_is_told_apart() {
+        let within = Duration::from_millis(1);
+        let ack = || Down::Ack(Ack { seq: 1 });
+        let (replies, receiver) = mpsc::channel(1);
+        assert!(send(&replies, ack(), within).await.is_ok());
+        assert!(matches!(
+            send(&replies, ack(), within).await,
+            Err(End::Slow(_))
+        ));
+        drop(receiver);
+        assert!(matches!(
+            send(&replies, ack(), within).await,
+            Err(End::Gone)
+        ));
+    }
 }

@@ -1,4 +1,4 @@
-//! Connections of the front ends that are not gRPC: no more than so many, and each tells its peer.
+//! Connections of the front ends: no more than so many, and each tells its peer.
 
 use std::{
     io,
@@ -19,12 +19,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Connections of one front end; more of them wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
+/// Connections of a front end for queries only.
+pub const QUERY_CONNECTIONS: usize = 256;
 /// After `accept` failed, which mostly is for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket that takes a bounded number of connections.
+/// A socket that takes a bounded number of connections; more of them wait to be accepted.
 pub struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
@@ -45,10 +45,10 @@ pub struct Peer(pub SocketAddr);
 
 impl Bounded {
     /// `name` is that of the front end, for the log.
-    pub fn new(listener: TcpListener, name: &'static str) -> Self {
+    pub fn new(listener: TcpListener, name: &'static str, connections: usize) -> Self {
         Self {
             listener,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Arc::new(Semaphore::new(connections)),
             name,
         }
     }
@@ -98,6 +98,12 @@ impl Connected<IncomingStream<'_, Bounded>> for Peer {
 
 // === impl Connection ===
 
+impl Connection {
+    pub fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -123,5 +129,17 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }

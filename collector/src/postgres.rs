@@ -34,7 +34,10 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use crate::{listen::Bounded, query::Engine};
+use crate::{
+    listen::{Bounded, QUERY_CONNECTIONS},
+    query::Engine,
+};
 
 use cancel::Cancels;
 use handlers::Handlers;
@@ -46,7 +49,7 @@ const MAX_NAMED: usize = 256;
 
 /// Serves until told to stop, and then lets running queries end.
 pub async fn serve(listener: TcpListener, engine: Arc<Engine>, stop: watch::Receiver<bool>) {
-    let listener = Bounded::new(listener, "postgres");
+    let listener = Bounded::new(listener, "postgres", QUERY_CONNECTIONS);
     let cancels = Arc::new(Cancels::default());
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();

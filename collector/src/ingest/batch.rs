@@ -3,6 +3,9 @@
 //! Most of an event's bytes are its agent, its process, its session and its hook, and events that
 //! follow each other have most of these in common, byte for byte. So each is decoded once a batch,
 //! whatever the number of events that have it: that is most of the work, and of the memory.
+//!
+//! Bound: [`MAX_BATCH_EVENTS`], and no more of each part than events; decoding ends where there are
+//! more, so that a message of nothing but empty events costs no more than its own bytes.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -14,7 +17,12 @@ use prost::{
         skip_field,
     },
 };
-use skep_proto::v1::{Agent, Process, event::Detail};
+use skep_proto::{
+    MAX_BATCH_EVENTS,
+    v1::{Agent, Process, event::Detail},
+};
+
+const NOT_UTF8: &str = "a text that is not UTF-8";
 
 /// `skep.v1.Batch`: its bytes go into the log, its events into the tables.
 #[derive(Clone, Debug)]
@@ -51,14 +59,16 @@ pub struct Parts {
 
 /// The bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("bytes that are not a skep.v1 Batch: {reason}")]
-pub struct Malformed {
-    reason: String,
+pub enum BatchError {
+    #[error("bytes that are not a skep.v1 Batch: {reason}")]
+    Malformed { reason: String },
+    #[error("a batch of more than {MAX_BATCH_EVENTS} events")]
+    TooMany,
 }
 
-impl From<DecodeError> for Malformed {
+impl From<DecodeError> for BatchError {
     fn from(error: DecodeError) -> Self {
-        Self {
+        Self::Malformed {
             reason: error.to_string(),
         }
     }
@@ -68,7 +78,7 @@ impl From<DecodeError> for Malformed {
 
 impl Batch {
     /// Decodes by hand what is around the events, so that their bytes can be summed.
-    pub fn decode(encoded: Bytes) -> Result<Self, Malformed> {
+    pub fn decode(encoded: Bytes) -> Result<Self, BatchError> {
         let mut rest = &encoded[..];
         let mut first_seq = 0;
         let mut events = Vec::new();
@@ -78,6 +88,9 @@ impl Batch {
             match decode_key(&mut rest)? {
                 (1, WireType::Varint) => first_seq = decode_varint(&mut rest)?,
                 (2, WireType::LengthDelimited) => {
+                    if events.len() == MAX_BATCH_EVENTS {
+                        return Err(BatchError::TooMany);
+                    }
                     last = delimited(&mut rest)?;
                     events.push(decoder.event(last)?);
                 }
@@ -99,14 +112,22 @@ impl Batch {
 
     /// About the bytes it takes decoded.
     pub fn memory(&self) -> usize {
-        let parts = self.parts.agents.len() + self.parts.processes.len();
+        let Parts {
+            agents, processes, ..
+        } = &self.parts;
+        // Two bytes are enough for an empty text of a list.
+        let evidence: usize = agents.iter().map(|agent| agent.evidence.len()).sum();
+        let arguments: usize = processes.iter().map(|process| process.argv.len()).sum();
         // A part has some ten texts; an event two.
-        self.encoded.len() * 2 + self.events.len() * (size_of::<Event>() + 64) + parts * 512
+        self.encoded.len() * 2
+            + self.events.len() * (size_of::<Event>() + 64)
+            + (agents.len() + processes.len()) * 512
+            + (evidence + arguments) * size_of::<String>()
     }
 }
 
 /// The next bytes of a field that says how many they are.
-fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BatchError> {
     let length = prost::decode_length_delimiter(&mut *rest)?;
     let (bytes, after) = rest
         .split_at_checked(length)
@@ -120,6 +141,14 @@ fn extend<'a>(message: &mut Option<Cow<'a, [u8]>>, bytes: &'a [u8]) {
     match message {
         None => *message = Some(Cow::Borrowed(bytes)),
         Some(known) => known.to_mut().extend_from_slice(bytes),
+    }
+}
+
+/// Of a text that comes twice the last one counts; the one before has to be a text, too.
+fn replace<'a>(text: &mut Option<&'a [u8]>, bytes: &'a [u8]) -> Result<(), BatchError> {
+    match text.replace(bytes).map(std::str::from_utf8) {
+        Some(Err(_)) => Err(malformed(NOT_UTF8)),
+        Some(Ok(_)) | None => Ok(()),
     }
 }
 
@@ -143,8 +172,10 @@ struct Known<'a> {
 // === impl Decoder ===
 
 impl<'a> Decoder<'a> {
-    fn event(&mut self, bytes: &'a [u8]) -> Result<Event, Malformed> {
+    fn event(&mut self, bytes: &'a [u8]) -> Result<Event, BatchError> {
         let mut event = Event::default();
+        let mut session: Option<&'a [u8]> = None;
+        let mut hook: Option<&'a [u8]> = None;
         let mut agent: Option<Cow<'a, [u8]>> = None;
         let mut process: Option<Cow<'a, [u8]>> = None;
         let mut rest = bytes;
@@ -157,11 +188,8 @@ impl<'a> Decoder<'a> {
                     check_wire_type(WireType::LengthDelimited, wire)?;
                     let part = delimited(&mut rest)?;
                     match tag {
-                        2 => {
-                            event.session =
-                                Some(self.sessions.text(part, &mut self.parts.sessions)?)
-                        }
-                        5 => event.hook = Some(self.hooks.text(part, &mut self.parts.hooks)?),
+                        2 => replace(&mut session, part)?,
+                        5 => replace(&mut hook, part)?,
                         3 => extend(&mut agent, part),
                         _ => extend(&mut process, part),
                     }
@@ -177,8 +205,17 @@ impl<'a> Decoder<'a> {
             }
         }
         let Parts {
-            agents, processes, ..
+            sessions,
+            agents,
+            processes,
+            hooks,
         } = &mut self.parts;
+        event.session = session
+            .map(|bytes| self.sessions.text(bytes, sessions))
+            .transpose()?;
+        event.hook = hook
+            .map(|bytes| self.hooks.text(bytes, hooks))
+            .transpose()?;
         event.agent = agent
             .map(|bytes| self.agents.message(bytes, agents))
             .transpose()?;
@@ -192,11 +229,10 @@ impl<'a> Decoder<'a> {
 // === impl Known ===
 
 impl<'a> Known<'a> {
-    fn text(&mut self, bytes: &'a [u8], texts: &mut Vec<String>) -> Result<u32, Malformed> {
+    fn text(&mut self, bytes: &'a [u8], texts: &mut Vec<String>) -> Result<u32, BatchError> {
         self.index(bytes, texts, |bytes| {
             let text = std::str::from_utf8(bytes);
-            text.map(str::to_owned)
-                .map_err(|_| malformed("a text that is not UTF-8"))
+            text.map(str::to_owned).map_err(|_| malformed(NOT_UTF8))
         })
     }
 
@@ -204,7 +240,7 @@ impl<'a> Known<'a> {
         &mut self,
         bytes: Cow<'a, [u8]>,
         messages: &mut Vec<M>,
-    ) -> Result<u32, Malformed> {
+    ) -> Result<u32, BatchError> {
         match bytes {
             Cow::Borrowed(bytes) => self.index(bytes, messages, |bytes| Ok(M::decode(bytes)?)),
             Cow::Owned(bytes) => push(messages, M::decode(&bytes[..])?),
@@ -215,8 +251,8 @@ impl<'a> Known<'a> {
         &mut self,
         bytes: &'a [u8],
         parts: &mut Vec<T>,
-        decode: impl Fn(&'a [u8]) -> Result<T, Malformed>,
-    ) -> Result<u32, Malformed> {
+        decode: impl Fn(&'a [u8]) -> Result<T, BatchError>,
+    ) -> Result<u32, BatchError> {
         if let Some((last, index)) = self.last
             && last == bytes
         {
@@ -235,14 +271,14 @@ impl<'a> Known<'a> {
     }
 }
 
-fn push<T>(parts: &mut Vec<T>, part: T) -> Result<u32, Malformed> {
+fn push<T>(parts: &mut Vec<T>, part: T) -> Result<u32, BatchError> {
     let index = u32::try_from(parts.len());
     parts.push(part);
     index.map_err(|_| malformed("more parts than can be counted"))
 }
 
-fn malformed(reason: &str) -> Malformed {
-    Malformed {
+fn malformed(reason: &str) -> BatchError {
+    BatchError::Malformed {
         reason: reason.to_owned(),
     }
 }
@@ -340,6 +376,54 @@ mod tests {
         let mut batch = Vec::new();
         prost::encoding::bytes::encode(2, &bytes, &mut batch);
         assert_eq!(whole(&Batch::decode(batch.into()).unwrap()), [expected]);
+    }
+
+    #[test]
+    fn of_a_text_that_comes_twice_the_last_counts_and_the_first_is_not_kept() {
+        let texts = |first: &[u8]| {
+            let mut event = Vec::new();
+            for text in [first, b"second"] {
+                prost::encoding::bytes::encode(2, &text.to_vec(), &mut event);
+                prost::encoding::bytes::encode(5, &text.to_vec(), &mut event);
+            }
+            let mut batch = Vec::new();
+            prost::encoding::bytes::encode(2, &event, &mut batch);
+            Batch::decode(batch.into())
+        };
+        let batch = texts(b"first").unwrap();
+        assert_eq!(batch.parts.sessions, ["second"]);
+        assert_eq!(batch.parts.hooks, ["second"]);
+        assert!(texts(&[0xff]).is_err(), "as the generated code has it");
+    }
+
+    #[test]
+    fn decoding_ends_where_there_are_too_many_events() {
+        let empty = |count: usize| [0x12, 0].repeat(count);
+        let most = Batch::decode(empty(MAX_BATCH_EVENTS).into()).unwrap();
+        assert_eq!(most.events.len(), MAX_BATCH_EVENTS);
+        // What follows is not even looked at.
+        let mut bomb = empty(MAX_BATCH_EVENTS + 1);
+        bomb.push(0xff);
+        assert_eq!(Batch::decode(bomb.into()).unwrap_err(), BatchError::TooMany);
+    }
+
+    #[test]
+    fn empty_texts_count_as_the_memory_they_take() {
+        let argv = vec![String::new(); 100_000];
+        let process = Process {
+            argv,
+            ..Process::default()
+        };
+        let event = v1::Event {
+            process: Some(process),
+            ..v1::Event::default()
+        };
+        let message = v1::Batch {
+            first_seq: 1,
+            events: vec![event],
+        };
+        let batch = Batch::decode(message.encode_to_vec().into()).unwrap();
+        assert!(batch.memory() >= 100_000 * size_of::<String>());
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use skep_proto::v1::{
     session::{Found, Phase},
 };
 
-use super::batch::{Batch, Event, Parts};
+use super::batch::{Batch, BatchError, Event, Parts};
 use crate::{
     counters::{Counter, Counters},
     store::{Hook, SensorFacts},
@@ -78,6 +78,19 @@ impl Refusal {
     }
 }
 
+impl From<BatchError> for Refusal {
+    fn from(error: BatchError) -> Self {
+        match error {
+            // Why it is none may have text of the peer's.
+            BatchError::Malformed { .. } => Self::malformed("a batch that is not a skep.v1 Batch"),
+            BatchError::TooMany => Self {
+                code: RefusalCode::TooLarge,
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
 /// The facts of a `Hello`, with the texts that were left empty as unknown.
 pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
     if !is_id(&hello.sensor_id) {
@@ -136,15 +149,6 @@ pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {
     let count = batch.events.len();
     if count == 0 {
         return Err(Refusal::malformed("a batch without events"));
-    }
-    if count > skep_proto::MAX_BATCH_EVENTS {
-        return Err(Refusal {
-            code: RefusalCode::TooLarge,
-            reason: format!(
-                "a batch of {count} events; at most {} are taken",
-                skep_proto::MAX_BATCH_EVENTS
-            ),
-        });
     }
     let end = batch.first_seq.checked_add(count as u64);
     if batch.first_seq == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {

@@ -1,7 +1,8 @@
 //! A TCP connection whose first bytes are checked.
 //!
 //! A peer that does not speak HTTP/2 never reaches a service, so it is refused, counted and logged
-//! here. Bound: the 24 bytes of the preface.
+//! here, as is one that does not speak at all. Bounds: the 24 bytes of the preface, which have to come
+//! within [`PREFACE_WITHIN`]; [`MAX_CONNECTIONS`].
 
 use std::{
     io,
@@ -12,28 +13,35 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
+    time::{Sleep, sleep},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::counters::Counters;
+use crate::{
+    counters::Counters,
+    listen::{self, Bounded},
+};
 
 /// RFC 9113, 3.4
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Between a failed accept and the next, so that a lack of files does not become a busy loop.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Connections at one time, of sensors and clients: a sensor has one, and two streams on it.
+pub const MAX_CONNECTIONS: usize = 12_000;
+/// From the connection to the end of the preface.
+const PREFACE_WITHIN: Duration = Duration::from_secs(10);
 
 pub struct Connection {
-    stream: TcpStream,
+    stream: listen::Connection,
     peer: SocketAddr,
     counters: Arc<Counters>,
     /// Bytes of the preface seen so far.
     seen: usize,
+    /// Until the preface has come.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 /// Every connection made to the listener.
@@ -41,23 +49,19 @@ pub fn connections(
     listener: TcpListener,
     counters: Arc<Counters>,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    TcpListenerStream::new(listener).filter_map(move |accepted| {
-        let connection = accepted.and_then(|stream| {
-            stream.set_nodelay(true)?;
-            Ok(Connection {
-                peer: stream.peer_addr()?,
+    let listener = Bounded::new(listener, "grpc", MAX_CONNECTIONS);
+    futures::stream::unfold(listener, move |listener| {
+        let counters = Arc::clone(&counters);
+        async move {
+            let (stream, peer) = listener.next().await;
+            let connection = Connection {
                 stream,
-                counters: Arc::clone(&counters),
+                peer,
+                counters,
                 seen: 0,
-            })
-        });
-        async {
-            if let Err(error) = &connection {
-                // The peer is gone already, or the process is out of files: the next may do better.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(PAUSE).await;
-            }
-            connection.ok().map(Ok)
+                due: Some(Box::pin(sleep(PREFACE_WITHIN))),
+            };
+            Some((Ok(connection), listener))
         }
     })
 }
@@ -68,7 +72,15 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+        self.stream.tcp().connect_info()
+    }
+}
+
+impl Connection {
+    fn refuse(&self, why: &'static str) -> io::Error {
+        self.counters.refused_not_http2.add(1);
+        tracing::warn!(peer = %self.peer, why, "connection refused");
+        io::Error::new(io::ErrorKind::InvalidData, why)
     }
 }
 
@@ -79,19 +91,23 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if let Poll::Pending = Pin::new(&mut self.stream).poll_read(cx, buffer)? {
+            if let Some(due) = &mut self.due {
+                ready!(due.as_mut().poll(cx));
+                return Poll::Ready(Err(self.refuse("it says nothing")));
+            }
+            return Poll::Pending;
+        }
         let expected = &PREFACE[self.seen..];
         let fresh = &buffer.filled()[before..];
         let checked = fresh.len().min(expected.len());
         if fresh[..checked] != expected[..checked] {
-            self.counters.refused_not_http2.add(1);
-            tracing::warn!(peer = %self.peer, "connection refused: it does not speak HTTP/2");
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer does not speak HTTP/2",
-            )));
+            return Poll::Ready(Err(self.refuse("it does not speak HTTP/2")));
         }
         self.seen += checked;
+        if self.seen == PREFACE.len() {
+            self.due = None;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -6,19 +6,26 @@
 //! sees it ([`Apart`]), and read here: what came stays compressed until it is the stream's turn, there
 //! are few turns, and the memory for what is decompressed belongs to the turn.
 //!
-//! Bounds, a stream: the compressed bytes of one message, at most [`MAX_MESSAGE_BYTES`] and no more than
-//! have come.
+//! Bounds: a message has [`Turns::limit`] bytes, compressed or not. A stream keeps [`FREE_BYTES`] of a
+//! message that has not come whole, and one frame. For more it needs room for all of the message, of
+//! which there is [`WAITING`] times the limit for all streams; so whoever has begun can finish. A
+//! message has [`MESSAGE_WITHIN`] to come whole, and time that it waits for room or a turn is not
+//! counted.
 
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
-use skep_proto::{MAX_MESSAGE_BYTES, v1::SensorMessage};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use skep_proto::v1::SensorMessage;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 use tonic::{
     body::Body,
     codegen::{Body as _, Service, http},
@@ -30,13 +37,24 @@ use zstd::bulk::Decompressor;
 const PREFIX: usize = 5;
 /// An empty buffer that is larger is given back.
 const KEEP_BYTES: usize = 16 << 10;
+/// Bytes of a message that a stream reads without room of its own: most messages of a sensor are
+/// smaller.
+const FREE_BYTES: usize = 16 << 10;
+/// Messages of the greatest size that can have room.
+const WAITING: usize = 8;
+/// From the first byte of a message, or from when it has room, to its last.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there are no more messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The connection is.
     Gone,
-    TooLarge,
+    /// A message was begun and not finished in time.
+    Slow,
+    TooLarge {
+        limit: usize,
+    },
     Malformed(&'static str),
 }
 
@@ -46,13 +64,32 @@ pub(super) struct Messages {
     came: BytesMut,
     /// `grpc-encoding: zstd`.
     zstd: bool,
+    /// When the message that has begun has to be whole.
+    due: Option<Instant>,
+    /// Room for all of the message that has begun.
+    held: Option<OwnedSemaphorePermit>,
+    within: Duration,
 }
 
 /// Turns of all streams.
 #[derive(Clone)]
 pub(super) struct Turns {
+    /// Bytes of a message.
+    limit: usize,
+    /// Room for messages that have not come whole, in KiB.
+    waiting: Arc<Semaphore>,
     places: Arc<Semaphore>,
     rooms: Arc<Mutex<Vec<Room>>>,
+}
+
+/// The next message of a stream.
+enum Frame {
+    /// Not even its length.
+    None,
+    /// Not all of so many bytes.
+    Part(usize),
+    /// Whether it is compressed, and its length.
+    Whole(bool, usize),
 }
 
 /// Others go on when it is dropped.
@@ -99,6 +136,9 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Apart<S> 
             body,
             came: BytesMut::new(),
             zstd: encoding.is_some_and(|encoding| encoding == "zstd"),
+            due: None,
+            held: None,
+            within: MESSAGE_WITHIN,
         };
         parts
             .extensions
@@ -124,20 +164,16 @@ impl Messages {
     /// when this is dropped before it is ready.
     pub async fn next(&mut self, turns: &Turns) -> Result<Option<(SensorMessage, Turn)>, Broken> {
         let (is_compressed, length) = loop {
-            if let Some(frame) = self.frame()? {
-                break frame;
+            match self.frame(turns.limit)? {
+                Frame::Whole(is_compressed, length) => break (is_compressed, length),
+                Frame::Part(length) => self.make_room(turns, length).await,
+                Frame::None => {}
             }
-            let more = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
-            match more.await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.came.extend_from_slice(&data);
-                    }
-                }
-                None if self.came.is_empty() => return Ok(None),
-                Some(Err(_)) | None => return Err(Broken::Gone),
+            if !self.read().await? {
+                return Ok(None);
             }
         };
+        self.due = None;
         let mut turn = turns.next().await;
         self.came.advance(PREFIX);
         let message = match is_compressed {
@@ -145,6 +181,7 @@ impl Messages {
             false => Ok(Bytes::copy_from_slice(&self.came[..length])),
         };
         self.came.advance(length);
+        self.held = None;
         if self.came.is_empty() && self.came.capacity() > KEEP_BYTES {
             self.came = BytesMut::new();
         }
@@ -153,10 +190,44 @@ impl Messages {
         Ok(Some((message, turn)))
     }
 
-    /// Whether the next message is compressed, and its length, once all of it has come.
-    fn frame(&self) -> Result<Option<(bool, usize)>, Broken> {
+    /// Waits for room for a message that is larger than what is read without.
+    async fn make_room(&mut self, turns: &Turns, length: usize) {
+        if self.held.is_none() && self.came.len() > FREE_BYTES {
+            let room = kibibytes(length + PREFIX);
+            let held = Arc::clone(&turns.waiting).acquire_many_owned(room).await;
+            self.held = Some(held.expect("nobody closes it"));
+            self.due = None;
+        }
+    }
+
+    /// Reads on; false when the peer has said all.
+    async fn read(&mut self) -> Result<bool, Broken> {
+        let due = match self.came.is_empty() {
+            true => None,
+            false => Some(*self.due.get_or_insert_with(|| Instant::now() + self.within)),
+        };
+        let body = &mut self.body;
+        let more = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+        let more = match due {
+            None => more.await,
+            Some(due) => timeout_at(due, more).await.map_err(|_| Broken::Slow)?,
+        };
+        match more {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.came.extend_from_slice(&data);
+                }
+                Ok(true)
+            }
+            None if self.came.is_empty() => Ok(false),
+            Some(Err(_)) | None => Err(Broken::Gone),
+        }
+    }
+
+    /// What there is of the next message, which has at most `limit` bytes.
+    fn frame(&self, limit: usize) -> Result<Frame, Broken> {
         let Some((prefix, rest)) = self.came.split_first_chunk::<PREFIX>() else {
-            return Ok(None);
+            return Ok(Frame::None);
         };
         let [flag, length @ ..] = *prefix;
         let is_compressed = match flag {
@@ -169,22 +240,29 @@ impl Messages {
             }
         };
         let length = u32::from_be_bytes(length) as usize;
-        if length > MAX_MESSAGE_BYTES {
-            return Err(Broken::TooLarge);
+        if length > limit {
+            return Err(Broken::TooLarge { limit });
         }
-        Ok((rest.len() >= length).then_some((is_compressed, length)))
+        Ok(match rest.len() >= length {
+            true => Frame::Whole(is_compressed, length),
+            false => Frame::Part(length),
+        })
     }
 }
 
 // === impl Turns ===
 
 impl Turns {
-    pub fn new(count: usize) -> Self {
+    /// So many turns at the same time, for messages of at most `limit` bytes.
+    pub fn new(count: usize, limit: usize) -> Self {
         let room = || Room {
             decompressor: Decompressor::new().expect("zstd without a dictionary"),
-            buffer: Vec::with_capacity(MAX_MESSAGE_BYTES),
+            buffer: Vec::with_capacity(limit),
         };
+        let waiting = kibibytes(limit + PREFIX) as usize * WAITING;
         Self {
+            limit,
+            waiting: Arc::new(Semaphore::new(waiting)),
             places: Arc::new(Semaphore::new(count)),
             rooms: Arc::new(Mutex::new((0..count).map(|_| room()).collect())),
         }
@@ -217,7 +295,9 @@ impl Turn {
         match decompressor.decompress_to_buffer(bytes, buffer) {
             Ok(_) => Ok(Bytes::copy_from_slice(buffer)),
             // The one error that is not the bytes' (zstd's `ZSTD_error_dstSize_tooSmall`).
-            Err(error) if error.to_string().contains("too small") => Err(Broken::TooLarge),
+            Err(error) if error.to_string().contains("too small") => Err(Broken::TooLarge {
+                limit: buffer.capacity(),
+            }),
             Err(_) => Err(Broken::Malformed("a message that is not zstd")),
         }
     }
@@ -229,6 +309,10 @@ impl Drop for Turn {
         // Before the place is given back, which happens after this.
         rooms.extend(self.room.take());
     }
+}
+
+fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Frames as they come off a network, whole, in pieces and wrong.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use futures::FutureExt;
 use proptest::{collection::vec, prelude::*};
@@ -10,8 +10,10 @@ use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 
 use super::*;
 
+const LIMIT: usize = 2 << 20;
+
 fn turns() -> Turns {
-    Turns::new(1)
+    Turns::new(1, LIMIT)
 }
 
 fn hello(epoch: u64) -> SensorMessage {
@@ -57,6 +59,9 @@ fn open() -> (mpsc::UnboundedSender<Vec<u8>>, Messages) {
         body: Body::new(axum::body::Body::from_stream(pieces)),
         came: BytesMut::new(),
         zstd: true,
+        due: None,
+        held: None,
+        within: MESSAGE_WITHIN,
     };
     (sender, messages)
 }
@@ -107,14 +112,11 @@ async fn what_is_too_large_or_wrong_is_said() {
     let turns = turns();
     let mut far = framed(0, &[]);
     far[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
-    let bomb = framed(
-        1,
-        &zstd::encode_all(&vec![0; MAX_MESSAGE_BYTES + 1][..], 1).unwrap(),
-    );
+    let bomb = framed(1, &zstd::encode_all(&vec![0; LIMIT + 1][..], 1).unwrap());
     let cut = zstd(&hello(1))[..9].to_vec();
     for (bytes, expected) in [
-        (far, Broken::TooLarge),
-        (bomb, Broken::TooLarge),
+        (far, Broken::TooLarge { limit: LIMIT }),
+        (bomb, Broken::TooLarge { limit: LIMIT }),
         (
             framed(2, &[]),
             Broken::Malformed("a message with a flag that gRPC does not have"),
@@ -176,4 +178,72 @@ async fn who_has_nothing_to_read_takes_no_turn_and_keeps_no_memory() {
     }
     sender.send(zstd(&hello(7))).unwrap();
     assert_eq!(next(&mut silent, &turns).await, Ok(Some(hello(7))));
+}
+
+/// A message of a MiB, in two pieces.
+fn halves() -> (Vec<u8>, Vec<u8>) {
+    let mut whole = plain(&SensorMessage {
+        body: Some(Up::Batch(vec![7; 1 << 20].into())),
+    });
+    let rest = whole.split_off(512 << 10);
+    (whole, rest)
+}
+
+#[tokio::test]
+async fn a_message_that_is_begun_and_not_finished_in_time_ends_its_stream() {
+    let turns = turns();
+    for begun in [vec![0], halves().0] {
+        let (sender, mut slow) = open();
+        slow.within = Duration::from_millis(1);
+        sender.send(begun).unwrap();
+        assert_eq!(next(&mut slow, &turns).await, Err(Broken::Slow));
+    }
+    // Between messages there is all the time there is.
+    let (sender, mut idle) = open();
+    idle.within = Duration::ZERO;
+    sender.send(plain(&hello(1))).unwrap();
+    assert_eq!(next(&mut idle, &turns).await, Ok(Some(hello(1))));
+    assert!(idle.due.is_none());
+    assert!(next(&mut idle, &turns).now_or_never().is_none());
+    assert!(idle.due.is_none());
+}
+
+#[tokio::test]
+async fn large_messages_that_are_not_whole_wait_for_room_and_small_ones_do_not() {
+    let turns = turns();
+    let mut begun: Vec<_> = (0..2 * WAITING).map(|_| open()).collect();
+    let (first_half, second_half) = halves();
+    for (sender, large) in &mut begun {
+        sender.send(first_half.clone()).unwrap();
+        assert!(next(large, &turns).now_or_never().is_none());
+    }
+    let with_room =
+        |begun: &[(_, Messages)]| begun.iter().filter(|(_, m)| m.held.is_some()).count();
+    // Each has half of the limit, and the prefix.
+    let room = WAITING * LIMIT / (LIMIT / 2 + 1024);
+    assert_eq!(with_room(&begun), room);
+    assert!(room < begun.len());
+    let (_, waiting) = begun.last().unwrap();
+    assert!(waiting.due.is_none(), "waiting for room is nobody's fault");
+
+    let mut small = messages(vec![zstd(&hello(1))]);
+    assert_eq!(next(&mut small, &turns).await, Ok(Some(hello(1))));
+    // Whoever has room can finish, and so can then all.
+    for (sender, large) in &mut begun {
+        sender.send(second_half.clone()).unwrap();
+        let message = next(large, &turns).await.unwrap().unwrap();
+        assert_eq!(
+            message.encoded_len() + PREFIX,
+            first_half.len() + second_half.len()
+        );
+    }
+    assert_eq!(with_room(&begun), 0);
+    // One that ends in the middle gives its room back.
+    let free = turns.waiting.available_permits();
+    let (sender, mut gone) = open();
+    sender.send(first_half).unwrap();
+    assert!(next(&mut gone, &turns).now_or_never().is_none());
+    assert!(turns.waiting.available_permits() < free);
+    drop(gone);
+    assert_eq!(turns.waiting.available_permits(), free);
 }

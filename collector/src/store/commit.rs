@@ -13,7 +13,7 @@
 //!   it works or the collector stops; meanwhile nothing is acknowledged, and health says why.
 //!
 //! Bounds: a group has at most [`GROUP_BYTES`] of batches and [`GROUP_REQUESTS`] requests; what waits
-//! behind it holds permits of the memory budget.
+//! behind it holds permits: batches of the memory budget, hellos of [`HELLOS`].
 
 use std::{
     collections::HashMap,
@@ -38,6 +38,8 @@ use crate::{
 
 const GROUP_BYTES: usize = 8 << 20;
 const GROUP_REQUESTS: usize = 4096;
+/// Hellos that wait for the thread.
+pub(super) const HELLOS: usize = 1024;
 /// Between two tries to write.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -47,6 +49,8 @@ pub(super) enum Request {
         source: Source,
         facts: Box<SensorFacts>,
         reply: oneshot::Sender<Result<Opened, Error>>,
+        /// Among those that wait; nobody may wait for the answer any more.
+        place: OwnedSemaphorePermit,
     },
     Append {
         stream: u64,
@@ -173,7 +177,11 @@ impl Writer {
                 source,
                 facts,
                 reply,
-            } => self.open(shared, source, *facts, reply, group),
+                place,
+            } => {
+                drop(place);
+                self.open(shared, source, *facts, reply, group);
+            }
             Request::Append {
                 stream,
                 batch,

@@ -69,6 +69,7 @@ pub(super) async fn open(
         sensors: Sensors::of(log.sensors()?),
         log_id: log.id().to_owned(),
         budget: Arc::new(Semaphore::new(kibibytes(options.buffer_bytes) as usize)),
+        hellos: Arc::new(Semaphore::new(super::commit::HELLOS)),
         options,
         counters,
         health,

@@ -189,6 +189,38 @@ async fn a_small_buffer_slows_the_sensor_down_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peers_that_do_not_read_their_answers_hold_up_nobody_else() {
+    // Four messages have a turn at the same time.
+    const DEAF: u64 = 16;
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::start(data.path());
+    let url = collector.url();
+    let mut deaf = Vec::new();
+    for number in 0..DEAF {
+        deaf.push(Sensor::deaf(&url, &format!("{number:032x}")).await);
+    }
+    // An answer to each event, until only a few more can wait to be read.
+    for seq in 1..=14 {
+        for sensor in &deaf {
+            sensor.send(seq, opens(seq, 1)).await;
+        }
+        until(&url, COUNT, seq * DEAF).await;
+    }
+    for sensor in &deaf {
+        for seq in 15..=60 {
+            sensor.send(seq, opens(seq, 1)).await;
+        }
+    }
+    let (mut good, _) = Sensor::connect(&url, SENSOR).await;
+    for seq in 1..=20 {
+        good.send(seq, opens(seq, 1)).await;
+        good.acked(seq).await;
+    }
+    drop(deaf);
+    collector.lose();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::start(data.path());
@@ -248,6 +280,8 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
         ("malformed", "neither", vec![greeting(), None]),
         ("malformed", "sensor_id", vec![id("host-17")]),
         ("malformed", "sensor_id", vec![id(&SENSOR.to_uppercase())]),
+        // Not even decoded.
+        ("too_large", "262144 bytes", vec![id(&"0".repeat(300_000))]),
         (
             "wrong_epoch",
             "epoch",
@@ -309,7 +343,7 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
         ),
         (
             "too_large",
-            "20001 events",
+            "more than 20000 events",
             vec![greeting(), batch(1, opens(1, 20_001))],
         ),
     ];

@@ -115,6 +115,12 @@ impl Collector {
         problems.into_iter().map(|(_, problem)| problem).collect()
     }
 
+    /// Tasks of its runtime: a few of its own, and those of its connections, streams and queries.
+    pub fn tasks(&self) -> usize {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.metrics().num_alive_tasks()
+    }
+
     /// Waits until so many rows were moved into the tables.
     pub async fn flushed(&self, rows: u64) {
         let reached = async {
@@ -189,7 +195,18 @@ fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 impl Sensor {
     /// A stream that has not said anything.
     pub async fn silent(url: &str) -> Self {
+        Self::over(Endpoint::from_shared(url.to_owned()).unwrap()).await
+    }
+
+    /// A stream whose peer says hello and takes no byte of any answer.
+    pub async fn deaf(url: &str, sensor_id: &str) -> Self {
         let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+        let sensor = Self::over(endpoint.initial_stream_window_size(0_u32)).await;
+        sensor.say(Up::Hello(hello(sensor_id))).await;
+        sensor
+    }
+
+    async fn over(endpoint: Endpoint) -> Self {
         let mut ingest = IngestClient::new(endpoint.connect().await.unwrap());
         let (up, messages) = mpsc::channel(64);
         let down = ingest

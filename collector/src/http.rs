@@ -11,7 +11,8 @@
 //! - nothing is done for a web page of another origin, and none can read an answer: the [`guard`]
 //!   looks at each request first;
 //! - an answer that is not whole is never taken for one: it ends with an error in it, and the
-//!   transfer is broken off;
+//!   transfer is broken off. That holds for one that the row limit cut, too, but for JSON, whose
+//!   member `truncated` says so;
 //! - every error is a problem document (RFC 9457).
 //!
 //! Bounds: [`MAX_BODY`] of a request, 256 connections, and those of the engine.
@@ -60,7 +61,7 @@ const MAX_BODY: usize = 512 << 10;
 const MAX_DRAINED: usize = 8 << 20;
 /// Chunks of an answer ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
-/// How long a client may take for the error at the end of an answer that fails in the middle.
+/// How long a client may take for the last rows, and the error, of an answer that is broken off.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Bytes of what a client says of itself; more is not kept.
 const MAX_AGENT: usize = 256;
@@ -163,7 +164,13 @@ async fn query(
     let first = answer.next().await.unwrap_or_else(|| Err(unfinished()))?;
     let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let encoder = Encoder::new(form, &answer.schema);
-    served.engine.spawn(send(encoder, first, answer, chunks));
+    // Who asked for no more rows knows that there can be more.
+    let limit = served.engine.limits().rows;
+    let own = asked.max_rows.is_some_and(|own| (1..=limit).contains(&own));
+    let limit = (!own).then_some(limit);
+    served
+        .engine
+        .spawn(send(encoder, first, answer, limit, chunks));
     let body = Body::from_stream(ReceiverStream::new(receiver));
     let headers = [
         (header::CONTENT_TYPE, form.content_type()),
@@ -202,10 +209,17 @@ fn agent(headers: &HeaderMap) -> Option<String> {
     Some(agent[..agent.len().min(MAX_AGENT)].to_owned())
 }
 
-type Chunks = mpsc::Sender<Result<Bytes, QueryError>>;
+type Chunks = mpsc::Sender<Result<Bytes, Problem>>;
 
-/// Sends the answer as it comes. An error ends the transfer before its time.
-async fn send(mut encoder: Encoder, first: Part, mut answer: Answer, chunks: Chunks) {
+/// Sends the answer as it comes. An error ends the transfer before its time, as does a cut at the
+/// limit of rows, if there is one that the client has not asked for.
+async fn send(
+    mut encoder: Encoder,
+    first: Part,
+    mut answer: Answer,
+    limit: Option<u64>,
+    chunks: Chunks,
+) {
     let mut next = Some(Ok(first));
     loop {
         let part = match next.take() {
@@ -216,20 +230,23 @@ async fn send(mut encoder: Encoder, first: Part, mut answer: Answer, chunks: Chu
             },
         };
         let (encoded, end) = match part {
-            Ok(Part::Rows(batch)) => (encoder.rows(&batch), false),
-            Ok(Part::End { rows, truncated }) => (encoder.end(rows, truncated), true),
-            Err(error) => (Err(error), true),
+            Ok(Part::Rows(batch)) => (encoder.rows(&batch).map_err(Problem::from), false),
+            Ok(Part::End { rows, truncated }) => {
+                let cut = limit.filter(|_| truncated).map(Problem::cut);
+                (encoder.end(rows, truncated, cut), true)
+            }
+            Err(error) => (Err(error.into()), true),
         };
         let sent = match encoded {
             Ok(bytes) => chunks.send(Ok(bytes)).await,
-            Err(error) => {
-                if let Some(bytes) = encoder.broken(&Problem::from(error.clone())) {
+            Err(problem) => {
+                if let Some(bytes) = encoder.broken(&problem) {
                     let _ = chunks.send(Ok(bytes)).await;
-                    // What is still on its way when the transfer is broken off is lost.
-                    let _ = timeout(LAST_WORD, chunks.reserve_many(CHUNKS_AHEAD)).await;
-                    sleep(LAST_WORD / 10).await;
                 }
-                let _ = chunks.send(Err(error)).await;
+                // What is still on its way when the transfer is broken off is lost.
+                let _ = timeout(LAST_WORD, chunks.reserve_many(CHUNKS_AHEAD)).await;
+                sleep(LAST_WORD / 10).await;
+                let _ = chunks.send(Err(problem)).await;
                 return;
             }
         };

@@ -102,16 +102,28 @@ impl Encoder {
         Ok(encoded.into())
     }
 
-    pub fn end(&mut self, rows: u64, truncated: bool) -> Result<Bytes, QueryError> {
+    /// The end of all rows. Of an answer that was `cut` there is one only where the form says so;
+    /// otherwise the cut is the error that it ends with.
+    pub fn end(
+        &mut self,
+        rows: u64,
+        truncated: bool,
+        cut: Option<Problem>,
+    ) -> Result<Bytes, Problem> {
         let mut out = self.head().map_err(encoding)?;
         self.begun = true;
-        match self.form {
-            Form::Json => {
-                let end = format!("\n],\"row_count\":{rows},\"truncated\":{truncated}}}\n");
+        match (self.form, cut) {
+            (Form::Json, cut) => {
+                let end = format!("\n],\"row_count\":{rows},\"truncated\":{truncated}");
                 out.extend(end.into_bytes());
+                if let Some(hint) = cut.and_then(|cut| cut.hint) {
+                    out.extend(format!(",\"hint\":{}", json!(hint)).into_bytes());
+                }
+                out.extend(b"}\n");
             }
-            Form::Lines | Form::Csv => {}
-            Form::Arrow => {
+            (_, Some(cut)) => return Err(cut),
+            (Form::Lines | Form::Csv, None) => {}
+            (Form::Arrow, None) => {
                 if let Some(writer) = &mut self.arrow {
                     writer.finish().map_err(encoding)?;
                     out.append(writer.get_mut());

@@ -46,7 +46,9 @@ pub(super) fn document() -> Value {
 }
 
 fn query() -> Value {
-    let row = json!({"description": "A row a line.", "$ref": "#/components/schemas/Row"});
+    let row = json!({"description": "A row a line. An answer that is broken off has a last line \
+        with the one member `error`, a problem, to a client that reads fast enough.",
+        "$ref": "#/components/schemas/Row"});
     let text = json!({"description": "RFC 4180, with a header line.", "type": "string"});
     let rows = |schema: Value| json!({"schema": schema});
     json!({
@@ -59,7 +61,10 @@ fn query() -> Value {
         "responses": {
             "200": {
                 "description": "The rows, streamed. An answer that fails in the middle is broken \
-                    off; as JSON it then has a member `error`, as NDJSON a last line with one.",
+                    off (its last chunk never comes); as JSON it then has a member `error`, as \
+                    NDJSON a last line with one. One that is cut at the collector's limit of rows \
+                    is whole as JSON, where `truncated` says so, and broken off in every other \
+                    form. One that is cut at `max_rows` is whole.",
                 "content": {
                     "application/json": {"schema": reference("Answer")},
                     "application/x-ndjson": rows(row),
@@ -156,6 +161,10 @@ fn answer_schema() -> Value {
                 "description": "There were more rows than `max_rows` or the collector's limit.",
                 "type": "boolean",
             },
+            "hint": {
+                "description": "How to get the rest, when the collector's limit cut it.",
+                "type": "string",
+            },
             "error": {
                 "description": "Only when the query failed after rows were sent.",
                 "$ref": "#/components/schemas/Problem",
@@ -231,7 +240,7 @@ fn problem_schema() -> Value {
             "detail": {"type": "string"},
             "position": reference("Position"),
             "hint": {
-                "description": "What may have been meant.",
+                "description": "What may have been meant, or what helps.",
                 "type": "string",
             },
         },

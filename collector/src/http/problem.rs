@@ -13,7 +13,8 @@ use crate::query::{Kind, Position, QueryError};
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
 /// What went wrong. `type` names the kind and never changes; `detail` is for people.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
+#[error("{detail}")]
 pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -24,7 +25,7 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<At>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    pub hint: Option<String>,
 }
 
 /// A place in the statement, or in the body when that is no JSON.
@@ -42,6 +43,7 @@ pub(super) const KINDS: &[&str] = &[
     "urn:skep:problem:read-only",
     "urn:skep:problem:time-limit",
     "urn:skep:problem:memory-limit",
+    "urn:skep:problem:row-limit",
     "urn:skep:problem:busy",
     "urn:skep:problem:damaged-data",
     "urn:skep:problem:internal",
@@ -132,6 +134,21 @@ impl Problem {
             ..Self::request(
                 StatusCode::BAD_REQUEST,
                 format!("the body has to be {{\"sql\": …}}: {error}"),
+            )
+        }
+    }
+
+    /// An answer that has more rows than `limit`; never a status, since the rows were sent.
+    pub fn cut(limit: u64) -> Self {
+        let hint = "narrow the query with WHERE on time, session or class, group the rows, or ask for \
+                    them in parts: ORDER BY time, seq, and WHERE time is after the last part's";
+        Self {
+            hint: Some(hint.to_owned()),
+            ..Self::new(
+                "urn:skep:problem:row-limit",
+                "there are more rows than an answer may have",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("cut after {limit} rows, the most that an answer has"),
             )
         }
     }

@@ -298,6 +298,62 @@ async fn health_says_what_is_wrong() {
     collector.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_row_limit_cut_is_taken_for_a_whole_one_in_no_form() {
+    const FORMS: [&str; 3] = [
+        "application/x-ndjson",
+        "text/csv",
+        "application/vnd.apache.arrow.stream",
+    ];
+    let data = tempfile::tempdir().unwrap();
+    let collector = Collector::open_with(data.path(), |options| options.limits.rows = 10);
+    let address = collector.http();
+    let rows = |count: u32| format!("SELECT value FROM generate_series(1, {count})");
+
+    let cut = web::ask(address, &rows(11)).await;
+    assert!(cut.whole);
+    assert_eq!(cut.json()["row_count"], 10);
+    assert_eq!(cut.json()["truncated"], true);
+    let hint = cut.json()["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("WHERE"), "{hint}");
+    for form in FORMS {
+        let cut = web::ask_as(address, &rows(11), form).await;
+        assert!(!cut.whole, "{form}");
+        match form {
+            "text/csv" => assert_eq!(cut.text().lines().count(), 11),
+            "application/x-ndjson" => {
+                let text = cut.text();
+                assert_eq!(text.lines().count(), 11);
+                let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+                assert_eq!(last["error"]["type"], "urn:skep:problem:row-limit");
+                assert_eq!(last["error"]["hint"], hint);
+            }
+            _ => {
+                let mut rows = StreamReader::try_new(&cut.body[..], None).unwrap();
+                assert_eq!(rows.next().unwrap().unwrap().num_rows(), 10);
+            }
+        }
+        let whole = web::ask_as(address, &rows(10), form).await;
+        assert!(whole.whole, "{form}");
+        assert!(!String::from_utf8_lossy(&whole.body).contains("error"));
+    }
+    let whole = web::ask(address, &rows(10)).await.json();
+    assert_eq!(
+        (&whole["truncated"], &whole["hint"]),
+        (&json!(false), &Value::Null)
+    );
+
+    // Who asked for no more rows has all that was asked for.
+    let host = address.to_string();
+    let body = json!({"sql": rows(11), "max_rows": 10}).to_string();
+    for form in FORMS {
+        let headers = [("Host", host.as_str()), JSON, ("Accept", form)];
+        let asked = web::send(address, "POST", "/v1/query", &headers, body.as_bytes()).await;
+        assert!(asked.whole, "{form}");
+    }
+    collector.stop();
+}
+
 /// Every route, status and schema of the document is met by an answer, and every answer is as the
 /// document says.
 #[tokio::test(flavor = "multi_thread")]

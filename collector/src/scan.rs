@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::config::TableParquetOptions,
+    common::{
+        config::TableParquetOptions,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     datasource::{
         listing::PartitionedFile,
         object_store::ObjectStoreUrl,
         physical_plan::{
-            FileGroup, FileScanConfigBuilder, ParquetSource,
+            FileGroup, FileScanConfig, FileScanConfigBuilder, ParquetSource,
             parquet::{CachedParquetFileReaderFactory, ParquetFileReaderFactory},
         },
         source::DataSourceExec,
@@ -17,7 +20,7 @@ use datafusion::{
     execution::runtime_env::RuntimeEnv,
     physical_plan::{ExecutionPlan, PhysicalExpr},
 };
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, path::Path};
 use url::Url;
 
 use crate::{schema::Class, store::DataFile};
@@ -42,6 +45,24 @@ pub(crate) struct Scan<'a> {
 pub(crate) fn register(runtime: &RuntimeEnv, root: Arc<dyn ObjectStore>) {
     let url = Url::parse(STORE).expect("a constant URL");
     runtime.register_object_store(&url, root);
+}
+
+/// The files that a plan may read.
+pub(crate) fn files(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Path>> {
+    let mut files = Vec::new();
+    plan.apply(|node| {
+        let scan = node
+            .downcast_ref::<DataSourceExec>()
+            .and_then(|node| node.data_source().downcast_ref::<FileScanConfig>());
+        let groups = scan.iter().flat_map(|scan| &scan.file_groups);
+        files.extend(
+            groups
+                .flat_map(FileGroup::iter)
+                .map(|file| file.object_meta.location.clone()),
+        );
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(files)
 }
 
 impl Scan<'_> {

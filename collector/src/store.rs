@@ -54,6 +54,7 @@ mod sensors;
 mod table;
 
 use std::{
+    collections::HashSet,
     fs::File,
     path::{Path, PathBuf},
     sync::{
@@ -64,7 +65,7 @@ use std::{
     time::Duration,
 };
 
-use object_store::ObjectStore;
+use object_store::{ObjectStore, path::Path as ObjectPath};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, oneshot, watch};
 
@@ -283,14 +284,22 @@ impl Store {
         }
     }
 
-    /// Reads every stored file to the end and sets the damaged ones aside. Returns their names.
-    pub async fn verify(&self) -> Result<Vec<String>> {
-        let mut aside = Vec::new();
+    /// Reads those of the files that the tables have now to their end, one by one, and sets the damaged
+    /// ones aside. Returns their names.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was found, and not every file could be reached.
+    pub async fn check(&self, files: &[ObjectPath]) -> Result<Vec<String>> {
+        let asked: HashSet<&ObjectPath> = files.iter().collect();
+        let mut found = damage::Found::default();
         for class in Class::ALL {
             let files = Arc::clone(&self.shared.state().files[class.index()]);
-            aside.extend(damage::check(&self.shared, class, &files).await?);
+            for file in files.iter().filter(|file| asked.contains(&file.path)) {
+                damage::look_at(&self.shared, class, file, &mut found).await;
+            }
         }
-        Ok(aside)
+        found.names()
     }
 
     pub fn health(&self) -> &Health {

@@ -31,9 +31,10 @@ use datafusion::{
     datasource::TableType,
     prelude::SessionContext,
 };
+use object_store::path::Path;
 use tokio::{
     runtime::{Handle, Runtime},
-    sync::{OnceCell, Semaphore, SemaphorePermit, mpsc, oneshot},
+    sync::{Mutex as AsyncMutex, OnceCell, Semaphore, SemaphorePermit, mpsc, oneshot},
     task::{JoinError, JoinHandle},
     time::{Instant, timeout_at},
 };
@@ -118,6 +119,8 @@ pub struct Engine {
     threads: Threads,
     /// Where time goes on while all threads of queries are busy.
     clock: Handle,
+    /// Held while a damaged file is looked for: by one at a time.
+    searching: Arc<AsyncMutex<()>>,
 }
 
 /// A planner that sees what there was at one moment.
@@ -201,6 +204,7 @@ impl Engine {
             pg_catalog: OnceCell::new(),
             threads: Threads(Some(threads)),
             clock: Handle::current(),
+            searching: Arc::default(),
         }))
     }
 
@@ -370,6 +374,12 @@ impl Engine {
             },
             () = parts.closed() => Err(QueryError::ClientGone),
         };
+        let outcome = match outcome {
+            Err(QueryError::Unreadable { reason, files }) => {
+                Err(self.damage(reason, files, until).await)
+            }
+            other => other,
+        };
         let rows = progress.rows.load(Ordering::Relaxed);
         match outcome {
             Ok(truncated) => {
@@ -396,23 +406,42 @@ impl Engine {
         let _slot = self.turn(&sink.progress).await;
         let planner = self.planner(question.dialect).await?;
         let memory = self.limits.memory;
-        match run::stream(&planner.context, &question, memory, max_rows, sink).await {
-            Err(QueryError::Unreadable(reason)) => self.damage(reason).await,
-            other => other,
-        }
+        run::stream(&planner.context, &question, memory, max_rows, sink).await
     }
 
-    /// A file could not be decoded: finds which, sets it aside, and says so.
-    async fn damage<T>(&self, reason: String) -> Result<T, QueryError> {
-        let aside = self
-            .store
-            .verify()
-            .await
-            .map_err(|error| QueryError::Engine(error.to_string()))?;
-        if aside.is_empty() {
-            return Err(QueryError::Engine(reason));
+    /// One of the files could not be decoded: which, once it was set aside. The search goes on when
+    /// the query has no more time for it.
+    async fn damage(&self, reason: String, files: Vec<Path>, until: Instant) -> QueryError {
+        let read = files.len();
+        let searching = Arc::clone(&self.searching).lock_owned();
+        let Ok(turn) = timeout_at(until, searching).await else {
+            return QueryError::Searching {
+                files: read,
+                reason,
+            };
+        };
+        let store = self.store.clone();
+        let search = tokio::spawn(async move {
+            let _turn = turn;
+            let found = store.check(&files).await;
+            if let Err(error) = &found {
+                tracing::warn!(%error, files = read, "a damaged file was looked for and not found");
+            }
+            found
+        });
+        match timeout_at(until, search).await {
+            Err(_) => QueryError::Searching {
+                files: read,
+                reason,
+            },
+            Ok(Ok(Ok(aside))) if aside.is_empty() => QueryError::Unreadable {
+                reason,
+                files: Vec::new(),
+            },
+            Ok(Ok(Ok(aside))) => QueryError::Damaged { files: aside },
+            Ok(Ok(Err(error))) => QueryError::Unreached(error.to_string()),
+            Ok(Err(stopped)) => QueryError::Engine(stopped.to_string()),
         }
-        Err(QueryError::Damaged { files: aside })
     }
 }
 

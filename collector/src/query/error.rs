@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use object_store::path::Path;
 use tonic::{Code, Status};
 
 use super::locate::Position;
@@ -50,8 +51,19 @@ pub enum QueryError {
         .files.join(", ")
     )]
     Damaged { files: Vec<String> },
-    #[error("a stored file could not be decoded: {0}")]
-    Unreadable(String),
+    #[error(
+        "stored data is damaged: the file is looked for among {files} and will be set aside; the rest \
+         stays queryable, run the query again later ({reason})"
+    )]
+    Searching { files: usize, reason: String },
+    #[error("a stored file could not be decoded, run the query again: {reason}")]
+    Unreadable {
+        reason: String,
+        /// It is one of these.
+        files: Vec<Path>,
+    },
+    #[error("stored data cannot be read now: {0}")]
+    Unreached(String),
     #[error("the query engine failed: {0}")]
     Engine(String),
     #[error("the client went away")]
@@ -113,9 +125,20 @@ impl QueryError {
             Self::Time { .. } => Kind::Time,
             Self::Memory { .. } => Kind::Memory,
             Self::Busy { .. } | Self::Unrecorded { .. } => Kind::Busy,
-            Self::Damaged { .. } => Kind::Data,
-            Self::Unreadable(_) | Self::Engine(_) => Kind::Internal,
+            Self::Damaged { .. } | Self::Searching { .. } => Kind::Data,
+            Self::Unreadable { .. } | Self::Unreached(_) | Self::Engine(_) => Kind::Internal,
             Self::ClientGone | Self::Cancelled => Kind::Cancelled,
+        }
+    }
+
+    /// The same, knowing which files were read.
+    pub(super) fn among(self, read: &[Path]) -> Self {
+        match self {
+            Self::Unreadable { reason, .. } => Self::Unreadable {
+                reason,
+                files: read.to_vec(),
+            },
+            other => other,
         }
     }
 

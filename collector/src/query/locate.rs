@@ -46,9 +46,15 @@ pub(super) fn explain(
     let text = error.strip_backtrace();
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { limit: memory },
-        DataFusionError::ParquetError(_)
+        root @ (DataFusionError::ParquetError(_)
         | DataFusionError::ObjectStore(_)
-        | DataFusionError::IoError(_) => QueryError::Unreadable(text),
+        | DataFusionError::IoError(_)) => match may_be_damage(root) {
+            true => QueryError::Unreadable {
+                reason: text,
+                files: Vec::new(),
+            },
+            false => QueryError::Unreached(text),
+        },
         DataFusionError::Internal(_) => QueryError::Engine(text),
         DataFusionError::SchemaError(schema, _) => {
             let mut explained = match schema.as_ref() {
@@ -68,6 +74,32 @@ pub(super) fn explain(
             explained.position = told(error, sql).or(explained.position);
             QueryError::Sql(explained)
         }
+    }
+}
+
+/// Whether bytes cannot be decoded or are not there. What a place on the network could not give at one
+/// moment says nothing of the bytes; what this machine's disk did not give may, and is looked at.
+fn may_be_damage(error: &DataFusionError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<object_store::Error>() {
+            return match error {
+                object_store::Error::NotFound { .. } => true,
+                object_store::Error::Generic { store, .. } => *store == "LocalFileSystem",
+                _ => false,
+            };
+        }
+        if error.is::<std::io::Error>() {
+            return false;
+        }
+        cause = error.source();
+    }
+    // The reader of footers keeps of its cause only the text.
+    let text = error.to_string();
+    let footer = text.split_once("Failed to fetch metadata");
+    match footer.and_then(|(_, cause)| cause.split_once("Generic ")) {
+        Some((_, store)) => store.starts_with("LocalFileSystem"),
+        None => true,
     }
 }
 
@@ -249,6 +281,43 @@ mod tests {
             column,
             offset,
         })
+    }
+
+    #[test]
+    fn only_what_cannot_be_decoded_or_is_not_there_may_be_damage() {
+        use datafusion::parquet::errors::ParquetError;
+        let of = |store| object_store::Error::Generic {
+            store,
+            source: "connection reset".into(),
+        };
+        let gone = || object_store::Error::NotFound {
+            path: "part.parquet".to_owned(),
+            source: "404".into(),
+        };
+        let parquet = |error| DataFusionError::ParquetError(Box::new(error));
+        let within = |error| parquet(ParquetError::External(Box::new(error)));
+        let footer = |error: object_store::Error| {
+            let text = format!("Failed to fetch metadata for file part.parquet: {error}");
+            parquet(ParquetError::General(text))
+        };
+        let stored = |error| DataFusionError::ObjectStore(Box::new(error));
+        for (error, expected) in [
+            (parquet(ParquetError::General("no magic".to_owned())), true),
+            (within(gone()), true),
+            (stored(gone()), true),
+            (within(of("LocalFileSystem")), true),
+            (within(of("S3")), false),
+            (footer(of("S3")), false),
+            (footer(of("LocalFileSystem")), true),
+            (footer(gone()), true),
+            (stored(of("S3")), false),
+            (
+                DataFusionError::IoError(std::io::Error::other("reset")),
+                false,
+            ),
+        ] {
+            assert_eq!(may_be_damage(&error), expected, "{error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Plans one statement, checks that it only reads, runs it, and sends the rows.
 
-use datafusion::{execution::context::SQLOptions, prelude::SessionContext};
+use std::sync::Arc;
+
+use datafusion::{
+    execution::context::SQLOptions, physical_plan::execute_stream, prelude::SessionContext,
+};
 use futures::TryStreamExt;
 
 use super::{
@@ -8,6 +12,7 @@ use super::{
     engine::{Question, Sink},
     statement,
 };
+use crate::scan;
 
 /// Whether there were more rows than `max_rows`; `memory` is the limit in force.
 pub(super) async fn stream(
@@ -28,11 +33,15 @@ pub(super) async fn stream(
             what: error.strip_backtrace(),
         })?;
     let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
-    let mut rows = frame.execute_stream().await.map_err(failed)?;
+    let task = Arc::new(frame.task_ctx());
+    let plan = frame.create_physical_plan().await.map_err(failed)?;
+    let files = scan::files(&plan).map_err(failed)?;
+    let mut rows = execute_stream(plan, task).map_err(failed)?;
 
     sink.schema(rows.schema())?;
     let mut sent = 0;
-    while let Some(batch) = rows.try_next().await.map_err(failed)? {
+    let next = |error| failed(error).among(&files);
+    while let Some(batch) = rows.try_next().await.map_err(next)? {
         let room = usize::try_from(max_rows - sent).unwrap_or(usize::MAX);
         let truncated = batch.num_rows() > room;
         let batch = batch.slice(0, batch.num_rows().min(room));

@@ -102,6 +102,37 @@ async fn a_file_that_is_rotten_or_gone_is_named_and_set_aside_and_the_rest_stays
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damage_is_looked_for_only_in_files_that_the_query_reads() {
+    let data = tempfile::tempdir().unwrap();
+    store(data.path(), 12).await;
+    let collector = Collector::with(data.path(), no_merge);
+    let url = collector.url();
+    let all = files(data.path());
+    let (first, last) = (&all[0], &all[11]);
+    for rotten in [first, last] {
+        let bytes = fs::read(rotten).unwrap();
+        fs::write(rotten, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    // Of the first file: each has ten events, and each event a millisecond.
+    let early = "SELECT file_path FROM events WHERE time < '2025-11-20T08:30:00.0105Z'";
+    let error = ask(&url, early).await.unwrap_err().to_string();
+    assert!(error.contains(first.to_str().unwrap()), "{error}");
+    assert!(!error.contains(last.to_str().unwrap()), "{error}");
+    assert_eq!(collector.counter("files_damaged"), 1);
+    // What is damaged elsewhere keeps nobody from reading the rest.
+    let middle = "SELECT count(file_path) FROM events
+        WHERE time < '2025-11-20T08:30:00.1105Z'";
+    assert_eq!(value(&url, middle).await, 100);
+    assert_eq!(collector.counter("files_damaged"), 1);
+    let error = ask(&url, "SELECT file_path FROM events").await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains(last.to_str().unwrap()), "{error}");
+    assert_eq!(collector.counter("files_damaged"), 2);
+    assert_eq!(value(&url, COUNT).await, 100);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn small_files_become_larger_ones_without_losing_a_row() {
     let data = tempfile::tempdir().unwrap();
     store(data.path(), 7).await;
@@ -237,43 +268,12 @@ async fn fill(collector: &Collector, data: &Path, sensor: &Sensor) -> (u64, Path
         .status()
         .unwrap();
     assert!(!fill.success(), "the disk is full");
-
-    let mut seq = 100;
+    let mut seq = 0;
     while collector.problems().is_empty() {
         sensor.send(seq + 1, opens(seq + 1, 2000)).await;
         seq += 2000;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let problems = collector.problems();
-    assert!(
-        problems[0].contains("nothing is acknowledged"),
-        "{problems:?}"
-    );
-    assert!(problems[0].contains("log.redb"), "{problems:?}");
-    // It still answers.
-    let visible = value(&url, COUNT).await.as_u64().unwrap();
-    assert!(visible < seq, "{visible} of {seq}");
-
-    fs::remove_file(&ballast).unwrap();
-    sensor.acked(seq).await;
-    let recovered = async {
-        while !collector.problems().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(HANG, recovered).await.unwrap();
-    collector.lose();
-
-    let collector = Collector::with(data.path(), no_flush);
-    let sql = format!("SELECT count(*) = {seq} AND count(DISTINCT seq) = {seq} FROM events");
-    assert_eq!(value(&collector.url(), &sql).await, true);
-    collector.stop();
-    drop(disk);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn facts_of_sensors_outlive_the_collector() {
-    let data = tempfile::tempdir().unwrap();
     (seq, ballast)
 }
 
@@ -322,6 +322,36 @@ async fn a_full_disk_stops_acknowledgement_and_nothing_else_and_goes_on_when_the
     let url = collector.url();
     let (mut sensor, _) = Sensor::connect(&url, SENSOR).await;
     let (seq, ballast) = fill(&collector, data.path(), &sensor).await;
+    let problems = collector.problems();
+    assert!(
+        problems[0].contains("nothing is acknowledged"),
+        "{problems:?}"
+    );
+    assert!(problems[0].contains("log.redb"), "{problems:?}");
+    // It still answers.
+    let visible = value(&url, COUNT).await.as_u64().unwrap();
+    assert!(visible < seq, "{visible} of {seq}");
+
+    fs::remove_file(&ballast).unwrap();
+    sensor.acked(seq).await;
+    let recovered = async {
+        while !collector.problems().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(HANG, recovered).await.unwrap();
+    collector.lose();
+
+    let collector = Collector::with(data.path(), no_flush);
+    let sql = format!("SELECT count(*) = {seq} AND count(DISTINCT seq) = {seq} FROM events");
+    assert_eq!(value(&collector.url(), &sql).await, true);
+    collector.stop();
+    drop(disk);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_of_sensors_outlive_the_collector() {
+    let data = tempfile::tempdir().unwrap();
     let collector = Collector::start(data.path());
     for sensor in [SENSOR, OTHER_SENSOR] {
         let _ = Sensor::connect(&collector.url(), sensor).await;

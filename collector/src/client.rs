@@ -21,7 +21,7 @@ mod text;
 mod tree;
 pub mod when;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{error::Error as _, io, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -168,8 +168,9 @@ impl Client {
 }
 
 fn failed(server: &str, status: Status) -> ClientError {
+    // A connection that cannot be made is the status's cause; one that a collector sent has none.
     match status.code() {
-        Code::Unavailable => ClientError::Unreachable {
+        Code::Unavailable if status.source().is_some() => ClientError::Unreachable {
             server: server.to_owned(),
         },
         _ => ClientError::Refused(status),
@@ -248,5 +249,29 @@ impl Answer {
     /// The rows as a type that has the columns as fields.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<Vec<T>, ClientError> {
         Ok(serde_json::from_slice(&self.json()?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_cannot_answer_now_is_not_one_that_cannot_be_reached() {
+        let reason = "not begun, because the record of queries cannot be written";
+        let error = failed("http://127.0.0.1:7317", Status::unavailable(reason));
+        assert!(matches!(error, ClientError::Refused(_)));
+        assert_eq!(error.to_string(), reason);
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_is_not_there_cannot_be_reached() {
+        // A port that was free a moment ago.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let mut client = Client::new(&server).unwrap();
+        let error = client.ask("SELECT 1").await.err().unwrap();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
     }
 }

@@ -1,8 +1,10 @@
 //! One session as a story: what was asked of the collector, put together as a tree.
 //!
 //! Parents are found by process id and time: of the session's processes with the id `ppid`, the one
-//! that was seen last before the child. A process whose parent is not in the session is a root.
-//! Bound: what the collector's row limit lets through; [`Story::cut`] names what it cut.
+//! that was seen last before the child. A process whose parent is not in the session is a root, and so
+//! is one that is [`DEEPEST`] levels below another: an agent can fork as deep as it
+//! likes, and whoever draws, writes or parses a tree does so level by level.
+//! Bounds: what the collector's row limit lets through; [`Story::cut`] names what it cut.
 
 mod model;
 
@@ -57,6 +59,9 @@ struct Known {
 /// Room for a clock that was set while the session ran: its events are asked for within its time and
 /// this much more, so that no other day's files are read.
 const SLACK: SignedDuration = SignedDuration::from_hours(24);
+
+/// Levels of a tree. Readers of JSON stop at 128 values within each other, two for each level.
+pub(super) const DEEPEST: usize = 48;
 
 // In these, EVENTS stands for the condition on events, THIS for the one on a session.
 
@@ -158,10 +163,12 @@ impl Story {
                 children: Vec::new(),
             }
         });
+        let (processes, too_deep) = family_tree(processes.collect());
         Ok(Self {
             session,
             findings,
-            processes: family_tree(processes.collect()),
+            processes,
+            too_deep,
             child_sessions,
             not_vouched_for,
             cut,
@@ -292,13 +299,26 @@ fn by_process<T>(rows: Vec<Of<T>>) -> HashMap<Key, Vec<T>> {
     by_process
 }
 
-/// `processes` are in the order in which they were first seen.
-fn family_tree(processes: Vec<Process>) -> Vec<Process> {
+/// The roots, and how many of them are roots only because they are too deep. `processes` are in the
+/// order in which they were first seen.
+fn family_tree(processes: Vec<Process>) -> (Vec<Process>, u64) {
     let mut latest: HashMap<u32, usize> = HashMap::new();
     let mut parents = Vec::with_capacity(processes.len());
+    let mut levels: Vec<usize> = Vec::with_capacity(processes.len());
+    let mut too_deep = 0;
     for (index, process) in processes.iter().enumerate() {
         let parent = process.ppid.filter(|ppid| *ppid != process.pid);
-        parents.push(parent.and_then(|ppid| latest.get(&ppid).copied()));
+        let parent = parent.and_then(|ppid| latest.get(&ppid).copied());
+        let (parent, level) = match parent.map(|parent| (parent, levels[parent] + 1)) {
+            Some((_, level)) if level == DEEPEST => {
+                too_deep += 1;
+                (None, 0)
+            }
+            Some((parent, level)) => (Some(parent), level),
+            None => (None, 0),
+        };
+        parents.push(parent);
+        levels.push(level);
         latest.insert(process.pid, index);
     }
     // A parent comes before its children, so that from the end each subtree is complete when it is
@@ -316,7 +336,7 @@ fn family_tree(processes: Vec<Process>) -> Vec<Process> {
         }
     }
     roots.reverse();
-    roots
+    (roots, too_deep)
 }
 
 fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError> {
@@ -504,7 +524,9 @@ mod tests {
             process(13, Some(11)),
             process(14, None),
         ];
-        assert_eq!(shape(&family_tree(seen)), "10(11(12()) 11(13())) 14()");
+        let (roots, too_deep) = family_tree(seen);
+        assert_eq!(shape(&roots), "10(11(12()) 11(13())) 14()");
+        assert_eq!(too_deep, 0);
     }
 
     #[test]
@@ -514,6 +536,43 @@ mod tests {
             process(6, Some(7)),
             process(7, Some(6)),
         ];
-        assert_eq!(shape(&family_tree(seen)), "5() 6(7())");
+        assert_eq!(shape(&family_tree(seen).0), "5() 6(7())");
+    }
+
+    #[test]
+    fn a_chain_of_a_hundred_thousand_processes_is_shown_in_every_form() {
+        const LEVELS: u32 = 100_000;
+        let chain = (1..=LEVELS).map(|pid| process(pid, pid.checked_sub(1)));
+        let (processes, too_deep) = family_tree(chain.collect());
+        assert_eq!(processes.len(), LEVELS.div_ceil(DEEPEST as u32) as usize);
+        assert_eq!(too_deep as usize, processes.len() - 1);
+        let story = Story {
+            session: serde_json::from_value(serde_json::json!({
+                "sensor_id": "", "session": "s", "processes": LEVELS, "files": 0, "destinations": 0,
+            }))
+            .unwrap(),
+            findings: Vec::new(),
+            processes,
+            too_deep,
+            child_sessions: Vec::new(),
+            not_vouched_for: Vec::new(),
+            cut: Vec::new(),
+        };
+        let printed = |format| {
+            let mut out = Vec::new();
+            story.print(format, 160, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let tree = printed(Format::Table);
+        assert!(tree.lines().count() > LEVELS as usize);
+        assert!(
+            tree.contains("2,083 processes are 48 levels below another"),
+            "it says so"
+        );
+        assert_eq!(printed(Format::Csv).lines().count(), LEVELS as usize + 1);
+        for json in [printed(Format::Json), printed(Format::Ndjson)] {
+            // Within what readers take.
+            let _: serde_json::Value = serde_json::from_str(&json).unwrap();
+        }
     }
 }

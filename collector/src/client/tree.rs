@@ -4,11 +4,11 @@
 //! what is rare says more than the four hundredth library. What every program opens as it starts
 //! (shared libraries, the loader's cache, the C library's locale) is told by number only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     errno,
-    session::{Child, Destination, File, Finding, Gap, Header, Process, Story},
+    session::{Child, DEEPEST, Destination, File, Finding, Gap, Header, Process, Story},
     text::{command_line, plain, short_time, shorten, thousands},
 };
 
@@ -33,8 +33,18 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
     canvas.findings(&story.findings, &story.session.session);
     canvas.gaps(&story.not_vouched_for, &story.session.session);
     canvas.line("");
-    canvas.processes(&story.processes, &story.child_sessions, None);
-    let linked: Vec<_> = story.processes.iter().flat_map(pids).collect();
+    let mut started: HashMap<u32, Vec<&Child>> = HashMap::new();
+    for child in &story.child_sessions {
+        if let Some(pid) = child.root_ppid {
+            started.entry(pid).or_default().push(child);
+        }
+    }
+    canvas.processes(&story.processes, &started, None);
+    let mut linked = HashSet::new();
+    story
+        .processes
+        .iter()
+        .for_each(|root| pids(root, &mut linked));
     let is_elsewhere = |child: &&Child| child.root_ppid.is_none_or(|pid| !linked.contains(&pid));
     for child in story.child_sessions.iter().filter(is_elsewhere) {
         canvas.line(&child_line(child));
@@ -45,6 +55,14 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
         canvas.line(&format!(
             "{INFERRED} not observed from its start: read from /proc, where it may have written over its \
              arguments and its parent may have changed"
+        ));
+    }
+    if story.too_deep > 0 {
+        canvas.line("");
+        let count = thousands(story.too_deep);
+        canvas.line(&format!(
+            "{count} processes are {DEEPEST} levels below another and begin trees of their own; -o json has \
+             the parent of each"
         ));
     }
     if canvas.collapsed {
@@ -59,9 +77,9 @@ pub(super) fn draw(story: &Story, width: usize) -> String {
     canvas.text
 }
 
-fn pids(process: &Process) -> Vec<u32> {
-    let below = process.children.iter().flat_map(pids);
-    std::iter::once(process.pid).chain(below).collect()
+fn pids(process: &Process, known: &mut HashSet<u32>) {
+    known.insert(process.pid);
+    process.children.iter().for_each(|child| pids(child, known));
 }
 
 fn has_inferred(process: &Process) -> bool {
@@ -228,7 +246,12 @@ impl Canvas {
     }
 
     /// `rail` is what is left of the branches of these processes; `None` for roots.
-    fn processes(&mut self, processes: &[Process], sessions: &[Child], rail: Option<&str>) {
+    fn processes(
+        &mut self,
+        processes: &[Process],
+        sessions: &HashMap<u32, Vec<&Child>>,
+        rail: Option<&str>,
+    ) {
         for (index, process) in processes.iter().enumerate() {
             let is_last = index + 1 == processes.len();
             let (branch, below) = match (rail, is_last) {
@@ -237,10 +260,7 @@ impl Canvas {
                 (Some(rail), true) => (format!("{rail}└─ "), format!("{rail}   ")),
             };
             self.process(process, &branch, &below);
-            let started = sessions
-                .iter()
-                .filter(|child| child.root_ppid == Some(process.pid));
-            for child in started {
+            for child in sessions.get(&process.pid).into_iter().flatten() {
                 self.line(&format!("{below}   ⇒ {}", child_line(child)));
             }
             self.processes(&process.children, sessions, Some(&below));

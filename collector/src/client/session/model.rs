@@ -12,6 +12,9 @@ pub struct Story {
     pub findings: Vec<Finding>,
     /// Roots; the others are below them.
     pub processes: Vec<Process>,
+    /// Processes too many levels below another: they are among the roots, and their `ppid` says whose
+    /// children they are.
+    pub too_deep: u64,
     /// Sessions of agents that this one started.
     pub child_sessions: Vec<Child>,
     /// What is not vouched for, of this session or of its host while it ran.

@@ -151,7 +151,7 @@ pub struct Snapshot {
     files: [Arc<Vec<DataFile>>; Class::COUNT],
     rows: [Vec<Rows>; Class::COUNT],
     root: Arc<dyn ObjectStore>,
-    pub sensors: Vec<SensorFacts>,
+    pub sensors: Arc<Vec<SensorFacts>>,
 }
 
 /// A cheap handle; clones share the store.
@@ -177,9 +177,9 @@ struct Shared {
     requests: mpsc::Sender<commit::Request>,
     /// Free memory for batches, in KiB.
     budget: Arc<Semaphore>,
-    /// Woken when a flush should not wait for the clock.
     /// Of hellos that wait for the log.
     hellos: Arc<Semaphore>,
+    /// Woken when a flush should not wait for the clock.
     flush_now: Notify,
     /// A commit of a table failed, and may have worked all the same.
     in_doubt: AtomicBool,
@@ -237,14 +237,14 @@ impl Store {
     /// Keeps what a sensor said of itself and makes this the newest stream of its source; both are
     /// durable on return. Waits while the log cannot be written; whoever does not wait so long drops it.
     pub async fn begin(&self, source: Source, facts: SensorFacts) -> Result<Opened> {
-        let (reply, opened) = oneshot::channel();
         let place = Arc::clone(&self.shared.hellos).acquire_owned().await;
+        let (reply, opened) = oneshot::channel();
         let request = commit::Request::Open {
             source,
             facts: Box::new(facts),
             reply,
-        };
             place: place.map_err(|_| Error::Closed)?,
+        };
         self.shared.ask(request);
         // The writer ends only when the store is closed.
         opened.await.unwrap_or(Err(Error::Closed))

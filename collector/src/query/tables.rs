@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::SchemaRef,
     error::ArrowError,
 };
 use datafusion::{
-    error::Result,
+    catalog::streaming::StreamingTable,
+    error::{DataFusionError, Result},
     execution::{
+        TaskContext,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::GreedyMemoryPool,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    physical_plan::{
+        SendableRecordBatchStream, stream::RecordBatchStreamAdapter, streaming::PartitionStream,
     },
     prelude::{SessionConfig, SessionContext},
 };
@@ -21,7 +27,7 @@ use crate::{
     counters::Counters,
     scan,
     schema::{Class, Rows},
-    store::{DataFile, SensorFacts, Snapshot},
+    store::{DataFile, Hook, SensorFacts, Snapshot},
 };
 
 /// What all queries share: caches of file footers, and settings.
@@ -63,12 +69,47 @@ impl Base {
         scan::register(&runtime, snapshot.root());
         Names::install(&context)?;
         context.register_table("events", Arc::new(Events::of(snapshot.clone())))?;
-        context.register_batch("sensors", sensors(&snapshot.sensors)?)?;
-        context.register_batch("hooks", hooks(&snapshot.sensors)?)?;
+        for (name, build) in [("sensors", sensors as Build), ("hooks", hooks as Build)] {
+            let facts = Facts {
+                sensors: Arc::clone(&snapshot.sensors),
+                schema: build(&[])?.schema(),
+                build,
+            };
+            let table = StreamingTable::try_new(Arc::clone(&facts.schema), vec![Arc::new(facts)])?;
+            context.register_table(name, Arc::new(table))?;
+        }
         context.register_batch("counters", own_counters(counters)?)?;
         context.register_batch("storage", storage(snapshot)?)?;
         super::time::register(&context);
         Ok(context)
+    }
+}
+
+type Build = fn(&[SensorFacts]) -> Result<RecordBatch, ArrowError>;
+
+/// A table of what sensors said of themselves, which is built when it is read.
+#[derive(Debug)]
+struct Facts {
+    sensors: Arc<Vec<SensorFacts>>,
+    schema: SchemaRef,
+    build: Build,
+}
+
+// === impl Facts ===
+
+impl PartitionStream for Facts {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (build, sensors) = (self.build, Arc::clone(&self.sensors));
+        let built = async move { build(&sensors).map_err(DataFusionError::from) };
+        let schema = Arc::clone(&self.schema);
+        Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            futures::stream::once(built),
+        ))
     }
 }
 
@@ -91,8 +132,10 @@ fn sensors(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
     ])
 }
 
-fn hooks<'a>(sensors: &'a [SensorFacts]) -> Result<RecordBatch, ArrowError> {
-    let of_sensor = |sensor: &'a SensorFacts| std::iter::repeat(sensor).zip(&sensor.hooks);
+fn hooks(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
+    fn of_sensor(sensor: &SensorFacts) -> impl Iterator<Item = (&SensorFacts, &Hook)> {
+        std::iter::repeat(sensor).zip(&sensor.hooks)
+    }
     let rows: Vec<_> = sensors.iter().flat_map(of_sensor).collect();
     RecordBatch::try_from_iter_with_nullable([
         (

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use serde::{Deserialize, Serialize};
@@ -46,19 +46,29 @@ pub struct Hook {
 }
 
 #[derive(Default)]
-pub(super) struct Sensors(Mutex<BTreeMap<String, SensorFacts>>);
+pub(super) struct Sensors(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    by_id: BTreeMap<String, SensorFacts>,
+    /// All of them, until one changes.
+    all: Option<Arc<Vec<SensorFacts>>>,
+}
 
 // === impl Sensors ===
 
 impl Sensors {
     pub fn of(known: Vec<SensorFacts>) -> Self {
         let by_id = known.into_iter().map(|f| (f.sensor_id.clone(), f));
-        Self(Mutex::new(by_id.collect()))
+        Self(Mutex::new(Known {
+            by_id: by_id.collect(),
+            all: None,
+        }))
     }
 
     /// New facts with what stays of the ones before.
     pub fn merge(&self, mut facts: SensorFacts) -> Result<SensorFacts> {
-        let known = self.known();
+        let known = &self.known().by_id;
         match known.get(&facts.sensor_id) {
             Some(before) => {
                 facts.first_hello = before.first_hello;
@@ -75,14 +85,18 @@ impl Sensors {
 
     /// What is in the log now.
     pub fn keep(&self, facts: SensorFacts) {
-        self.known().insert(facts.sensor_id.clone(), facts);
+        let mut known = self.known();
+        known.all = None;
+        known.by_id.insert(facts.sensor_id.clone(), facts);
     }
 
-    pub fn all(&self) -> Vec<SensorFacts> {
-        self.known().values().cloned().collect()
+    pub fn all(&self) -> Arc<Vec<SensorFacts>> {
+        let Known { by_id, all } = &mut *self.known();
+        let all = all.get_or_insert_with(|| Arc::new(by_id.values().cloned().collect()));
+        Arc::clone(all)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, SensorFacts>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().expect("no holder of the sensors panics")
     }
 }

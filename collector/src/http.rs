@@ -259,3 +259,28 @@ async fn send(
 fn unfinished() -> QueryError {
     QueryError::Engine("the answer has no end".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_body_of_any_bytes_is_a_question_or_a_problem(
+            sql in any::<String>(), noise in vec(any::<u8>(), 0..6), at in any::<prop::sample::Index>(),
+        ) {
+            let mut body = json!({"sql": sql}).to_string().into_bytes();
+            let at = at.index(body.len() + 1);
+            body.splice(at..at, noise.iter().copied());
+            let request = Request::builder().header(header::CONTENT_TYPE, "application/json");
+            let request = request.body(Body::from(body)).unwrap();
+            match asked(request).now_or_never().unwrap() {
+                Ok(asked) => prop_assert!(!noise.is_empty() || asked.sql == sql),
+                Err(problem) => prop_assert!(!noise.is_empty(), "{}", problem),
+            }
+        }
+    }
+}

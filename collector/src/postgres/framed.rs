@@ -161,6 +161,22 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn noise_means_the_same_however_it_is_cut(
+            noise in prop::collection::vec(prop_oneof![Just(0), 0..12_u8, any::<u8>()], 0..60),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut whole = Frames::default();
+            let expected = whole.follow(&noise).is_ok();
+            let (now, later) = noise.split_at(cut.index(noise.len() + 1));
+            let mut cut = Frames::default();
+            let found = cut.follow(now).and_then(|()| cut.follow(later)).is_ok();
+            prop_assert_eq!(found, expected);
+            prop_assert!(cut.header.len() < 8, "no more than a header is kept");
+        }
+    }
+
     #[test]
     fn a_length_below_its_own_is_refused() {
         let mut frames = Frames::default();

@@ -64,7 +64,26 @@ fn is_empty(sql: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn each_statement_is_where_it_is_said_to_be(
+            text in "[ ;'\"$\\\\\n*/a1é-]{0,40}",
+        ) {
+            let mut end = 0;
+            for Piece { sql, offset } in split(&text) {
+                let offset = usize::try_from(offset).unwrap();
+                prop_assert!(offset >= end, "in their order");
+                let length = sql.chars().count();
+                let there: String = text.chars().skip(offset).take(length).collect();
+                prop_assert_eq!(&there, &sql);
+                end = offset + length;
+            }
+        }
+    }
 
     #[test]
     fn semicolons_in_text_and_comments_do_not_end_a_statement() {

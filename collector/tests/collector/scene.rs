@@ -234,6 +234,23 @@ impl Sensor {
         });
     }
 
+    /// Sends batches without waiting, as long as the stream lives.
+    pub fn pour(&self, first_seq: u64, mut batch: impl FnMut(u64) -> Vec<Event> + Send + 'static) {
+        let up = self.up.clone();
+        tokio::spawn(async move {
+            let mut first_seq = first_seq;
+            loop {
+                let events = batch(first_seq);
+                let count = events.len() as u64;
+                let body = Some(Up::Batch(encoded(first_seq, events)));
+                if up.send(SensorMessage { body }).await.is_err() {
+                    return;
+                }
+                first_seq += count;
+            }
+        });
+    }
+
     /// What a hello is answered with.
     pub async fn welcome(url: &str, hello: Hello) -> (Self, Welcome) {
         let mut sensor = Self::silent(url).await;

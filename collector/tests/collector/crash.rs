@@ -227,7 +227,7 @@ fn an_address_that_others_can_reach_is_refused_with_the_reason() {
         );
     }
     assert_eq!(
-        std::fs::read_dir(data.path()).unwrap().count(),
+        fs::read_dir(data.path()).unwrap().count(),
         0,
         "nothing was made"
     );
@@ -237,7 +237,7 @@ fn an_address_that_others_can_reach_is_refused_with_the_reason() {
 fn a_data_directory_that_cannot_be_used_is_named() {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("a-file");
-    std::fs::write(&file, "x").unwrap();
+    fs::write(&file, "x").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
         .args([
             "serve",

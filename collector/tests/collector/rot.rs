@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::Path,
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use redb::ReadableTable;
@@ -31,6 +32,21 @@ async fn half_in_the_log(data: &Path) {
     sensor.send(21, opens(21, 10)).await;
     sensor.acked(30).await;
     collector.lose();
+    // Closed as at an orderly stop.
+    drop(opened(data));
+}
+
+/// The log itself; a collector that was lost lets go of it a moment later.
+fn opened(data: &Path) -> redb::Database {
+    let until = Instant::now() + HANG;
+    loop {
+        match redb::Database::open(data.join("log.redb")) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Starts with this as the log: everything that is acknowledged is there once, or health says what is
@@ -115,7 +131,7 @@ async fn a_log_that_rots_while_it_is_used_ends_streams_and_loses_nothing_acknowl
             if collector.problems().iter().any(|p| p.contains("no events")) {
                 return sensor.refused().await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let (code, _) = tokio::time::timeout(HANG, refused).await.expect("no end");
@@ -153,7 +169,7 @@ async fn a_damaged_entry_is_kept_before_the_log_is_cut() {
     collector.lose();
     let batches = redb::TableDefinition::<u64, &[u8]>::new("batches");
     let (position, damaged) = {
-        let log = redb::Database::open(data.path().join("log.redb")).unwrap();
+        let log = opened(data.path());
         let write = log.begin_write().unwrap();
         let changed = {
             let mut batches = write.open_table(batches).unwrap();

@@ -10,7 +10,8 @@
 //!
 //! Bounds: [`MAX_ROWS`] rows, [`MAX_BYTES`] of them and [`MAX_AGE`], the oldest go first; [`QUEUE`]
 //! rows on their way to disk. While the disk takes no more, queries are recorded in the queue, health
-//! says so, and once the queue is full no query begins.
+//! says so, and once the queue is full no query begins; a collector that stops meanwhile says how many
+//! rows stay unrecorded, and does not wait for room.
 
 mod file;
 mod row;
@@ -21,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH},
 };
@@ -72,6 +73,8 @@ struct State {
     trouble: Mutex<Option<String>>,
     /// Files set aside since the start.
     aside: Mutex<Vec<PathBuf>>,
+    /// What cannot be written now stays unwritten.
+    closing: AtomicBool,
 }
 
 /// A query that has begun. Dropped without an end, it is recorded as cancelled.
@@ -184,8 +187,10 @@ impl Audit {
         aside.chain(trouble).collect()
     }
 
-    /// Writes what waits; nothing is recorded after that.
+    /// Writes what waits, as far as that is possible now; nothing is recorded after that.
     pub async fn close(&self) {
+        // Said beside the queue, too: whoever tries to write again and again reads no further.
+        self.inner.state.closing.store(true, Ordering::Relaxed);
         let (done, closed) = oneshot::channel();
         if self.inner.commands.send(Command::Close(done)).await.is_ok() {
             let _ = closed.await;
@@ -241,6 +246,10 @@ impl State {
 
     fn set_trouble(&self, reason: Option<String>) {
         *lock(&self.trouble) = reason;
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     fn set_aside(&self, path: PathBuf) {

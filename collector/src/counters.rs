@@ -56,6 +56,9 @@ counters! {
     rows_expired,
     /// Files deleted some time after they left their table.
     files_deleted,
+    /// Times that was looked for files and rows to expire, and for files to delete.
+    expire_runs,
+    vacuum_runs,
     /// Attempts to write the log or a table that failed; nothing is lost by them.
     write_failures,
     /// Stored files set aside as damaged, and the rows in them.

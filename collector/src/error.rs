@@ -34,7 +34,9 @@ pub enum Error {
         found: String,
         known: &'static str,
     },
-    #[error("cannot write the log {path}: {reason}; make room, or make it writable")]
+    #[error(
+        "cannot use the log {path}: {reason}; make room, or make it readable and writable for this user"
+    )]
     Log { path: PathBuf, reason: String },
     #[error(
         "cannot use {url} as the place of the tables: {reason}; name a folder, or a URL such as \
@@ -47,6 +49,11 @@ pub enum Error {
         // Large, and rare.
         source: Box<deltalake_core::DeltaTableError>,
     },
+    #[error(
+        "the table {table} cannot be read: {reason}; put its _delta_log back as it was, or move its \
+         folder elsewhere so that a new one begins, and start the collector again"
+    )]
+    TableUnavailable { table: String, reason: String },
     #[error("cannot {action} {name}: {source}")]
     Store {
         action: &'static str,
@@ -95,8 +102,8 @@ pub enum Error {
     #[error("cannot start the threads of the query engine: {0}")]
     Threads(io::Error),
     #[error(
-        "this collector knows {limit} sensors already and takes no more; remove files of sensors \
-         that are gone from the folder `sensors` of the data directory"
+        "this collector knows {limit} sensors already and takes no more; send further ones to another \
+         collector"
     )]
     TooManySensors { limit: usize },
 }

@@ -356,7 +356,7 @@ impl From<store::End> for End {
         let code = match end {
             store::End::Gap { .. } => RefusalCode::SequenceGap,
             store::End::Superseded => RefusalCode::Superseded,
-            store::End::Closed => return Self::Stopping,
+            store::End::Failed => RefusalCode::Internal,
         };
         Self::Refused(Refusal {
             code,

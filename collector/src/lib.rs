@@ -31,5 +31,6 @@ pub mod schema;
 pub mod serve;
 mod span;
 pub mod store;
+mod trouble;
 
 pub use error::{Error, Result};

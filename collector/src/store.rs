@@ -49,6 +49,7 @@ mod maintain;
 mod merge;
 mod open;
 mod place;
+mod recover;
 mod retention;
 mod sensors;
 mod table;
@@ -98,8 +99,12 @@ pub struct Options {
     pub retention: Retention,
     /// Whether small files become larger ones.
     pub merging: bool,
+    /// How often is looked for what is too old, or too much.
+    pub expire_every: Duration,
     /// A file that left a table is deleted so much later.
     pub vacuum_after: Duration,
+    /// How often is looked for files to delete.
+    pub vacuum_every: Duration,
     /// Called after work that took much memory for a moment: the time to give it back.
     pub tidy: fn(),
 }
@@ -127,8 +132,8 @@ pub enum End {
     Gap { expected: u64, got: u64 },
     #[error("another stream said hello for the same sensor and epoch")]
     Superseded,
-    #[error("the store is closed")]
-    Closed,
+    #[error("the collector cannot store events now; its log says why")]
+    Failed,
 }
 
 /// A stream of one source; the source's newest. Dropping it ends it.
@@ -210,7 +215,9 @@ impl Options {
             buffer_bytes: 32 << 20,
             retention: Retention::default(),
             merging: true,
+            expire_every: Duration::from_secs(60),
             vacuum_after: Duration::from_secs(24 * 3600),
+            vacuum_every: Duration::from_secs(3600),
             tidy: || {},
         }
     }
@@ -224,8 +231,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The directory cannot be written, is in use, holds a newer format, or the tables cannot be
-    /// reached.
+    /// The directory cannot be written, is in use, holds a newer format, or none of the tables can be
+    /// opened.
     pub async fn open(options: Options, counters: Arc<Counters>) -> Result<Self> {
         let (shared, work) = open::open(options, counters).await?;
         Ok(Self {
@@ -246,7 +253,7 @@ impl Store {
             place: place.map_err(|_| Error::Closed)?,
         };
         self.shared.ask(request);
-        // The writer ends only when the store is closed.
+        // The writer ends when the store is closed, or its log cannot be used.
         opened.await.unwrap_or(Err(Error::Closed))
     }
 
@@ -257,7 +264,7 @@ impl Store {
         let whole = kibibytes(shared.options.buffer_bytes);
         let budget = Arc::clone(&shared.budget);
         let memory = budget.acquire_many_owned(kibibytes(batch.memory()).min(whole));
-        let memory = memory.await.map_err(|_| End::Closed)?;
+        let memory = memory.await.map_err(|_| End::Failed)?;
         let entry = log::Entry::new(&stream.origin, 0, &batch.encoded)
             .expect("zstd compresses any bytes into memory");
         shared.ask(commit::Request::Append {
@@ -304,11 +311,6 @@ impl Store {
 
     pub fn health(&self) -> &Health {
         &self.shared.health
-    }
-
-    /// Moves everything into the tables now.
-    pub async fn flush(&self) -> Result<()> {
-        maintain::flush_all(&self.shared).await
     }
 
     /// Moves what waits into the tables and ends the work. What cannot be moved stays in the log.
@@ -397,7 +399,8 @@ impl Shared {
     }
 
     fn ask(&self, request: commit::Request) {
-        // The writer ends only when the store is closed; then nobody waits for an answer.
+        // The writer ends when the store is closed, and then nobody waits for an answer; or with a log
+        // that cannot be used, and has told every stream.
         let _ = self.requests.send(request);
     }
 

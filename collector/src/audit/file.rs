@@ -1,7 +1,6 @@
 //! The file `audit.redb`: rows by number, which of them are running, and how many bytes they have.
 
 use std::{
-    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -9,14 +8,17 @@ use std::{
 
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageError, Table, TableDefinition,
+    Table, TableDefinition,
 };
 
 use super::{
     lock, now,
     row::{INTERRUPTED, RUNNING, Row},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trouble::{Trouble, guarded},
+};
 
 const QUERIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("queries");
 /// Numbers of the rows that have not ended.
@@ -53,15 +55,6 @@ pub(super) struct Opened {
     pub next: u64,
     /// What was there before, when it could not be read.
     pub aside: Option<PathBuf>,
-}
-
-/// Why the file did not do as it was told.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// What is in it makes no sense.
-    Damaged(String),
-    /// Anything that may pass, such as a full disk.
-    Other(String),
 }
 
 // === impl File ===
@@ -221,12 +214,6 @@ fn decode(value: &[u8]) -> Result<Row, Trouble> {
     serde_json::from_slice(value).map_err(|error| Trouble::Damaged(format!("a row: {error}")))
 }
 
-/// Nothing that is in a file may end the process: what panics over it is damage, too.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-    std::panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Trouble::Damaged("reading it panicked".to_owned())))
-}
-
 fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, Trouble> {
     let damaged = |n: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -243,54 +230,6 @@ fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, Trouble> {
         "the record of queries is damaged and was set aside");
     Ok(aside)
 }
-
-// === impl Trouble ===
-
-impl Trouble {
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Damaged(reason) => format!("damaged: {reason}"),
-            Self::Other(reason) => reason.clone(),
-        }
-    }
-}
-
-/// What `redb` says of a file whose content is wrong; all else may pass.
-impl From<redb::Error> for Trouble {
-    fn from(error: redb::Error) -> Self {
-        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-        let text = error.to_string();
-        match error {
-            redb::Error::Io(io) if matches!(io.kind(), InvalidData | UnexpectedEof) => {
-                Self::Damaged(text)
-            }
-            redb::Error::Corrupted(_)
-            | redb::Error::RepairAborted
-            | redb::Error::UpgradeRequired(_)
-            | redb::Error::TableTypeMismatch { .. }
-            | redb::Error::TableIsMultimap(_)
-            | redb::Error::TypeDefinitionChanged { .. } => Self::Damaged(text),
-            _ => Self::Other(text),
-        }
-    }
-}
-
-macro_rules! from {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Trouble {
-            fn from(error: $error) -> Self {
-                redb::Error::from(error).into()
-            }
-        }
-    )*};
-}
-from!(
-    DatabaseError,
-    StorageError,
-    redb::TransactionError,
-    redb::TableError,
-    redb::CommitError
-);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,8 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{FLUSH_EVERY, State, file::File, file::Trouble, row::Row};
+use super::{FLUSH_EVERY, State, file::File, row::Row};
+use crate::trouble::Trouble;
 
 /// Rows of one transaction.
 const BATCH: usize = 512;
@@ -49,7 +50,7 @@ pub(super) async fn run(file: Arc<File>, mut commands: mpsc::Receiver<Command>, 
             }
         }
         if !rows.is_empty() {
-            write(&file, rows, &state, open).await;
+            write(&file, rows, &state).await;
         }
         for done in told {
             // Nobody waits any more.
@@ -58,8 +59,8 @@ pub(super) async fn run(file: Arc<File>, mut commands: mpsc::Receiver<Command>, 
     }
 }
 
-/// Tries until the rows are written; when the record is being closed, once.
-async fn write(file: &Arc<File>, rows: Vec<Row>, state: &State, again: bool) {
+/// Tries until the rows are written; once the record is being closed, not again.
+async fn write(file: &Arc<File>, rows: Vec<Row>, state: &State) {
     let rows = Arc::new(rows);
     let mut failure = None;
     loop {
@@ -92,7 +93,7 @@ async fn write(file: &Arc<File>, rows: Vec<Row>, state: &State, again: bool) {
                     tracing::error!(reason, "queries cannot be recorded");
                     state.set_trouble(Some(reason));
                 }
-                if !again {
+                if state.is_closing() {
                     tracing::error!(rows = rows.len(), "queries stay unrecorded");
                     return;
                 }

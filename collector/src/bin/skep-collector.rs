@@ -72,6 +72,15 @@ enum Command {
         /// Keep at most so many GiB in the tables; the oldest events go first.
         #[arg(long, value_name = "GIB")]
         keep_gib: Option<u64>,
+        /// How often is looked for events that are not to be kept.
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, hide = true)]
+        expire_every: Duration,
+        /// How often is looked for files to delete.
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, hide = true)]
+        vacuum_every: Duration,
+        /// A file that left a table is deleted so much later.
+        #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration, hide = true)]
+        vacuum_after: Duration,
         /// Address for queries over HTTP, or `off`.
         #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_HTTP)]
         http: Switch,
@@ -170,6 +179,9 @@ async fn run(arguments: Arguments) -> ExitCode {
         flush_every,
         keep,
         keep_gib,
+        expire_every,
+        vacuum_every,
+        vacuum_after,
         http,
         postgres,
     } = arguments.command;
@@ -180,6 +192,9 @@ async fn run(arguments: Arguments) -> ExitCode {
             ages: keep,
             bytes: keep_gib.map(|gib| gib.saturating_mul(1 << 30)),
         },
+        expire_every,
+        vacuum_every,
+        vacuum_after,
         tidy,
         ..store::Options::new(data)
     };

@@ -10,7 +10,9 @@
 //! - only the newest stream of a source appends: a hello ends the one before (`Superseded`), and
 //!   what that one had sent before the hello is taken, what it sends after is not;
 //! - a transaction that fails stores nothing and loses nothing: the same group is tried again until
-//!   it works or the collector stops; meanwhile nothing is acknowledged, and health says why.
+//!   it works or the collector stops; meanwhile nothing is acknowledged, and health says why;
+//! - a log that is damaged as it is used, or a panic, ends the thread and nothing else: every stream is
+//!   told, health says so, and what is in memory still gets into the tables.
 //!
 //! Bounds: a group has at most [`GROUP_BYTES`] of batches and [`GROUP_REQUESTS`] requests; what waits
 //! behind it holds permits: batches of the memory budget, hellos of [`HELLOS`].
@@ -18,6 +20,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    panic::AssertUnwindSafe,
     sync::{Arc, Weak, atomic::Ordering, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -135,17 +138,28 @@ pub(super) fn start(
     let shared = Arc::downgrade(shared);
     std::thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || writer.run(&shared, &requests))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| writer.run(&shared, &requests));
+            match std::panic::catch_unwind(run) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => writer.give_up(&shared, &error.to_string()),
+                Err(_) => writer.give_up(&shared, "the thread that writes the log panicked"),
+            }
+        })
 }
 
 // === impl Writer ===
 
 impl Writer {
-    fn run(&mut self, shared: &Weak<Shared>, requests: &mpsc::Receiver<Request>) {
-        // Ends when it is told to, or the store is gone.
+    /// Ends when it is told to, or the store is gone; an error is a log that cannot be used any more.
+    fn run(
+        &mut self,
+        shared: &Weak<Shared>,
+        requests: &mpsc::Receiver<Request>,
+    ) -> Result<(), Error> {
         while let Ok(first) = requests.recv() {
             let Some(shared) = shared.upgrade() else {
-                return;
+                return Ok(());
             };
             let mut group = Group::default();
             let mut waiting = Some(first);
@@ -164,10 +178,29 @@ impl Writer {
                 };
             }
             let stop = group.stop;
-            if !self.store(&shared, group) || stop {
-                return;
+            if !self.store(&shared, group)? || stop {
+                return Ok(());
             }
             shared.wait_for_room();
+        }
+        Ok(())
+    }
+
+    /// Tells everybody that nothing is taken any more.
+    fn give_up(&self, shared: &Weak<Shared>, reason: &str) {
+        tracing::error!(
+            reason,
+            "the log cannot be used any more; no events are taken until the collector is started again"
+        );
+        if let Some(shared) = shared.upgrade() {
+            let problem = format!(
+                "{reason}; no events are taken any more, and those that were go into the tables: start \
+                 the collector again"
+            );
+            shared.health.set("log", problem);
+        }
+        for live in self.live.values() {
+            live.end(End::Failed);
         }
     }
 
@@ -317,7 +350,7 @@ impl Writer {
     }
 
     /// Stores a group and tells the streams; false when the collector stops before it could.
-    fn store(&mut self, shared: &Arc<Shared>, group: Group) -> bool {
+    fn store(&mut self, shared: &Arc<Shared>, group: Group) -> Result<bool, Error> {
         let tails: Vec<_> = group.tails.into_iter().collect();
         let transaction = Transaction {
             entries: &group.entries,
@@ -326,8 +359,8 @@ impl Writer {
             cut: group.cut,
         };
         let empty = transaction.is_empty();
-        if !empty && !self.commit(shared, &transaction) {
-            return false;
+        if !empty && !self.commit(shared, &transaction)? {
+            return Ok(false);
         }
         if !empty && self.failing {
             self.failing = false;
@@ -339,16 +372,23 @@ impl Writer {
         }
         drop(group.memory);
         self.tell(shared, tails, group.sensors, group.opened);
-        true
+        Ok(true)
     }
 
-    /// Tries until it works; false when the collector stops before.
-    fn commit(&mut self, shared: &Shared, transaction: &Transaction) -> bool {
+    /// Tries until it works; false when the collector stops before. A log that is damaged, and still so
+    /// when it was opened and checked again, is an error.
+    fn commit(&mut self, shared: &Shared, transaction: &Transaction) -> Result<bool, Error> {
+        let mut damaged = false;
         loop {
             match self.log.commit(transaction) {
-                Ok(()) => return true,
-                Err(error) if self.fail(shared, &error) => {}
-                Err(_) => return false,
+                Ok(()) => return Ok(true),
+                Err(error @ Error::Damaged { .. }) if damaged => return Err(error),
+                Err(error) => {
+                    damaged = matches!(error, Error::Damaged { .. });
+                    if !self.fail(shared, &error) {
+                        return Ok(false);
+                    }
+                }
             }
         }
     }

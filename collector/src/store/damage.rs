@@ -1,21 +1,28 @@
-//! Finds files of the tables that cannot be read, and sets them aside.
+//! Finds files of the tables that cannot be read, and sets them aside; keeps entries of the log that
+//! cannot be read, and tells of what an earlier run has set aside.
 //!
 //! Invariants: only what cannot be decoded, is not there, or fails to be read twice with `EIO` counts as
 //! damaged, never what could not be reached; a file that is set aside is taken out of its table, kept in the folder `damaged` of the
 //! data directory as far as it could be read, logged by name with its rows, counted, and shown in
 //! health; everything else stays queryable.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use object_store::{Error as StoreError, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{DataFile, Shared, blocking};
+use super::{DataFile, Health, Shared, blocking};
 use crate::{
     error::{Error, Result},
     schema::Class,
 };
+
+/// In the data directory: copies of what could not be read.
+const FOLDER: &str = "damaged";
 
 /// What became of the files that were read.
 #[derive(Default)]
@@ -124,7 +131,7 @@ async fn set_aside(
     bytes: Option<Bytes>,
 ) -> Result<String> {
     let name = shared.place.name_of(&file.path);
-    let folder = shared.options.directory.join("damaged");
+    let folder = shared.options.directory.join(FOLDER);
     let base = file.path.filename().unwrap_or("file");
     let copy = folder.join(format!("{}-{base}", class.name()));
     if let Some(bytes) = bytes {
@@ -159,6 +166,59 @@ async fn set_aside(
         ),
     );
     Ok(name)
+}
+
+/// An entry of the log that cannot be read: kept before the log is cut.
+pub(super) async fn entry(
+    shared: &Arc<Shared>,
+    position: u64,
+    bytes: Bytes,
+    damage: String,
+) -> Result<()> {
+    let folder = shared.options.directory.join(FOLDER);
+    let copy = folder.join(format!("{}-entry-{position}", shared.log_id));
+    keep(copy.clone(), bytes).await?;
+    tracing::error!(
+        damage, kept_as = %copy.display(),
+        "part of the log is damaged and was set aside; the rest of it is there"
+    );
+    shared.counters.entries_damaged.add(1);
+    let problem = format!(
+        "{damage}; it was set aside as {}, and the rest of the log is there",
+        copy.display()
+    );
+    shared.health.add("damage", problem);
+    Ok(())
+}
+
+/// What was set aside before this start, and is still there.
+pub(super) fn tell_earlier(directory: &Path, health: &Health) {
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        // One that is not there, or cannot be read, has nothing to tell of.
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let is_aside = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.contains(".redb.damaged"))
+    };
+    let mut found: Vec<PathBuf> = names(directory).into_iter().filter(is_aside).collect();
+    found.extend(names(&directory.join(FOLDER)));
+    found.sort();
+    let Some(first) = found.first() else {
+        return;
+    };
+    let problem = format!(
+        "{} damaged files were set aside before this start ({}{}); move them elsewhere once they were \
+         looked at",
+        found.len(),
+        first.display(),
+        match found.len() {
+            1 => "",
+            _ => " …",
+        }
+    );
+    health.set("set aside", problem);
 }
 
 async fn keep(copy: PathBuf, bytes: Bytes) -> Result<()> {

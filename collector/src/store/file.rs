@@ -187,7 +187,20 @@ impl FileWriter {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use parquet::{
+        arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+        file::{
+            properties::ReaderProperties,
+            reader::FileReader,
+            serialized_reader::{ReadOptionsBuilder, SerializedFileReader},
+        },
+    };
+    use prost::Message;
+    use skep_proto::v1::{Event, Exit, event::Detail};
+
     use super::*;
+    use crate::{ingest::batch::Batch, schema::Origin};
 
     #[test]
     fn a_wrong_clock_makes_no_partition_of_its_own() {
@@ -207,5 +220,74 @@ mod tests {
         ] {
             assert_eq!(of(wrong), "2026-11-20", "{wrong}");
         }
+    }
+
+    /// A file of so many rows in no order, each of one of ten sessions.
+    fn stored(count: u64) -> Bytes {
+        let events = (0..count).map(|n| Event {
+            // Coprime with the count: each number once.
+            time_unix_nano: NOON + (n * 7919 % count) * 1_000_000,
+            session: Some(session(n % 10)),
+            detail: Some(Detail::Exit(Exit::default())),
+            ..Event::default()
+        });
+        let batch = skep_proto::v1::Batch {
+            first_seq: 1,
+            events: events.collect(),
+        };
+        let batch = Batch::decode(batch.encode_to_vec().into()).unwrap();
+        let origin = Origin {
+            sensor_id: "a".repeat(32),
+            epoch: 1,
+            hostname: None,
+            kernel: None,
+        };
+        let rows: Vec<_> = batch.rows(&origin, 0).collect();
+        let rows = Rows::encode(Class::Exit, &rows);
+        let now = Timestamp::from_nanosecond(NOON.into()).unwrap();
+        let files = encode(Class::Exit, &[rows], now).unwrap();
+        let [file] = files.try_into().ok().expect("a day");
+        file.bytes.into()
+    }
+
+    const NOON: u64 = 1_763_640_000_000_000_000;
+
+    fn session(n: u64) -> String {
+        format!("{n:032x}")
+    }
+
+    #[test]
+    fn rows_that_are_read_together_are_of_one_time() {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(stored(20_000)).unwrap();
+        let reader = reader.with_batch_size(CHUNK_ROWS).build().unwrap();
+        let mut last = i64::MIN;
+        let mut chunks = 0;
+        for chunk in reader {
+            let chunk = chunk.unwrap();
+            let times = times(&chunk);
+            let first = times.iter().min().unwrap();
+            assert!(
+                *first > last,
+                "chunk {chunks} begins before the one before ends"
+            );
+            last = *times.iter().max().unwrap();
+            chunks += 1;
+        }
+        assert_eq!(chunks, 3);
+    }
+
+    #[test]
+    fn a_filter_tells_which_sessions_a_file_has() {
+        let properties = ReaderProperties::builder().set_read_bloom_filter(true);
+        let options = ReadOptionsBuilder::new().with_reader_properties(properties.build());
+        let reader = SerializedFileReader::new_with_options(stored(1000), options.build()).unwrap();
+        let group = reader.get_row_group(0).unwrap();
+        let column = Class::Exit.schema().index_of("session").unwrap();
+        let filter = group.get_column_bloom_filter(column).unwrap();
+        for n in 0..10 {
+            assert!(filter.check(&session(n).as_str()));
+        }
+        let wrong = (10..1010).filter(|n| filter.check(&session(*n).as_str()));
+        assert!(wrong.count() < 20, "one in a thousand is meant to pass");
     }
 }

@@ -31,8 +31,16 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
         let flushing = state.flushing.as_ref().expect("just put there");
         (flushing.position(), flushing.rows())
     };
+    let mut failed = None;
     for class in Class::ALL {
-        flush_class(shared, class, position).await?;
+        // The table of one class that cannot be written does not keep the others.
+        if let Err(error) = flush_class(shared, class, position).await {
+            failed.get_or_insert(error);
+        }
+    }
+    if let Some(error) = failed {
+        shared.room.notify_all();
+        return Err(error);
     }
     shared.state().flushing = None;
     shared.room.notify_all();
@@ -60,6 +68,7 @@ async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Resul
         return Ok(());
     }
     let mut table = shared.tables[class.index()].lock().await;
+    table.available()?;
     // A commit of which the answer was lost counts.
     let in_doubt = shared.in_doubt.load(Ordering::Relaxed);
     if in_doubt {

@@ -15,9 +15,9 @@ pub struct Health(Mutex<BTreeMap<&'static str, Vec<String>>>);
 // === impl Health ===
 
 impl Health {
-    /// The part has this problem now, and no other.
-    pub(super) fn set(&self, part: &'static str, problem: String) {
-        self.parts().insert(part, vec![problem]);
+    /// The part has this problem now, and no other; whether it had none before.
+    pub(super) fn set(&self, part: &'static str, problem: String) -> bool {
+        self.parts().insert(part, vec![problem]).is_none()
     }
 
     /// The part has this problem, too; the oldest are forgotten.
@@ -29,8 +29,9 @@ impl Health {
         problems.drain(..over);
     }
 
-    pub(super) fn clear(&self, part: &'static str) {
-        self.parts().remove(part);
+    /// Whether the part had problems.
+    pub(super) fn clear(&self, part: &'static str) -> bool {
+        self.parts().remove(part).is_some()
     }
 
     /// Part and problem, each; none when all is well.

@@ -6,8 +6,12 @@
 //! - a source's tail is the last sequence in the log or in the tables, never more;
 //! - an entry is cut only after the tables have all of it.
 //!
-//! After a failed write the file is closed and opened anew before the next one, as redb demands.
-//! Bounds: the cache of pages, [`CACHE_BYTES`]; the caller bounds what it commits at once.
+//! After a failed write the file is closed and opened anew before the next one, as redb demands. redb
+//! checks no checksum as it reads, and panics over pages that make no sense: the whole file is checked
+//! when it is opened, and once more when it seems damaged; a panic is damage, and ends nothing.
+//!
+//! Bounds: the cache of pages, [`CACHE_BYTES`]; the caller bounds what it commits at once, and the
+//! store's memory what is in the file, and so the time of a check.
 
 use std::{
     fs, io,
@@ -16,12 +20,13 @@ use std::{
 };
 
 use prost::Message;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{SensorFacts, Source, Tail};
 use crate::{
     error::{Error, Result},
-    schema::Origin,
+    schema::{Class, Origin},
+    trouble::{Trouble, guarded},
 };
 
 const BATCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("batches");
@@ -41,9 +46,23 @@ pub(super) struct Log {
     path: PathBuf,
     /// `None` after a failed write, until it can be opened again.
     database: Option<Arc<Database>>,
+    /// It seemed damaged, and is checked before it is used again.
+    suspect: bool,
     /// Names this log among the writers of the tables; a new log has a new one.
     id: String,
     next: u64,
+}
+
+/// What an opened log is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Whole,
+    /// There was none.
+    New,
+    /// What the last transaction wrote cannot be read, and it is as it was before that.
+    Behind,
+    /// What was there cannot be read, and has this name now; the log is a new one.
+    SetAside(PathBuf),
 }
 
 /// A batch on its way into the log.
@@ -117,41 +136,46 @@ impl Entry {
 // === impl Log ===
 
 impl Log {
-    /// Opens or creates the file. One that cannot be read as a log is set aside, and named in the
-    /// second part of the answer; a new one begins.
-    pub fn open(path: PathBuf) -> Result<(Self, Option<PathBuf>)> {
+    /// Opens or creates the file, and checks all of it. One that cannot be read as a log is set aside,
+    /// and a new one begins.
+    pub fn open(path: PathBuf) -> Result<(Self, Found)> {
         match Self::open_or_create(&path) {
-            Ok(log) => Ok((log, None)),
-            Err(error @ (Error::UnknownFormat { .. } | Error::File { .. })) => Err(error),
-            Err(reason) => {
+            Ok(opened) => Ok(opened),
+            Err(reason @ Error::Damaged { .. }) => {
                 let aside = set_aside(&path, &reason)?;
-                Ok((Self::open_or_create(&path)?, Some(aside)))
+                let (log, _) = Self::open_or_create(&path)?;
+                Ok((log, Found::SetAside(aside)))
             }
+            Err(error) => Err(error),
         }
     }
 
-    fn open_or_create(path: &Path) -> Result<Self> {
-        let damaged = |error: redb::Error| match error {
-            redb::Error::Io(source) if source.kind() != io::ErrorKind::InvalidData => Error::File {
-                action: "open",
-                path: path.to_path_buf(),
-                source,
-            },
-            other => Error::Damaged {
-                path: path.to_path_buf(),
-                reason: other.to_string(),
-            },
-        };
+    fn open_or_create(path: &Path) -> Result<(Self, Found)> {
+        let bytes = fs::metadata(path).ok().map(|known| known.len());
         // An empty file is what a power cut leaves of one that was just made.
-        if fs::metadata(path).is_ok_and(|known| known.len() == 0) {
+        if bytes == Some(0) {
             fs::remove_file(path).map_err(Error::file("remove", path))?;
         }
-        let database = open_database(path).map_err(|error| damaged(error.into()))?;
-        let (id, next) = prepare(&database).map_err(damaged)?;
+        let new = bytes.is_none_or(|bytes| bytes == 0);
+        let opened = guarded(|| {
+            let mut database = builder().create(path)?;
+            let whole = database.check_integrity()?;
+            let (known, next) = prepare(&database)?;
+            Ok((database, whole, known, next))
+        });
+        if new && opened.is_err() {
+            // Best effort: what is half made, for want of room, would be a damaged log next time.
+            let _ = fs::remove_file(path);
+        }
+        let opened = match opened {
+            Err(Trouble::Other(reason)) if is_unreadable(path) => Err(Trouble::Damaged(reason)),
+            other => other,
+        };
+        let (database, whole, (format, id), next) =
+            opened.map_err(|trouble| failed(path, trouble))?;
         if let Some(folder) = path.parent() {
             super::local::sync_folder(folder).map_err(Error::file("sync", folder))?;
         }
-        let (format, id) = id;
         if format != FORMAT {
             return Err(Error::UnknownFormat {
                 path: path.to_path_buf(),
@@ -159,12 +183,19 @@ impl Log {
                 known: FORMAT,
             });
         }
-        Ok(Self {
+        let log = Self {
             path: path.to_path_buf(),
             database: Some(Arc::new(database)),
+            suspect: false,
             id,
             next,
-        })
+        };
+        let found = match (new, whole) {
+            (true, _) => Found::New,
+            (false, true) => Found::Whole,
+            (false, false) => Found::Behind,
+        };
+        Ok((log, found))
     }
 
     pub fn id(&self) -> &str {
@@ -176,24 +207,54 @@ impl Log {
         self.next
     }
 
-    /// Durable on return. When it fails nothing of it was stored.
+    /// Durable on return. When it fails nothing of it counts as stored. Damage is an error of its own
+    /// ([`Error::Damaged`]).
     pub fn commit(&mut self, transaction: &Transaction) -> Result<()> {
-        let committed = self
-            .database()
-            .and_then(|database| write(&database, transaction));
+        let committed = guarded(|| Ok(write(&*self.database()?, transaction)?));
         match committed {
             Ok(()) => {
                 self.next += transaction.entries.len() as u64;
                 Ok(())
             }
-            Err(error) => {
-                self.database = None;
-                Err(Error::Log {
-                    path: self.path.clone(),
-                    reason: error.to_string(),
-                })
-            }
+            Err(trouble) => Err(self.close(trouble)),
         }
+    }
+
+    /// Goes on under a new name: the tables have entries under the old one that this log has not. The
+    /// tables have its entries up to these positions, by class.
+    pub fn rename(&mut self, tables: [u64; Class::COUNT]) -> Result<()> {
+        let id = new_id().map_err(|error| Error::Random {
+            reason: error.to_string(),
+        })?;
+        let last = self.next - 1;
+        let tables = tables.map(|position| position.min(last).to_string());
+        let renamed = guarded(|| {
+            let write = self.database()?.begin_write()?;
+            {
+                let mut meta = write.open_table(META)?;
+                meta.insert("id", id.as_str())?;
+                meta.insert("tables", tables.join(" ").as_str())?;
+            }
+            Ok(write.commit()?)
+        });
+        renamed.map_err(|trouble| self.close(trouble))?;
+        self.id = id;
+        Ok(())
+    }
+
+    /// Positions up to which the tables have its entries under an earlier name; 0 without one.
+    pub fn known_to_tables(&mut self) -> Result<[u64; Class::COUNT]> {
+        self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            let mut positions = [0; Class::COUNT];
+            if let Some(known) = meta.get("tables")? {
+                let known = known.value().split(' ').map(str::parse);
+                for (position, known) in positions.iter_mut().zip(known) {
+                    *position = known.unwrap_or(0);
+                }
+            }
+            Ok(positions)
+        })
     }
 
     /// The tail of a source; `None` when it is not known.
@@ -246,22 +307,36 @@ impl Log {
         &mut self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T> {
-        let read = self
-            .database()
-            .and_then(|database| read(&database.begin_read()?));
-        read.map_err(|error| Error::Log {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        })
+        let read = guarded(|| Ok(read(&self.database()?.begin_read()?)?));
+        read.map_err(|trouble| self.close(trouble))
     }
 
-    fn database(&mut self) -> Result<Arc<Database>, redb::Error> {
+    /// The file, opened again if that is needed: one that is gone is not made anew.
+    fn database(&mut self) -> Result<Arc<Database>, Trouble> {
         if let Some(database) = &self.database {
             return Ok(Arc::clone(database));
         }
-        let database = Arc::new(open_database(&self.path)?);
+        let mut database = builder().open(&self.path)?;
+        let whole = !self.suspect || database.check_integrity()?;
+        if !whole || prepare(&database)?.1 < self.next {
+            return Err(Trouble::Damaged("what it had is not in it".to_owned()));
+        }
+        let database = Arc::new(database);
         self.database = Some(Arc::clone(&database));
+        self.suspect = false;
         Ok(database)
+    }
+
+    /// Closes the file after a failure.
+    fn close(&mut self, trouble: Trouble) -> Error {
+        let database = self.database.take();
+        // Closing writes, and may not like what it finds either.
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+        self.suspect |= matches!(trouble, Trouble::Damaged(_));
+        failed(&self.path, trouble)
     }
 }
 
@@ -272,6 +347,8 @@ pub(super) struct Damage {
     /// Who sent it, as far as that can be read.
     pub source: Option<Source>,
     pub reason: String,
+    /// As the log keeps it.
+    pub bytes: Vec<u8>,
 }
 
 fn unpack(position: u64, bytes: &[u8]) -> Result<Logged, Damage> {
@@ -279,6 +356,7 @@ fn unpack(position: u64, bytes: &[u8]) -> Result<Logged, Damage> {
         position,
         source,
         reason,
+        bytes: bytes.to_vec(),
     };
     let kept = Kept::decode(bytes).map_err(|error| damage(None, error.to_string()))?;
     let source = Source {
@@ -306,8 +384,35 @@ fn unpack(position: u64, bytes: &[u8]) -> Result<Logged, Damage> {
     })
 }
 
-fn open_database(path: &Path) -> Result<Database, DatabaseError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+fn failed(path: &Path, trouble: Trouble) -> Error {
+    let path = path.to_path_buf();
+    match trouble {
+        Trouble::Damaged(reason) => Error::Damaged { path, reason },
+        Trouble::Other(reason) => Error::Log { path, reason },
+    }
+}
+
+/// Whether the disk cannot give back what it has of a file.
+fn is_unreadable(path: &Path) -> bool {
+    let Ok(mut file) = fs::File::open(path) else {
+        return false;
+    };
+    io::copy(&mut file, &mut io::sink()).is_err()
+}
+
+fn new_id() -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(format!(
+        "skep-collector-{:032x}",
+        u128::from_be_bytes(random)
+    ))
 }
 
 /// Makes the tables of a new file; its format and id, and the next position.
@@ -320,10 +425,7 @@ fn prepare(database: &Database) -> Result<((String, String), u64), redb::Error> 
         match format.zip(id) {
             Some(known) => known,
             None => {
-                let mut random = [0; 16];
-                getrandom::fill(&mut random)
-                    .map_err(|error| io::Error::other(error.to_string()))?;
-                let id = format!("skep-collector-{:032x}", u128::from_be_bytes(random));
+                let id = new_id()?;
                 meta.insert("format", FORMAT)?;
                 meta.insert("id", id.as_str())?;
                 (FORMAT.to_owned(), id)

@@ -110,6 +110,7 @@ fn open(disk: Disk) -> Log {
     Log {
         path: PathBuf::from("in memory"),
         database: Some(Arc::new(database)),
+        suspect: false,
         id,
         next,
     }

@@ -2,7 +2,7 @@
 //!
 //! A failed flush keeps its rows in the log and in memory and is tried again; the memory fills,
 //! appends wait, and the sensors keep their events in their spools. A failure is logged when it
-//! begins and when it ends, and shown in health meanwhile.
+//! begins and when it ends, and shown in health meanwhile; so is one of everything else.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering, mpsc},
@@ -29,8 +29,6 @@ const TICK: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the tables are looked at for what other collectors wrote.
 const REFRESH: Duration = Duration::from_secs(5);
-const EXPIRE: Duration = Duration::from_secs(60);
-const VACUUM: Duration = Duration::from_secs(3600);
 /// Files of a class above which merging does not wait for a calmer time.
 const MANY_FILES: usize = 400;
 
@@ -101,8 +99,15 @@ async fn run(shared: Weak<Shared>, mut stopped: oneshot::Receiver<()>) {
     let mut failing = false;
     let mut others: Option<JoinHandle<()>> = None;
     let mut refresh = Clock::every(REFRESH);
-    let mut expire = Clock::every(EXPIRE);
-    let mut vacuum = Clock::every(VACUUM);
+    let Some((mut expire, mut vacuum)) = shared.upgrade().map(|shared| {
+        let options = &shared.options;
+        (
+            Clock::every(options.expire_every),
+            Clock::every(options.vacuum_every),
+        )
+    }) else {
+        return;
+    };
     loop {
         let Some(inner) = shared.upgrade() else {
             return;
@@ -123,9 +128,7 @@ async fn run(shared: Weak<Shared>, mut stopped: oneshot::Receiver<()>) {
             let (refresh, expire, vacuum) = (refresh.is_due(), expire.is_due(), vacuum.is_due());
             if refresh || expire || vacuum || merging_may(&inner) {
                 others = Some(tokio::spawn(async move {
-                    if let Err(error) = care(&inner, refresh, expire, vacuum).await {
-                        tracing::error!(%error, "cannot look after the tables; tried again later");
-                    }
+                    care(&inner, refresh, expire, vacuum).await;
                 }));
             }
         }
@@ -181,33 +184,72 @@ fn merging_may(shared: &Shared) -> bool {
     calm || state.files.iter().any(|files| files.len() >= MANY_FILES)
 }
 
-async fn care(shared: &Arc<Shared>, refresh: bool, expire: bool, vacuum: bool) -> Result<()> {
+/// Each kind of work by itself: one that fails keeps no other from being done.
+async fn care(shared: &Arc<Shared>, refresh: bool, expire: bool, vacuum: bool) {
     // Only object storage has other writers.
     if refresh && shared.options.table.is_some() {
-        for class in Class::ALL {
-            let mut table = shared.tables[class.index()].lock().await;
-            table.refresh().await?;
-            shared.list(class, &table);
-        }
+        told(shared, "refresh", refresh_all(shared).await);
     }
     if expire {
         // A day may be over, and what failed is tried again.
         shared.unmerged.store(true, Ordering::Relaxed);
-        retention::expire(shared, Timestamp::now()).await?;
+        let expired = retention::expire(shared, Timestamp::now()).await;
+        shared.counters.expire_runs.add(1);
+        told(shared, "retention", expired);
     }
     if vacuum {
-        for class in Class::ALL {
-            let mut table = shared.tables[class.index()].lock().await;
-            let deleted = table.vacuum(shared.options.vacuum_after).await?;
-            shared.counters.files_deleted.add(deleted as u64);
-            shared.list(class, &table);
-        }
+        let vacuumed = vacuum_all(shared).await;
+        shared.counters.vacuum_runs.add(1);
+        told(shared, "vacuum", vacuumed);
     }
     while merging_may(shared) {
         // Not to be looked for again until there are other files.
         shared.unmerged.store(false, Ordering::Relaxed);
-        if merge::merge_next(shared).await? {
+        let merged = merge::merge_next(shared).await;
+        let again = matches!(merged, Ok(true));
+        told(shared, "merge", merged);
+        if again {
             shared.unmerged.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Shows in health whether a kind of work fails; logs when that begins and ends.
+fn told<T>(shared: &Shared, part: &'static str, done: Result<T>) {
+    match done {
+        Ok(_) => {
+            if shared.health.clear(part) {
+                tracing::info!(part, "looking after the tables works again");
+            }
+        }
+        Err(error) => {
+            let problem = format!("cannot look after the tables: {error}; tried again later");
+            if shared.health.set(part, problem) {
+                tracing::error!(part, %error, "cannot look after the tables; tried again later");
+            }
+        }
+    }
+}
+
+async fn refresh_all(shared: &Arc<Shared>) -> Result<()> {
+    for class in Class::ALL {
+        let mut table = shared.tables[class.index()].lock().await;
+        // One that could not be opened is in health as such.
+        if table.available().is_ok() {
+            table.refresh().await?;
+            shared.list(class, &table);
+        }
+    }
+    Ok(())
+}
+
+async fn vacuum_all(shared: &Arc<Shared>) -> Result<()> {
+    for class in Class::ALL {
+        let mut table = shared.tables[class.index()].lock().await;
+        if table.available().is_ok() {
+            let deleted = table.vacuum(shared.options.vacuum_after).await?;
+            shared.counters.files_deleted.add(deleted as u64);
+            shared.list(class, &table);
         }
     }
     Ok(())

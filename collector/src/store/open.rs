@@ -1,20 +1,24 @@
 //! From a data directory to a running store.
 
 use std::{
-    collections::HashMap,
     fs::{self, File, TryLockError},
     path::Path,
     sync::{Arc, Condvar, Mutex, atomic::AtomicBool, mpsc},
 };
 
-use arrow::{array::AsArray, datatypes::Int64Type};
-use object_store::ObjectStoreExt;
-use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 
 use super::{
-    Options, Shared, Source, State, Tail, blocking, hot::Hot, kibibytes, log::Log,
-    log::Transaction, maintain, place::Place, sensors::Sensors, table::Table,
+    Options, Shared, State, blocking, damage,
+    hot::Hot,
+    kibibytes,
+    log::{Found, Log},
+    maintain,
+    place::Place,
+    recover,
+    sensors::Sensors,
+    table::Table,
 };
 use crate::{
     counters::Counters,
@@ -37,27 +41,39 @@ pub(super) async fn open(
         Some(url) => Place::url(url)?,
         None => Place::folder(&options.directory.join("table"))?,
     };
-    let path = options.directory.join("log.redb");
-    let (mut log, damaged) = blocking(move || Log::open(path)).await?;
-    let mut tables = Vec::new();
-    for class in Class::ALL {
-        tables.push(Table::open(&place, class).await?);
-    }
     let health = Health::default();
-    if let Some(aside) = damaged {
-        counters.files_damaged.add(1);
-        let problem = format!(
+    damage::tell_earlier(&options.directory, &health);
+    let path = options.directory.join("log.redb");
+    let (mut log, found) = blocking(move || Log::open(path)).await?;
+    let tables = open_tables(&place, &health).await?;
+    let lost = match found {
+        Found::Whole => None,
+        // Tables that others write, too, say nothing of it.
+        Found::New if options.table.is_some() => None,
+        Found::New if tables.iter().all(|table| table.files().is_empty()) => None,
+        Found::New => Some(
+            "there are tables and no log; events that were acknowledged and not yet in the tables are \
+             lost with it"
+                .to_owned(),
+        ),
+        Found::Behind => Some(
+            "the last that was written to the log cannot be read; events that were acknowledged then \
+             and are not in the tables are lost"
+                .to_owned(),
+        ),
+        Found::SetAside(aside) => Some(format!(
             "the log was damaged and set aside as {}; events that were acknowledged and not yet in \
              the tables are only there",
             aside.display()
-        );
+        )),
+    };
+    if let Some(problem) = lost {
+        tracing::error!(problem, "the log is damaged");
+        counters.files_damaged.add(1);
         health.add("damage", problem);
-        log = recover_tails(log, &place, &tables).await?;
+        log = recover::tails(log, &place, &tables, &health).await?;
     }
-    let mut positions = [0; Class::COUNT];
-    for (position, table) in positions.iter_mut().zip(&tables) {
-        *position = table.position(log.id()).await?;
-    }
+    let (mut log, positions) = positions(log, &tables).await?;
     let (requests, receiver) = mpsc::channel();
     let state = State {
         files: std::array::from_fn(|index| tables[index].files()),
@@ -89,6 +105,67 @@ pub(super) async fn open(
     Ok((shared, work))
 }
 
+/// The tables of all classes; what is wrong with the table of one does not keep the others.
+async fn open_tables(place: &Place, health: &Health) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    let mut failed = Vec::new();
+    for class in Class::ALL {
+        let opening = {
+            let place = place.clone();
+            // Apart, since what is in a table may panic.
+            tokio::spawn(async move { Table::open(&place, class).await })
+        };
+        let reason = match opening.await {
+            Ok(Ok(table)) => {
+                tables.push(table);
+                continue;
+            }
+            Ok(Err(error)) => {
+                let reason = error.to_string();
+                failed.push(error);
+                reason
+            }
+            Err(_) => "reading it panicked".to_owned(),
+        };
+        tables.push(Table::unavailable(place, class, reason));
+    }
+    if failed.len() == Class::COUNT {
+        // It is the place, and not a table.
+        return Err(failed.swap_remove(0));
+    }
+    for table in &tables {
+        if let Err(error) = table.available() {
+            tracing::error!(%error, "a table is not available; its events stay in the log");
+            let problem = format!("{error}; until then its events stay in the log");
+            health.add("unavailable", problem);
+        }
+    }
+    Ok(tables)
+}
+
+/// Up to which position the table of each class has the log's entries.
+async fn positions(mut log: Log, tables: &[Table]) -> Result<(Log, [u64; Class::COUNT])> {
+    let mut positions = log.known_to_tables()?;
+    for (position, table) in positions.iter_mut().zip(tables) {
+        if table.available().is_ok() {
+            *position = table.position(log.id()).await?.max(*position);
+        }
+    }
+    if positions.iter().any(|known| *known >= log.next_position()) {
+        tracing::warn!(
+            log = log.id(),
+            "the tables have entries that the log has not: it was copied, or is an older one; it goes \
+             on under a new name"
+        );
+        log = blocking(move || {
+            log.rename(positions)?;
+            Ok(log)
+        })
+        .await?;
+    }
+    Ok((log, positions))
+}
+
 /// Takes the rows back that are in the log and not in the tables.
 async fn replay(shared: &Arc<Shared>, mut log: Log, tables: [u64; Class::COUNT]) -> Result<Log> {
     let mut after = 0;
@@ -108,17 +185,20 @@ async fn replay(shared: &Arc<Shared>, mut log: Log, tables: [u64; Class::COUNT])
             entries += 1;
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(damage) => {
+                Err(mut damage) => {
                     after = damage.position;
-                    report(shared, damage.into());
+                    let bytes = std::mem::take(&mut damage.bytes);
+                    damage::entry(shared, after, bytes.into(), damage.into()).await?;
                     continue;
                 }
             };
             after = entry.position;
-            let batch = match Batch::decode(entry.batch.into()) {
+            let bytes = Bytes::from(entry.batch);
+            let batch = match Batch::decode(bytes.clone()) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    report(shared, format!("entry {after} of the log: {error}"));
+                    let reason = format!("entry {after} of the log: {error}");
+                    damage::entry(shared, after, bytes, reason).await?;
                     continue;
                 }
             };
@@ -136,80 +216,6 @@ async fn replay(shared: &Arc<Shared>, mut log: Log, tables: [u64; Class::COUNT])
         tracing::info!(entries, rows, "took back what was in the log");
     }
     Ok(log)
-}
-
-fn report(shared: &Shared, damage: String) {
-    tracing::error!(
-        damage,
-        "part of the log is damaged; the rest of it is there"
-    );
-    shared.counters.entries_damaged.add(1);
-    shared
-        .health
-        .add("damage", format!("{damage}; the rest of the log is there"));
-}
-
-/// After the log is gone: sources are as far as the tables say.
-async fn recover_tails(mut log: Log, place: &Place, tables: &[Table]) -> Result<Log> {
-    let mut tails: HashMap<Source, Tail> = HashMap::new();
-    for table in tables {
-        for file in table.files().iter() {
-            let read = place.root().get(&file.path).await;
-            let bytes = match read {
-                Ok(found) => found.bytes().await,
-                Err(error) => Err(error),
-            };
-            let bytes = bytes.map_err(|error| place.failed("read", &file.path, error))?;
-            let found = blocking(move || Ok(last_sequences(bytes))).await?;
-            match found {
-                Ok(found) => {
-                    for (source, seq) in found {
-                        let tail = tails.entry(source).or_default();
-                        tail.seq = tail.seq.max(seq);
-                    }
-                }
-                // The query that meets it sets it aside.
-                Err(reason) => {
-                    let name = place.name_of(&file.path);
-                    tracing::error!(file = name, reason, "a stored file cannot be read");
-                }
-            }
-        }
-    }
-    let tails: Vec<_> = tails.into_iter().collect();
-    blocking(move || {
-        log.commit(&Transaction {
-            tails: &tails,
-            ..Transaction::default()
-        })?;
-        Ok(log)
-    })
-    .await
-}
-
-fn last_sequences(bytes: bytes::Bytes) -> Result<HashMap<Source, u64>, String> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| e.to_string())?;
-    let wanted = ["sensor_id", "epoch", "seq"];
-    let mask = ProjectionMask::columns(reader.parquet_schema(), wanted);
-    let reader = reader.with_projection(mask).build();
-    let mut last: HashMap<Source, u64> = HashMap::new();
-    for batch in reader.map_err(|error| error.to_string())? {
-        let batch = batch.map_err(|error| error.to_string())?;
-        let column = |name| batch.column_by_name(name).ok_or("a column is missing");
-        let sensors = column("sensor_id")?.as_string::<i32>();
-        let epochs = column("epoch")?.as_primitive::<Int64Type>();
-        let seqs = column("seq")?.as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            let source = Source {
-                sensor_id: sensors.value(row).to_owned(),
-                epoch: epochs.value(row).try_into().unwrap_or_default(),
-            };
-            let seq: u64 = seqs.value(row).try_into().unwrap_or_default();
-            let known = last.entry(source).or_default();
-            *known = seq.max(*known);
-        }
-    }
-    Ok(last)
 }
 
 fn lock(directory: &Path) -> Result<File> {

@@ -18,11 +18,12 @@ use deltalake_core::{
         engine::arrow_conversion::TryIntoKernel,
         transaction::{CommitBuilder, CommitProperties, TransactionError},
     },
-    operations::{create::CreateBuilder, vacuum::VacuumMode},
+    operations::{create::CreateBuilder, vacuum},
     protocol::{DeltaOperation, SaveMode},
 };
+use futures::TryStreamExt;
 use jiff::{Timestamp, civil::Date};
-use object_store::path::Path;
+use object_store::{ObjectStore, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
@@ -40,7 +41,9 @@ const LOG_HISTORY: &str = "interval 7 days";
 pub(super) struct Table {
     class: Class,
     place: Place,
-    table: DeltaTable,
+    /// Or why it cannot be used; it stays so, since how far it is must be known before rows of the log
+    /// are taken back.
+    table: Result<DeltaTable, String>,
     files: Arc<Vec<DataFile>>,
 }
 
@@ -89,6 +92,16 @@ struct Times {
     time: Option<String>,
 }
 
+/// A clock that stands, in milliseconds.
+#[derive(Debug)]
+struct At(i64);
+
+impl vacuum::Clock for At {
+    fn current_timestamp_millis(&self) -> i64 {
+        self.0
+    }
+}
+
 // === impl Table ===
 
 impl Table {
@@ -121,11 +134,46 @@ impl Table {
         let mut table = Self {
             class,
             place: place.clone(),
-            table,
+            table: Ok(table),
             files: Arc::default(),
         };
         table.list()?;
         Ok(table)
+    }
+
+    /// A table that cannot be opened: it has no files, and everything else fails.
+    pub fn unavailable(place: &Place, class: Class, reason: String) -> Self {
+        Self {
+            class,
+            place: place.clone(),
+            table: Err(reason),
+            files: Arc::default(),
+        }
+    }
+
+    /// Whether it could be opened.
+    pub fn available(&self) -> Result<()> {
+        self.delta().map(drop)
+    }
+
+    fn delta(&self) -> Result<&DeltaTable> {
+        self.table.as_ref().map_err(|reason| self.why_not(reason))
+    }
+
+    fn delta_mut(&mut self) -> Result<&mut DeltaTable> {
+        match &self.table {
+            Err(reason) => Err(self.why_not(reason)),
+            Ok(_) => Ok(self.table.as_mut().expect("looked at just now")),
+        }
+    }
+
+    fn why_not(&self, reason: &str) -> Error {
+        Error::TableUnavailable {
+            table: self
+                .place
+                .name_of(&self.place.path(self.class, &Path::default())),
+            reason: reason.to_owned(),
+        }
     }
 
     /// The files of the version that is known here, in no order.
@@ -135,10 +183,11 @@ impl Table {
 
     /// Sees what others committed.
     pub async fn refresh(&mut self) -> Result<()> {
-        let before = self.table.version();
-        let updated = self.table.update_state().await;
-        updated.map_err(unusable(&self.place, self.class))?;
-        match self.table.version() == before {
+        let unusable = unusable(&self.place, self.class);
+        let table = self.delta_mut()?;
+        let before = table.version();
+        table.update_state().await.map_err(unusable)?;
+        match table.version() == before {
             true => Ok(()),
             false => self.list(),
         }
@@ -147,8 +196,9 @@ impl Table {
     /// Position of the last entry of a log that is in the table; 0 when none is.
     pub async fn position(&self, log: &str) -> Result<u64> {
         let unusable = unusable(&self.place, self.class);
-        let state = self.table.snapshot().map_err(&unusable)?;
-        let log_store = self.table.log_store();
+        let table = self.delta()?;
+        let state = table.snapshot().map_err(&unusable)?;
+        let log_store = table.log_store();
         let known = state.transaction_version(log_store.as_ref(), log).await;
         Ok(known
             .map_err(&unusable)?
@@ -219,19 +269,38 @@ impl Table {
     }
 
     /// Deletes files that left the table at least so long ago. Returns how many.
+    ///
+    /// What a commit does not name may be of a writer that is about to name it, here or elsewhere: how
+    /// long a file has been there is told by the clock that dates the files, as of the newest commit.
+    /// A clock of this machine that is wrong deletes nothing of others.
     pub async fn vacuum(&mut self, after: std::time::Duration) -> Result<usize> {
+        let Some(now) = self.last_commit().await? else {
+            return Ok(0);
+        };
         let unusable = unusable(&self.place, self.class);
         let retention = chrono::Duration::from_std(after).unwrap_or(chrono::Duration::MAX);
-        let vacuum = self.table.clone().vacuum();
+        let vacuum = self.delta()?.clone().vacuum();
         // Full: also files that no commit ever named, of a writer that was killed.
         let vacuum = vacuum
-            .with_mode(VacuumMode::Full)
+            .with_mode(vacuum::VacuumMode::Full)
             .with_retention_period(retention)
-            .with_enforce_retention_duration(false);
+            .with_enforce_retention_duration(false)
+            .with_clock(Arc::new(At(now)));
         let (table, metrics) = vacuum.await.map_err(&unusable)?;
-        self.table = table;
+        self.table = Ok(table);
         self.list()?;
         Ok(metrics.files_deleted.len())
+    }
+
+    /// When the newest commit was stored, in milliseconds by the clock of the place.
+    async fn last_commit(&self) -> Result<Option<i64>> {
+        let folder = self.place.path(self.class, &Path::from("_delta_log"));
+        let listed = self.place.root().list(Some(&folder));
+        let newest = listed.try_fold(None, |newest, file| async move {
+            Ok(newest.max(Some(file.last_modified.timestamp_millis())))
+        });
+        let newest = newest.await;
+        newest.map_err(|error| self.place.failed("list", &folder, error))
     }
 
     async fn commit(
@@ -241,20 +310,21 @@ impl Table {
         operation: DeltaOperation,
     ) -> Result<()> {
         let unusable = unusable(&self.place, self.class);
-        let state = self.table.snapshot().map_err(&unusable)?;
+        let table = self.delta_mut()?;
+        let state = table.snapshot().map_err(&unusable)?;
         let committed = CommitBuilder::from(properties)
             .with_actions(actions)
-            .build(Some(state), self.table.log_store(), operation)
+            .build(Some(state), table.log_store(), operation)
             .await;
         committed.map_err(&unusable)?;
         // The commit above may have come after those of others.
-        self.table.update_state().await.map_err(&unusable)?;
+        table.update_state().await.map_err(&unusable)?;
         self.list()
     }
 
     fn list(&mut self) -> Result<()> {
         let state = self
-            .table
+            .delta()?
             .snapshot()
             .map_err(unusable(&self.place, self.class))?;
         let log = state.log_data();

@@ -97,3 +97,47 @@ async fn appends_of_two_collectors_do_not_hinder_each_other() {
     assert_eq!(one.position("log-1").await.unwrap(), 10);
     assert_eq!(one.position("log-2").await.unwrap(), 10);
 }
+
+/// Files and folders below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(walk(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+fn date(path: &std::path::Path, days_ago: u64) {
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let time = std::time::SystemTime::now() - day * u32::try_from(days_ago).unwrap();
+    std::fs::File::open(path)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
+}
+
+/// The files are dated by a clock that is right, and this machine's is ten days ahead.
+#[tokio::test]
+async fn a_clock_that_is_ahead_deletes_no_file_that_another_is_about_to_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = open(folder.path()).await;
+    table.add(&[file("a", 3)], "log-1", 1).await.unwrap();
+    let of_day = folder.path().join("exec/day=2026-11-20");
+    std::fs::create_dir_all(&of_day).unwrap();
+    let (new, old) = (of_day.join("new.parquet"), of_day.join("old.parquet"));
+    for path in [&new, &old] {
+        std::fs::write(path, "of another collector").unwrap();
+    }
+    for path in walk(folder.path()) {
+        date(&path, 10);
+    }
+    date(&old, 12);
+    let day = std::time::Duration::from_secs(24 * 3600);
+    assert_eq!(table.vacuum(day).await.unwrap(), 1);
+    assert!(new.exists(), "it may be committed any moment");
+    assert!(!old.exists(), "whoever wrote it was killed");
+}

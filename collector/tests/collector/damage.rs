@@ -16,7 +16,7 @@ use crate::scene::{
 const COUNT: &str = "SELECT count(*) FROM events";
 
 /// The files of the table `open`, the first of them first.
-fn files(data: &Path) -> Vec<PathBuf> {
+pub fn files(data: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for day in fs::read_dir(data.join("table/open")).unwrap() {
         let day = day.unwrap().path();
@@ -36,7 +36,7 @@ fn files(data: &Path) -> Vec<PathBuf> {
 }
 
 /// Stores batches of ten events, each in a file of its own.
-async fn store(data: &Path, batches: u64) {
+pub async fn store(data: &Path, batches: u64) {
     for _ in 0..batches {
         let collector = Collector::with(data, no_merge);
         let (mut sensor, acked) = Sensor::connect(&collector.url(), SENSOR).await;
@@ -46,12 +46,12 @@ async fn store(data: &Path, batches: u64) {
     }
 }
 
-fn no_merge(options: &mut skep_collector::serve::Options) {
+pub fn no_merge(options: &mut skep_collector::serve::Options) {
     options.store.merging = false;
 }
 
 /// The log is not moved into the tables, however long a test takes.
-fn no_flush(options: &mut skep_collector::serve::Options) {
+pub fn no_flush(options: &mut skep_collector::serve::Options) {
     options.store.flush_every = Duration::from_secs(3600);
 }
 
@@ -237,10 +237,10 @@ async fn tables_that_cannot_be_written_keep_the_events_in_the_log_and_health_say
 }
 
 /// A small disk of its own.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(at: &Path, bytes: u64) -> Self {
+    pub fn mount(at: &Path, bytes: u64) -> Self {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "skep-test"])
             .arg(at)
@@ -249,6 +249,31 @@ impl Disk {
         assert!(mounted.success(), "mounting a tmpfs needs root");
         Self(at.to_owned())
     }
+
+    /// A folder that cannot be written until this is dropped.
+    pub fn read_only(at: &Path) -> Self {
+        let mount = |arguments: &[&str]| {
+            let mounted = Command::new("mount").args(arguments).arg(at).status();
+            assert!(mounted.unwrap().success(), "{arguments:?} needs root");
+        };
+        mount(&["--bind", at.to_str().unwrap()]);
+        let disk = Self(at.to_owned());
+        mount(&["-o", "remount,bind,ro"]);
+        disk
+    }
+}
+
+/// Leaves no room on the disk that a folder is on; the file that takes it.
+pub fn fill(folder: &Path) -> PathBuf {
+    let ballast = folder.join("ballast");
+    let fill = Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k", "status=none"])
+        .arg(format!("of={}", ballast.display()))
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!fill.success(), "the disk is full");
+    ballast
 }
 
 impl Drop for Disk {
@@ -260,14 +285,8 @@ impl Drop for Disk {
 
 /// Sends until the log cannot be written, since there is no room left on the disk: the last event
 /// sent, and the file to delete for there to be room.
-async fn fill(collector: &Collector, data: &Path, sensor: &Sensor) -> (u64, PathBuf) {
-    let ballast = data.join("ballast");
-    let fill = Command::new("dd")
-        .args(["if=/dev/zero", "bs=64k", "status=none"])
-        .arg(format!("of={}", ballast.display()))
-        .status()
-        .unwrap();
-    assert!(!fill.success(), "the disk is full");
+async fn send_until_full(collector: &Collector, data: &Path, sensor: &Sensor) -> (u64, PathBuf) {
+    let ballast = fill(data);
     let mut seq = 0;
     while collector.problems().is_empty() {
         sensor.send(seq + 1, opens(seq + 1, 2000)).await;
@@ -285,7 +304,7 @@ async fn who_does_not_wait_for_a_full_disk_leaves_nothing_behind() {
     let collector = Collector::with(data.path(), no_flush);
     let url = collector.url();
     let (mut sensor, _) = Sensor::connect(&url, SENSOR).await;
-    let (seq, ballast) = fill(&collector, data.path(), &sensor).await;
+    let (seq, ballast) = send_until_full(&collector, data.path(), &sensor).await;
     let before = collector.tasks();
     let mut gone = Vec::new();
     for number in 0..GONE {
@@ -321,7 +340,7 @@ async fn a_full_disk_stops_acknowledgement_and_nothing_else_and_goes_on_when_the
     let collector = Collector::with(data.path(), no_flush);
     let url = collector.url();
     let (mut sensor, _) = Sensor::connect(&url, SENSOR).await;
-    let (seq, ballast) = fill(&collector, data.path(), &sensor).await;
+    let (seq, ballast) = send_until_full(&collector, data.path(), &sensor).await;
     let problems = collector.problems();
     assert!(
         problems[0].contains("nothing is acknowledged"),

@@ -1,4 +1,4 @@
-//! A disk that is slow or fails, a network that is cut, a clock that jumps: the real program.
+//! A disk that is slow or fails, a network that is cut: the real program.
 
 use std::{
     fs::File,
@@ -91,39 +91,6 @@ async fn a_failed_sync_acknowledges_nothing_and_is_done_again() {
     assert_eq!(acked, 600);
     assert_eq!(value(&program.url, WHOLE).await, true);
     program.terminate();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_jumps_loses_doubles_and_expires_nothing() {
-    let data = tempfile::tempdir().unwrap();
-    let mut seq = 0;
-    // Two years ahead the events would be too old to keep, if the clock were right.
-    let clocks = ["+0", "+730d", "-400d", "+0"];
-    for clock in clocks {
-        let wrapper = ["faketime", "-f", clock];
-        let program = Program::through(&wrapper, data.path(), &["--keep", "open=90d"]);
-        let (mut sensor, acked) = Sensor::connect(&program.url, SENSOR).await;
-        assert_eq!(acked, seq, "{clock}");
-        sensor.send(seq + 1, now(opens(seq + 1, 10))).await;
-        seq += 10;
-        sensor.acked(seq).await;
-        assert_eq!(value(&program.url, COUNT).await, seq, "{clock}");
-        program.terminate();
-    }
-    let program = Program::serve(data.path());
-    assert_eq!(value(&program.url, WHOLE).await, true);
-    program.terminate();
-}
-
-/// Events of this moment by the clock of the sensor, which is right.
-fn now(mut events: Vec<skep_proto::v1::Event>) -> Vec<skep_proto::v1::Event> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    for event in &mut events {
-        event.time_unix_nano = u64::try_from(now.as_nanos()).unwrap();
-    }
-    events
 }
 
 /// A network of its own, with only the loopback interface.

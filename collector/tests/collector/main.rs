@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod audit;
+mod care;
 mod client;
 mod client_export;
 mod crash;
@@ -16,4 +17,6 @@ mod limits;
 mod postgres;
 mod program;
 mod query;
+mod recovery;
+mod rot;
 mod scene;

@@ -24,10 +24,15 @@ impl Program {
     pub fn through(wrapper: &[&str], data: &Path, arguments: &[&str]) -> Self {
         let program = env!("CARGO_BIN_EXE_skep-collector");
         let mut words = wrapper.iter().copied().chain([program]);
+        let flush_every = match arguments.contains(&"--flush-every") {
+            true => &[][..],
+            false => &["--flush-every", "1s"],
+        };
         let mut child = Command::new(words.next().unwrap())
             .args(words)
             .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(["--flush-every", "1s", "--http", "off", "--postgres", "off"])
+            .args(["--http", "off", "--postgres", "off"])
+            .args(flush_every)
             .args(arguments)
             .arg("--data")
             .arg(data)

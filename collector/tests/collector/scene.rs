@@ -236,17 +236,19 @@ impl Sensor {
         self.say(Up::Batch(encoded(first_seq, events))).await;
     }
 
-    /// Sends batches of twenty events without waiting, as long as the stream lives.
-    pub fn flood(&self, mut first_seq: u64, batches: u64) {
+    /// Sends batches without waiting, as long as the stream lives.
+    pub fn pour(&self, first_seq: u64, mut batch: impl FnMut(u64) -> Vec<Event> + Send + 'static) {
         let up = self.up.clone();
         tokio::spawn(async move {
-            for _ in 0..batches {
-                let events = opens(first_seq, 20);
+            let mut first_seq = first_seq;
+            loop {
+                let events = batch(first_seq);
+                let count = events.len() as u64;
                 let body = Some(Up::Batch(encoded(first_seq, events)));
                 if up.send(SensorMessage { body }).await.is_err() {
                     return;
                 }
-                first_seq += 20;
+                first_seq += count;
             }
         });
     }

@@ -53,7 +53,7 @@ impl Events {
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
         let kept = schema::in_memory(class);
         let rows = MemorySourceConfig::try_new_exec(&[rows], kept, Some(wanted.to_vec()))?;
-        let stored = class.schema();
+        let stored = class.queried();
         let columns = wanted.iter().enumerate().map(|(index, column)| {
             let field = stored.field(*column);
             let column: Arc<dyn PhysicalExpr> =
@@ -76,7 +76,7 @@ impl Events {
         let Some(filters) = decide(class, filters)? else {
             return Ok(None);
         };
-        let stored = class.schema();
+        let stored = class.queried();
         let wanted = columns
             .iter()
             .filter_map(|c| stored.index_of(c.name()).ok());
@@ -156,7 +156,7 @@ impl TableProvider for Events {
 /// What is left of filters for one class; `None` when no row of it can pass.
 fn decide(class: Class, filters: &[Expr]) -> Result<Option<Vec<Expr>>> {
     let whole = schema::events();
-    let stored = class.schema();
+    let stored = class.queried();
     let simplifier = ExprSimplifier::new(
         SimplifyContext::builder()
             .with_schema(Arc::new(DFSchema::try_from(whole.as_ref().clone())?))

@@ -1,6 +1,10 @@
 //! Plans one statement, checks that it only reads, runs it, and sends the rows.
 
-use datafusion::{execution::context::SQLOptions, prelude::SessionContext};
+use std::sync::Arc;
+
+use datafusion::{
+    common::DataFusionError, execution::context::SQLOptions, prelude::SessionContext,
+};
 use futures::TryStreamExt;
 
 use super::{
@@ -8,6 +12,7 @@ use super::{
     engine::{Question, Sink},
     statement,
 };
+use crate::schema;
 
 /// Whether there were more rows than `max_rows`; `memory` is the limit in force.
 pub(super) async fn stream(
@@ -17,7 +22,7 @@ pub(super) async fn stream(
     max_rows: u64,
     mut sink: Sink,
 ) -> Result<bool, QueryError> {
-    let failed = |error| statement::explain(context, question, memory, &error);
+    let failed = |error: DataFusionError| statement::explain(context, question, memory, &error);
     let plan = statement::plan(context, question).await.map_err(failed)?;
     SQLOptions::new()
         .with_allow_ddl(false)
@@ -30,7 +35,8 @@ pub(super) async fn stream(
     let frame = context.execute_logical_plan(plan).await.map_err(failed)?;
     let mut rows = frame.execute_stream().await.map_err(failed)?;
 
-    sink.schema(rows.schema())?;
+    let columns = schema::plain(&rows.schema());
+    sink.schema(Arc::clone(&columns))?;
     let mut sent = 0;
     while let Some(batch) = rows.try_next().await.map_err(failed)? {
         let room = usize::try_from(max_rows - sent).unwrap_or(usize::MAX);
@@ -38,7 +44,9 @@ pub(super) async fn stream(
         let batch = batch.slice(0, batch.num_rows().min(room));
         sent += batch.num_rows() as u64;
         if batch.num_rows() > 0 {
-            sink.rows(batch).await?;
+            let batch = schema::plain_rows(&batch, &columns);
+            sink.rows(batch.map_err(|error| failed(error.into()))?)
+                .await?;
         }
         if truncated {
             return Ok(true);

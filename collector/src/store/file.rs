@@ -37,6 +37,8 @@ use crate::{
 pub(super) const ROW_GROUP_ROWS: usize = 128 << 10;
 /// Rows among which those of a session are put together.
 pub(super) const BLOCK_ROWS: usize = 8 << 10;
+/// Room for the paths of most row groups: a text that is in the dictionary is decompressed once a group.
+const DICTIONARY_BYTES: usize = 4 << 20;
 /// Compared with more, 3 gives most of the gain for a fraction of the time.
 const LEVEL: i32 = 3;
 /// Chance that the filter of a row group says maybe for a session that is not in it.
@@ -132,6 +134,7 @@ impl FileWriter {
             ))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_data_page_row_count_limit(BLOCK_ROWS)
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_column_statistics_enabled(time.clone(), EnabledStatistics::Page)
             .set_column_dictionary_enabled(time.clone(), false)

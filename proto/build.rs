@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["skep/v1/skep.proto"], ["."])?;
     tonic_prost_build::configure()
         .bytes(".skep.v1.SensorMessage")
+        .codec_path("crate::codec::Codec")
         .compile_fds(descriptors)?;
     Ok(())
 }

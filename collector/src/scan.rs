@@ -75,7 +75,7 @@ impl Scan<'_> {
         let footers = runtime.cache_manager.get_file_metadata_cache();
         let readers: Arc<dyn ParquetFileReaderFactory> =
             Arc::new(CachedParquetFileReaderFactory::new(root, footers));
-        let mut source = ParquetSource::new(self.class.schema())
+        let mut source = ParquetSource::new(self.class.queried())
             .with_table_parquet_options(self.options)
             .with_parquet_file_reader_factory(readers);
         if let Some(predicate) = self.predicate {

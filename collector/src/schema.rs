@@ -16,6 +16,7 @@ mod columns;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
+mod views;
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,7 +28,8 @@ use arrow::{
 use crate::ingest::batch::{Event, Parts};
 
 pub use columns::COLUMNS;
-pub use rows::{Rows, Sorted, in_memory};
+pub use rows::{Rows, Sorted, in_memory, ranks};
+pub use views::{plain, plain_rows, plain_type, viewed};
 
 /// What kind of fact an event is; the value of the column `class`, and the name of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -90,7 +92,7 @@ pub enum By {
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let fields = COLUMNS.iter().map(Column::field);
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    viewed(&Schema::new(fields.collect::<Vec<_>>()))
 });
 
 static CLASS_SCHEMAS: LazyLock<[SchemaRef; Class::COUNT]> = LazyLock::new(|| {
@@ -100,12 +102,15 @@ static CLASS_SCHEMAS: LazyLock<[SchemaRef; Class::COUNT]> = LazyLock::new(|| {
     })
 });
 
+static QUERIED_SCHEMAS: LazyLock<[SchemaRef; Class::COUNT]> =
+    LazyLock::new(|| Class::ALL.map(|class| viewed(&class.schema())));
+
 /// Name of the column by which the tables are partitioned: the date of `time`, as the store sees it.
 pub const DAY: &str = "day";
 /// Name of the column that the name of the table stands for.
 pub const CLASS: &str = "class";
 
-/// Arrow schema of the `events` table.
+/// Arrow schema of the `events` table, as queries see it.
 pub fn events() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
@@ -167,6 +172,11 @@ impl Class {
     /// The columns of its files: those of `events` that it can have a value in, but `class`.
     pub fn schema(self) -> SchemaRef {
         Arc::clone(&CLASS_SCHEMAS[self.index()])
+    }
+
+    /// The same columns as queries read them.
+    pub fn queried(self) -> SchemaRef {
+        Arc::clone(&QUERIED_SCHEMAS[self.index()])
     }
 
     /// The schema of its Delta Lake table: that of its files, and the partition column.

@@ -36,9 +36,11 @@ pub const DEFAULT_POSTGRES: &str = "127.0.0.1:7319";
 /// What is still running this long after a stop was asked for is cut off.
 const GRACE: Duration = Duration::from_secs(10);
 /// Bytes that may be on their way up a connection, and up one stream of it: a lane that the collector
-/// does not read, since it waits for the log, leaves room for the other.
-const CONNECTION_WINDOW: u32 = 256 << 10;
-const STREAM_WINDOW: u32 = 128 << 10;
+/// does not read, since it waits for the log, leaves room for the other. All of it is memory when
+/// thousands of sensors send at once. 16 KiB are some 600 events, compressed: over a line of 50 ms a
+/// sensor that was away still sends 12,000 events a second.
+const CONNECTION_WINDOW: u32 = 64 << 10;
+const STREAM_WINDOW: u32 = 16 << 10;
 /// A peer that does not answer a ping for this long is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 

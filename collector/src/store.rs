@@ -211,7 +211,7 @@ impl Options {
             table: None,
             flush_every: Duration::from_secs(60),
             flush_bytes: 32 << 20,
-            hot_bytes: 96 << 20,
+            hot_bytes: 64 << 20,
             buffer_bytes: 32 << 20,
             retention: Retention::default(),
             merging: true,

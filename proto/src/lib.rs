@@ -2,6 +2,8 @@
 //! documentation of every message and field.
 #![forbid(unsafe_code)]
 
+pub mod codec;
+
 /// Version 1 of the protocol.
 pub mod v1 {
     #![expect(

@@ -63,8 +63,9 @@ fn walk_from<T>(
     dentry: Address,
 ) -> Read<bool> {
     let (mut vfsmount, mut dentry) = (vfsmount, dentry);
+    let mut root = vfsmount.follow(Offset::VfsmountRoot)?;
     for _ in 0..COMPONENTS_MAX {
-        if dentry == vfsmount.follow(Offset::VfsmountRoot)? {
+        if dentry == root {
             let mount = vfsmount.container(Offset::MountMnt)?;
             let parent = mount.follow(Offset::MountParent)?;
             if parent == mount {
@@ -72,6 +73,7 @@ fn walk_from<T>(
             }
             dentry = mount.follow(Offset::MountMountpoint)?;
             vfsmount = parent.member(Offset::MountMnt)?;
+            root = vfsmount.follow(Offset::VfsmountRoot)?;
             continue;
         }
         if draft.len() - start > PATH_MAX - NAME_MAX {

@@ -81,7 +81,7 @@ impl Row {
         self.outcome = word.to_owned();
         self.truncated = truncated;
         self.rows = rows;
-        self.milliseconds = Some(took.as_secs_f64() * 1000.0);
+        self.milliseconds = Some(took.as_micros() as f64 / 1000.0);
         self.error = error.cloned();
     }
 

@@ -3,6 +3,7 @@
 //! Exit codes: 0 stopped by SIGTERM or SIGINT with everything written, 1 failed, 2 wrong usage.
 
 use std::{
+    io::IsTerminal,
     net::{AddrParseError, SocketAddr},
     path::PathBuf,
     process::ExitCode,
@@ -18,6 +19,10 @@ use skep_collector::{
     store,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// What is logged unless `SKEP_LOG` says otherwise: of the library that reads the tables' logs, what is
+/// wrong alone, for it tells of every commit.
+const DEFAULT_LOG: &str = "info,buoyant_kernel=warn,deltalake_core=warn";
 
 /// A collector allocates in one thread what it frees in another, by the million: the C library's
 /// allocator spends half of all time on that, and keeps what it was given.
@@ -167,9 +172,10 @@ fn small_pages() {
 
 async fn run(arguments: Arguments) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKEP_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(DEFAULT_LOG));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(filter)
         .init();
     let Command::Serve {

@@ -50,6 +50,7 @@ use crate::{
     audit::{Audit, Outcome},
     counters::Counters,
     error::{Error, Result},
+    schema,
     store::{Snapshot, Store},
 };
 
@@ -299,7 +300,8 @@ impl Engine {
         let mut shapes = Vec::new();
         for name in tables.table_names() {
             if let Some(table) = tables.table(&name).await.map_err(failed)? {
-                shapes.push((name, table.table_type(), table.schema()));
+                let columns = schema::plain(&table.schema());
+                shapes.push((name, table.table_type(), columns));
             }
         }
         shapes.sort_by(|(a, ..), (b, ..)| a.cmp(b));

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::Session,
@@ -53,7 +53,7 @@ impl Events {
         let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
         let kept = schema::in_memory(class);
         let rows = MemorySourceConfig::try_new_exec(&[rows], kept, Some(wanted.to_vec()))?;
-        let stored = class.schema();
+        let stored = class.queried();
         let columns = wanted.iter().enumerate().map(|(index, column)| {
             let field = stored.field(*column);
             let column: Arc<dyn PhysicalExpr> =
@@ -76,7 +76,7 @@ impl Events {
         let Some(filters) = decide(class, filters)? else {
             return Ok(None);
         };
-        let stored = class.schema();
+        let stored = class.queried();
         let wanted = columns
             .iter()
             .filter_map(|c| stored.index_of(c.name()).ok());
@@ -94,12 +94,14 @@ impl Events {
             .collect();
         let mut parts = vec![self.in_memory(class, &wanted)?];
         if !files.is_empty() {
+            let mut options = state.default_table_options().parquet;
+            options.global.pushdown_filters = is_about_text(&filters, &stored);
             let scan = Scan {
                 class,
                 files,
                 projection: Some(wanted),
                 predicate: predicate(state, &stored, filters)?,
-                options: state.default_table_options().parquet,
+                options,
                 groups: state.config().target_partitions(),
             };
             parts.push(scan.plan(state.runtime_env(), self.snapshot.root())?);
@@ -156,7 +158,7 @@ impl TableProvider for Events {
 /// What is left of filters for one class; `None` when no row of it can pass.
 fn decide(class: Class, filters: &[Expr]) -> Result<Option<Vec<Expr>>> {
     let whole = schema::events();
-    let stored = class.schema();
+    let stored = class.queried();
     let simplifier = ExprSimplifier::new(
         SimplifyContext::builder()
             .with_schema(Arc::new(DFSchema::try_from(whole.as_ref().clone())?))
@@ -169,7 +171,7 @@ fn decide(class: Class, filters: &[Expr]) -> Result<Option<Vec<Expr>>> {
                 return Ok(Transformed::no(expr));
             };
             if column.name == CLASS {
-                return Ok(Transformed::yes(lit(class.name())));
+                return Ok(Transformed::yes(lit(name_of(class))));
             }
             match (
                 whole.field_with_name(&column.name),
@@ -196,6 +198,15 @@ fn decide(class: Class, filters: &[Expr]) -> Result<Option<Vec<Expr>>> {
     Ok(Some(left))
 }
 
+/// Whether filters look at a text. Then it pays to decide row by row while a file is read, and to leave
+/// the other columns of what does not match undecoded; comparing numbers costs less than that.
+fn is_about_text(filters: &[Expr], stored: &SchemaRef) -> bool {
+    let columns = filters.iter().flat_map(Expr::column_refs);
+    columns
+        .filter_map(|column| stored.field_with_name(&column.name).ok())
+        .any(|field| field.data_type() == &DataType::Utf8View)
+}
+
 fn predicate(
     state: &dyn Session,
     stored: &SchemaRef,
@@ -205,6 +216,11 @@ fn predicate(
     conjunction(filters)
         .map(|filter| state.create_physical_expr(filter, &schema))
         .transpose()
+}
+
+/// A class as the column `class` has it.
+fn name_of(class: Class) -> ScalarValue {
+    ScalarValue::Utf8View(Some(class.name().to_owned()))
 }
 
 /// Rows of a class with the columns of `events` that are wanted, in their order.
@@ -218,7 +234,7 @@ fn widen(
         let name = field.name();
         let value: Arc<dyn PhysicalExpr> = match given.index_of(name) {
             Ok(index) => Arc::new(expressions::Column::new(name, index)),
-            Err(_) if name == CLASS => expressions::lit(class.name()),
+            Err(_) if name == CLASS => expressions::lit(name_of(class)),
             Err(_) => expressions::lit(ScalarValue::try_from(field.data_type())?),
         };
         Ok((value, name.clone()))

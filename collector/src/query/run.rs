@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::{
-    execution::context::SQLOptions, physical_plan::execute_stream, prelude::SessionContext,
+    common::DataFusionError, execution::context::SQLOptions, physical_plan::execute_stream,
+    prelude::SessionContext,
 };
 use futures::TryStreamExt;
 
@@ -12,7 +13,7 @@ use super::{
     engine::{Question, Sink},
     statement,
 };
-use crate::scan;
+use crate::{scan, schema};
 
 /// Whether there were more rows than `max_rows`; `memory` is the limit in force.
 pub(super) async fn stream(
@@ -22,7 +23,7 @@ pub(super) async fn stream(
     max_rows: u64,
     mut sink: Sink,
 ) -> Result<bool, QueryError> {
-    let failed = |error| statement::explain(context, question, memory, &error);
+    let failed = |error: DataFusionError| statement::explain(context, question, memory, &error);
     let plan = statement::plan(context, question).await.map_err(failed)?;
     SQLOptions::new()
         .with_allow_ddl(false)
@@ -38,7 +39,8 @@ pub(super) async fn stream(
     let files = scan::files(&plan).map_err(failed)?;
     let mut rows = execute_stream(plan, task).map_err(failed)?;
 
-    sink.schema(rows.schema())?;
+    let columns = schema::plain(&rows.schema());
+    sink.schema(Arc::clone(&columns))?;
     let mut sent = 0;
     let next = |error| failed(error).among(&files);
     while let Some(batch) = rows.try_next().await.map_err(next)? {
@@ -47,7 +49,9 @@ pub(super) async fn stream(
         let batch = batch.slice(0, batch.num_rows().min(room));
         sent += batch.num_rows() as u64;
         if batch.num_rows() > 0 {
-            sink.rows(batch).await?;
+            let batch = schema::plain_rows(&batch, &columns);
+            sink.rows(batch.map_err(|error| failed(error.into()))?)
+                .await?;
         }
         if truncated {
             return Ok(true);

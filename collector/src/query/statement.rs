@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, LazyLock},
+    sync::LazyLock,
 };
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -38,6 +38,7 @@ use super::{
     engine::Question,
     locate::{self, Known},
 };
+use crate::schema;
 
 /// How a statement is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +83,13 @@ pub(super) async fn plan(
             state.statement_to_plan(statement).await?
         }
     };
-    match &question.parameters {
-        Some(values) => plan.replace_params_with_values(values),
-        None => Ok(plan),
+    match (&question.parameters, plan) {
+        (_, LogicalPlan::DescribeTable(mut told)) => {
+            told.schema = schema::plain(&told.schema);
+            Ok(LogicalPlan::DescribeTable(told))
+        }
+        (Some(values), plan) => plan.replace_params_with_values(values),
+        (None, plan) => Ok(plan),
     }
 }
 
@@ -120,7 +125,7 @@ pub(super) async fn describe(
     let failed = |error| explain(context, question, memory, &error);
     let plan = plan(context, question).await.map_err(failed)?;
     Ok(Description {
-        schema: Arc::new(plan.schema().as_arrow().clone()),
+        schema: schema::plain(plan.schema().as_arrow()),
         parameters: parameters(&plan).map_err(failed)?,
     })
 }
@@ -131,7 +136,7 @@ fn parameters(plan: &LogicalPlan) -> Result<Vec<Parameter>, DataFusionError> {
     let mut known: HashMap<String, Parameter> = types
         .map(|(id, data_type)| {
             let parameter = Parameter {
-                data_type,
+                data_type: data_type.as_ref().map(schema::plain_type),
                 alias: None,
             };
             (id, parameter)

@@ -50,9 +50,11 @@ proptest! {
             prop_assert_eq!(encoded.len(), rows.len());
             let seen = plain(&encoded.batch().unwrap(), class);
             let sorted = encoded.sorted().unwrap();
-            let stored = sorted.rows(0..rows.len()).unwrap();
-            prop_assert_eq!(sorted.times().unwrap(), times(&stored));
-            prop_assert!(times(&stored).is_sorted());
+            let stored = sorted.block(0..rows.len()).unwrap();
+            let mut by_time = times(&stored);
+            by_time.sort();
+            prop_assert_eq!(sorted.times().unwrap(), by_time);
+            prop_assert!(sessions_are_together(&stored));
             for (index, row) in rows.iter().enumerate() {
                 let place = seqs(&stored).iter().position(|seq| *seq as u64 == row.seq).unwrap();
                 prop_assert_eq!(stored.slice(place, 1), seen.slice(index, 1));
@@ -85,6 +87,21 @@ fn times(batch: &RecordBatch) -> Vec<i64> {
         .as_primitive::<TimestampMicrosecondType>()
         .values()
         .to_vec()
+}
+
+/// Whether the rows of each session follow each other, in the order of their time.
+fn sessions_are_together(batch: &RecordBatch) -> bool {
+    let column = batch.column_by_name("session").unwrap();
+    let ids: Vec<_> = column.as_string::<i32>().iter().collect();
+    let times = times(batch);
+    let runs: Vec<_> = ids.chunk_by(|a, b| a == b).map(<[_]>::len).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut start = 0;
+    runs.into_iter().all(|len| {
+        let run = start..start + len;
+        start = run.end;
+        seen.insert(ids[run.start]) && times[run].is_sorted()
+    })
 }
 
 fn seqs(batch: &RecordBatch) -> Vec<i64> {

@@ -21,6 +21,9 @@ use super::{By, Class, Column, Row, stored};
 
 /// Kinds of columns whose values are shared.
 const SHARED: [By; 5] = [By::Origin, By::Session, By::Agent, By::Process, By::Hook];
+/// Place of the session's kind among them.
+const SESSION: usize = 1;
+const _: () = assert!(matches!(SHARED[SESSION], By::Session));
 
 /// Some rows of one class, in the order they came; cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ struct Shared {
 pub struct Sorted {
     rows: Rows,
     order: UInt32Array,
+    /// For each value of the session's kind which session it is; one session may have several.
+    sessions: Vec<u32>,
 }
 
 /// The columns of [`Rows::batch`], in the order of [`Class::schema`].
@@ -176,7 +181,15 @@ impl Rows {
             options: None,
         };
         let order = lexsort_to_indices(&[column("time"), column("seq")], None)?;
-        Ok(Sorted { rows: self, order })
+        let sessions = match self.shared[SESSION].columns.first() {
+            Some(ids) => ranks(ids.as_string::<i32>().iter()),
+            None => Vec::new(),
+        };
+        Ok(Sorted {
+            rows: self,
+            order,
+            sessions,
+        })
     }
 
     /// All columns in their order; what is shared and what is not made into arrays by two functions.
@@ -221,10 +234,13 @@ impl Sorted {
             .to_vec())
     }
 
-    /// Some of them, with the columns of [`Class::schema`].
-    pub fn rows(&self, range: Range<usize>) -> Result<RecordBatch, ArrowError> {
+    /// Those of a range, each session's together, with the columns of [`Class::schema`].
+    pub fn block(&self, range: Range<usize>) -> Result<RecordBatch, ArrowError> {
         let rows = &self.rows;
-        let order = self.order.slice(range.start, range.len());
+        let keys = &rows.shared[SESSION].keys;
+        let mut block = self.order.values()[range].to_vec();
+        block.sort_by_key(|row| self.sessions[keys[*row as usize] as usize]);
+        let order = UInt32Array::from(block);
         let keys = rows.shared.each_ref().map(|shared| {
             let keys = order.values().iter().map(|row| shared.keys[*row as usize]);
             Int32Array::from_iter_values(keys)
@@ -271,6 +287,25 @@ fn distinct<'a>(by: By, rows: &[Row<'a>]) -> (Vec<i32>, Vec<Row<'a>>) {
         keys.push(key);
     }
     (keys, first)
+}
+
+/// Numbers equal texts alike, in the order in which they are first met.
+pub fn ranks<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> Vec<u32> {
+    let mut known: HashMap<Option<&str>, u32, ahash::RandomState> = HashMap::default();
+    let mut ranks = Vec::with_capacity(texts.size_hint().0);
+    let mut last = None;
+    for text in texts {
+        let rank = match last {
+            Some((last, rank)) if last == text => rank,
+            _ => {
+                let next = u32::try_from(known.len()).expect("an Arrow array has fewer texts");
+                *known.entry(text).or_insert(next)
+            }
+        };
+        last = Some((text, rank));
+        ranks.push(rank);
+    }
+    ranks
 }
 
 fn too_many() -> ArrowError {

@@ -5,7 +5,7 @@
 //! vacuum, for the sake of queries that began before, here or in another engine.
 //!
 //! Bounds: one merge at a time, on one thread; memory of its inputs as they are stored, [`FULL_BYTES`]
-//! and a quarter at most, of a few batches of each, and of the result.
+//! and a quarter at most, of a block of each and the block in the making, and of the result.
 
 use std::{
     cmp::Reverse,
@@ -14,8 +14,7 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray, RecordBatch, new_null_array},
-    buffer::ScalarBuffer,
+    array::{Array, AsArray, RecordBatch, StringArray, new_null_array},
     compute::{cast, interleave_record_batch},
     datatypes::{Int64Type, TimestampMicrosecondType},
     error::ArrowError,
@@ -27,11 +26,11 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::{
     DataFile, Shared, blocking,
-    file::{Encoded, FileWriter},
+    file::{BLOCK_ROWS, Encoded, FileWriter},
 };
 use crate::{
     error::{Error, Result},
-    schema::Class,
+    schema::{Class, ranks},
 };
 
 /// A file of this size is not merged further.
@@ -39,13 +38,9 @@ pub(super) const FULL_BYTES: u64 = 32 << 20;
 /// So many files of about one size become one.
 const FAN_IN: usize = 8;
 /// At most so many at once.
-const MOST: usize = 12;
+const MOST: usize = 10;
 /// Files up to this size count as of one size.
 const SMALLEST: u64 = 64 << 10;
-/// Rows that are decoded of an input at once.
-const BATCH_ROWS: usize = 2048;
-/// Rows that are put together at once.
-const CHUNK_ROWS: usize = 8 << 10;
 
 /// Merges one group of files; false when there is none.
 pub(super) async fn merge_next(shared: &Arc<Shared>) -> Result<bool> {
@@ -150,27 +145,28 @@ async fn merge(shared: &Arc<Shared>, class: Class, inputs: &[DataFile]) -> Resul
     .await
 }
 
-/// The rows of several files, each in the order of its time, in the order of their time.
+/// The rows of several files, each in the order of its time by blocks, as such blocks.
 struct Merge {
     inputs: Vec<Input>,
     /// The next row of each input that has one: time, sequence, input.
     next: BinaryHeap<Reverse<(i64, i64, usize)>>,
-    /// Batches that rows of the chunk are in; the current ones of the inputs among them.
+    /// Blocks that rows of the one in the making are in; the current ones of the inputs among them.
     batches: Vec<RecordBatch>,
-    /// The chunk: batch and row.
-    chunk: Vec<(usize, usize)>,
+    /// The block in the making, in the order of time: batch and row.
+    block: Vec<(usize, usize)>,
 }
 
 struct Input {
     class: Class,
     reader: ParquetRecordBatchReader,
-    /// Its current batch's place among the batches, and the row that is next.
+    /// Its current block's place among the batches.
     batch: usize,
-    row: usize,
-    /// Of the current batch.
-    times: ScalarBuffer<i64>,
-    seqs: ScalarBuffer<i64>,
+    /// The rows of that block which are still to come, the next one last.
+    rows: Vec<Next>,
 }
+
+/// A row of a block: time, sequence, place.
+type Next = (i64, i64, usize);
 
 // === impl Merge ===
 
@@ -180,25 +176,23 @@ impl Merge {
             inputs: Vec::with_capacity(files.len()),
             next: BinaryHeap::new(),
             batches: Vec::new(),
-            chunk: Vec::new(),
+            block: Vec::with_capacity(BLOCK_ROWS),
         };
         for file in files {
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-                .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
+                .and_then(|builder| builder.with_batch_size(BLOCK_ROWS).build());
             merge.inputs.push(Input {
                 class,
                 reader: reader.map_err(Error::Parquet)?,
                 batch: 0,
-                row: 0,
-                times: Vec::new().into(),
-                seqs: Vec::new().into(),
+                rows: Vec::new(),
             });
             merge.load(merge.inputs.len() - 1)?;
         }
         Ok(merge)
     }
 
-    /// Takes the next batch of an input; without one the input is done.
+    /// Takes the next block of an input; without one the input is done.
     fn load(&mut self, index: usize) -> Result<(), ArrowError> {
         let input = &mut self.inputs[index];
         for batch in input.reader.by_ref() {
@@ -208,10 +202,12 @@ impl Merge {
             }
             let column = |name| batch.column_by_name(name).expect("every class has it");
             let times = column("time").as_primitive::<TimestampMicrosecondType>();
-            input.times = times.values().clone();
             let seqs = column("seq").as_primitive::<Int64Type>();
-            input.seqs = seqs.values().clone();
-            (input.batch, input.row) = (self.batches.len(), 0);
+            let both = times.values().iter().zip(seqs.values()).enumerate();
+            let rows = both.map(|(row, (time, seq))| (*time, *seq, row));
+            input.rows.extend(rows);
+            input.rows.sort_unstable_by(|a, b| b.cmp(a));
+            input.batch = self.batches.len();
             self.batches.push(batch);
             self.queue(index);
             return Ok(());
@@ -220,31 +216,50 @@ impl Merge {
     }
 
     fn queue(&mut self, index: usize) {
-        let input = &self.inputs[index];
-        let (time, seq) = (input.times[input.row], input.seqs[input.row]);
-        self.next.push(Reverse((time, seq, index)));
+        if let Some((time, seq, _)) = self.inputs[index].rows.last() {
+            self.next.push(Reverse((*time, *seq, index)));
+        }
     }
 
-    fn chunk(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
-        while self.chunk.len() < CHUNK_ROWS
+    fn block(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+        while self.block.len() < BLOCK_ROWS
             && let Some(Reverse((_, _, index))) = self.next.pop()
         {
             let input = &mut self.inputs[index];
-            self.chunk.push((input.batch, input.row));
-            input.row += 1;
-            match input.row < input.times.len() {
-                true => self.queue(index),
-                false => self.load(index)?,
+            let (_, _, row) = input.rows.pop().expect("it was queued");
+            self.block.push((input.batch, row));
+            match input.rows.is_empty() {
+                true => self.load(index)?,
+                false => self.queue(index),
             }
         }
-        if self.chunk.is_empty() {
+        if self.block.is_empty() {
             return Ok(None);
         }
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        let rows = interleave_record_batch(&batches, &self.chunk)?;
-        self.chunk.clear();
+        let rows =
+            interleave_record_batch(&self.batches.iter().collect::<Vec<_>>(), &self.by_session())?;
+        self.block.clear();
         self.forget();
         Ok(Some(rows))
+    }
+
+    /// The rows of the block, each session's together.
+    fn by_session(&self) -> Vec<(usize, usize)> {
+        let column = |batch: &RecordBatch| {
+            let ids = batch.column_by_name("session").expect("every class has it");
+            ids.as_string::<i32>().clone()
+        };
+        let ids: Vec<_> = self.batches.iter().map(column).collect();
+        let of_row = |(batch, row): &(usize, usize)| {
+            let ids: &StringArray = &ids[*batch];
+            ids.is_valid(*row).then(|| ids.value(*row))
+        };
+        let mut rows: Vec<_> = ranks(self.block.iter().map(of_row))
+            .into_iter()
+            .zip(self.block.iter().copied())
+            .collect();
+        rows.sort_by_key(|(session, _)| *session);
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 
     /// Lets go of batches of which no row is to come.
@@ -263,7 +278,7 @@ impl Iterator for Merge {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.chunk().transpose()
+        self.block().transpose()
     }
 }
 

@@ -1,6 +1,6 @@
 //! One Delta Lake table a class, and the files that are in it.
 //!
-//! A file holds rows of one class and one day, in the order of their time. Invariants:
+//! A file holds rows of one class and one day, in about the order of their time. Invariants:
 //! - a commit that adds rows of the log carries the log's id and the position of the last entry as
 //!   its transaction id, so that doing it again after a crash is seen and left out;
 //! - the list of files that queries read is that of a committed version of the table;

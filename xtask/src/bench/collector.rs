@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::page::{self, Place};
+use super::page::{self, Place, Size};
 use crate::build::{self, Profile};
 use crate::collector::Collector;
 use crate::{setup, workspace};
@@ -34,11 +34,11 @@ pub struct Options {
     #[arg(long)]
     only: Option<Part>,
     /// Events of each run of the first part
-    #[arg(long, default_value = "10M", value_parser = number)]
-    ingest_events: u64,
-    /// Events that the queries go over, e.g. 20M
-    #[arg(long, default_value = "20M", value_parser = number)]
-    events: u64,
+    #[arg(long, default_value = "10M")]
+    ingest_events: Size,
+    /// Events that the queries go over, one run for each number
+    #[arg(long, default_values = ["20M", "100M"], num_args = 1..)]
+    events: Vec<Size>,
     /// Runs of each query; the fastest counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -56,44 +56,43 @@ pub fn run(options: &Options) -> Result<()> {
     let programs = build::programs(Profile::Release)?;
     allow_files()?;
     let share = if options.quick { 100 } else { 1 };
-    for part in [Part::Ingest, Part::Queries] {
-        if options.only.is_some_and(|only| only != part) {
-            continue;
-        }
-        let (name, arguments, figures) = match part {
-            Part::Ingest => {
-                let events = options.ingest_events / share;
-                let sensors = if options.quick { 100 } else { 5_000 };
-                (
-                    "ingest",
-                    format!(" --ingest-events {events}"),
-                    ingest::measure(&programs, events, sensors)?,
-                )
-            }
-            Part::Queries => {
-                let events = options.events / share;
-                let arguments = format!(" --events {events} --runs {}", options.runs);
-                (
-                    "queries",
-                    arguments,
-                    queries::measure(&programs, &python, events, options.runs)?,
-                )
-            }
-        };
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    if wants(Part::Ingest) {
+        let events = Size(options.ingest_events.0 / share);
+        let sensors = if options.quick { 100 } else { 5_000 };
         let place = Place {
             bench: "collector",
-            part: name,
+            part: "ingest",
+            size: None,
         };
-        let text = format!(
-            "{}\n{figures}",
-            page::origin(place, &arguments, options.write)?
-        );
-        println!("\n{text}");
-        if options.write {
-            page::write(place, &text)?;
+        let arguments = format!(" --ingest-events {events}");
+        let figures = ingest::measure(&programs, events.0, sensors)?;
+        tell(options, place, &arguments, &figures)?;
+    }
+    if wants(Part::Queries) {
+        for size in &options.events {
+            let events = Size(size.0 / share);
+            let place = Place {
+                bench: "collector",
+                part: "queries",
+                size: Some(events),
+            };
+            let arguments = format!(" --events {events} --runs {}", options.runs);
+            let figures = queries::measure(&programs, &python, events.0, options.runs)?;
+            tell(options, place, &arguments, &figures)?;
         }
     }
     Ok(())
+}
+
+fn tell(options: &Options, place: Place, arguments: &str, figures: &str) -> Result<()> {
+    let origin = page::origin(place, arguments, options.write)?;
+    let text = format!("{origin}\n{figures}");
+    println!("\n{text}");
+    match options.write {
+        true => page::write(place, &text),
+        false => Ok(()),
+    }
 }
 
 /// As many open files as this user may have, for the programs that are started as well: each
@@ -143,33 +142,4 @@ fn files(folder: &Path, ending: &str) -> Result<(u64, u64)> {
         }
     }
     Ok((bytes, count))
-}
-
-/// `20M`, `300k`, `5000`.
-fn number(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.strip_suffix(['M', 'k']) {
-        Some(digits) if text.ends_with('M') => (digits, 1_000_000),
-        Some(digits) => (digits, 1_000),
-        None => (text, 1),
-    };
-    let number = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor));
-    number
-        .filter(|number| *number > 0)
-        .ok_or_else(|| format!("{text} is not a number such as 20M or 300k"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_may_be_in_thousands_and_millions() {
-        assert_eq!(number("20M"), Ok(20_000_000));
-        assert_eq!(number("300k"), Ok(300_000));
-        assert_eq!(number("7"), Ok(7));
-        assert!(number("0").is_err() && number("M").is_err() && number("3G").is_err());
-    }
 }

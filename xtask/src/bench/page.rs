@@ -32,15 +32,52 @@ impl Part {
         Place {
             bench: "kernel",
             part,
+            size: None,
         }
     }
 }
 
-/// Where figures stand on the page: the benchmark, as it is named on the command line, and its part.
+/// Where figures stand on the page: the benchmark, as it is named on the command line, its part, and
+/// the size where a part has several.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub bench: &'static str,
     pub part: &'static str,
+    pub size: Option<Size>,
+}
+
+/// How many of something: `20M`, `300k`, `5000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, factor) = match text.strip_suffix(['M', 'k']) {
+            Some(digits) if text.ends_with('M') => (digits, 1_000_000),
+            Some(digits) => (digits, 1_000),
+            None => (text, 1),
+        };
+        let number = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor));
+        number
+            .filter(|number| *number > 0)
+            .map(Self)
+            .ok_or_else(|| format!("{text} is not a number such as 20M or 300k"))
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            number if number % 1_000_000 == 0 => write!(f, "{}M", number / 1_000_000),
+            number if number % 1_000 == 0 => write!(f, "{}k", number / 1_000),
+            number => write!(f, "{number}"),
+        }
+    }
 }
 
 fn page() -> PathBuf {
@@ -92,9 +129,10 @@ pub fn write(place: Place, text: &str) -> Result<()> {
 }
 
 fn replaced(page: &str, place: Place, text: &str) -> Result<String> {
-    let Place { bench, part } = place;
-    let begin = format!("<!-- bench {bench} {part}: begin -->\n");
-    let end = format!("<!-- bench {bench} {part}: end -->\n");
+    let Place { bench, part, size } = place;
+    let size = size.map_or(String::new(), |size| format!(" {size}"));
+    let begin = format!("<!-- bench {bench} {part}{size}: begin -->\n");
+    let end = format!("<!-- bench {bench} {part}{size}: end -->\n");
     let Some((before, rest)) = page.split_once(&begin) else {
         bail!("it has no line {begin:?}: put one where the figures shall stand");
     };
@@ -145,6 +183,31 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("bench kernel machine: begin"), "{refused}");
+    }
+
+    #[test]
+    fn sizes_may_be_in_thousands_and_millions() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(size("20M"), Ok(20_000_000));
+        assert_eq!(size("300k"), Ok(300_000));
+        assert_eq!(size("7"), Ok(7));
+        assert!(size("0").is_err() && size("M").is_err() && size("3G").is_err());
+        for text in ["20M", "1500k", "7"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn each_size_has_a_place_of_its_own() {
+        let place = |size: &str| Place {
+            bench: "collector",
+            part: "queries",
+            size: Some(size.parse().unwrap()),
+        };
+        let page = "<!-- bench collector queries 20M: begin -->\n\
+                    <!-- bench collector queries 20M: end -->\n";
+        assert!(replaced(page, place("20M"), "new").unwrap().contains("new"));
+        assert!(replaced(page, place("100M"), "new").is_err());
     }
 
     #[test]

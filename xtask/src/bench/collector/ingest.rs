@@ -27,6 +27,9 @@ const FLUSHED_WITHIN: Duration = Duration::from_secs(900);
 const GROUP: u64 = 16;
 /// Time of the last event, Unix seconds: that of `skep-load raw`, so that both have the same bytes.
 const UNTIL: &str = "1763640000";
+/// Events a second that leave time to spare.
+const CALM_RATES: [u64; 2] = [10_000, 100_000];
+const CALM_SECONDS: f64 = 20.0;
 const STRING: &str = "writing to a string does not fail";
 
 /// `skep-load raw`.
@@ -103,8 +106,46 @@ pub fn measure(programs: &Path, events: u64, most_sensors: u32) -> Result<String
         runs.iter().map(|run| format!("{:.0}", run.null)).collect::<Vec<_>>().join(", ")
     )
     .expect(STRING);
+    text.push_str(&calm(programs, most_sensors / 50)?);
     text.push_str(&stored);
     text.push_str(&idle(programs, most_sensors)?);
+    Ok(text)
+}
+
+/// How soon events are acknowledged by a collector that has time to spare.
+fn calm(programs: &Path, sensors: u32) -> Result<String> {
+    let folder = scratch()?;
+    let mut collector = start(programs, &folder.path().join("data"), &[])?;
+    let pid = collector.service.pid();
+    let mut text = format!(
+        "| {sensors} sensors, events/s | acknowledged, p50, ms | p99, ms | CPU, % of one processor |\n\
+         |--:|--:|--:|--:|\n"
+    );
+    for rate in CALM_RATES {
+        let [sensors, rate_text] = [sensors.to_string(), rate.to_string()];
+        let seconds = CALM_SECONDS.to_string();
+        let load = [
+            "--sensors",
+            &sensors,
+            "--rate",
+            &rate_text,
+            "--seconds",
+            &seconds,
+        ];
+        let before = process::cpu_seconds(pid)?;
+        let (report, _) = Load::start(programs, &collector.server, &load)?.finish()?;
+        let cpu = process::cpu_seconds(pid)? - before;
+        writeln!(
+            text,
+            "| {rate} | {:.1} | {:.1} | {:.1} |",
+            report.ack_p50_micros as f64 / 1e3,
+            report.ack_p99_micros as f64 / 1e3,
+            cpu / CALM_SECONDS * 100.0
+        )
+        .expect(STRING);
+    }
+    collector.service.stop()?;
+    text.push('\n');
     Ok(text)
 }
 

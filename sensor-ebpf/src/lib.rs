@@ -50,6 +50,8 @@ pub const CANARY_SESSION: u64 = 1;
 pub const PENDING_SESSION: u64 = 0;
 /// Slots in which the shares of claims are counted; a power of two.
 pub const PENDING_SHARES: u32 = 64;
+/// Claims of which it is remembered that records were lost.
+pub const LOST_WAITING_CLAIMS: u32 = 1024;
 /// Kinds of open that can be told apart at one time, those of epochs that are not taken out included.
 pub const FOLD_KINDS: u32 = 32 * 1024;
 /// How many of them one session may have in an epoch. As entries of three epochs can be there at once,

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use skep_abi::{
     COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FOLD_KINDS, FOLD_SHARES, FileKey,
-    FoldCount, FoldKey, FoldShare, PENDING_SHARES, ProcessState, SCRATCH_SLOTS, SessionState,
-    Share, Walk,
+    FoldCount, FoldKey, FoldShare, LOST_WAITING_CLAIMS, PENDING_SHARES, ProcessState,
+    SCRATCH_SLOTS, SessionState, Share, Walk,
 };
 
 use crate::record::Slot;
@@ -45,6 +45,12 @@ pub static SESSIONS: HashMap<u64, SessionState> =
 /// What those who wait for a verdict have put into the ring, by claim.
 #[map]
 pub static SHARES: Array<Share> = Array::with_max_entries(PENDING_SHARES, 0);
+
+/// Records lost of those who wait for a verdict, by claim: if it becomes a session, that has a gap.
+/// Evicting one forgets that mark, and no count.
+#[map]
+pub static LOST_WAITING: LruHashMap<Claim, u64> =
+    LruHashMap::with_max_entries(LOST_WAITING_CLAIMS, 0);
 
 /// Opens counted instead of sent. The daemon takes out the entries of a past epoch.
 #[map]

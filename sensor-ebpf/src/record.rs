@@ -19,8 +19,8 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_user_str,
 };
 use skep_abi::{
-    Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS, folded_index,
-    lost_index, sent_index,
+    Cause, Claim, Header, Hook, Kind, PENDING_SESSION, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS,
+    folded_index, lost_index, sent_index,
 };
 
 use crate::{
@@ -82,6 +82,15 @@ pub fn lost(kind: Kind, cause: Cause, session: u64) {
     // that the first has of them.
     ring::not_sent(session, kind, cause);
     add_one(lost_index(kind, cause));
+}
+
+/// The same for a record of which is known what its process waits for.
+#[inline(always)]
+pub fn lost_of(kind: Kind, cause: Cause, session: u64, claim: Claim) {
+    if session == PENDING_SESSION {
+        ring::not_sent_waiting(claim);
+    }
+    lost(kind, cause, session);
 }
 
 /// Counts what was added to a fold in place of a record.
@@ -148,7 +157,7 @@ impl<T> Draft<T> {
     #[inline(always)]
     pub fn begin(kind: Kind, header: &Header) -> Option<Self> {
         let Some(slot) = acquire() else {
-            lost(kind, Cause::ScratchBusy, header.session);
+            lost_of(kind, Cause::ScratchBusy, header.session, header.claim);
             return None;
         };
         let mut draft = Self {

@@ -14,13 +14,13 @@
 //! cross an eighth of the ring; for the rest it looks by itself, several times a second.
 
 use aya_ebpf::bindings::{
-    BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
-use skep_abi::{Cause, Header, Kind, PENDING_SESSION, SessionState, Share};
+use skep_abi::{CANARY_SESSION, Cause, Claim, Header, Kind, PENDING_SESSION, SessionState, Share};
 
 use crate::{
-    maps::{RING, SESSIONS, SHARES},
-    record::{atomic_add, boot_ns, lost, sent},
+    maps::{LOST_WAITING, RING, SESSIONS, SHARES},
+    record::{atomic_add, boot_ns, lost_of, sent},
 };
 
 /// Bytes of the ring; set by the daemon before load.
@@ -43,7 +43,7 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
     let len = bytes.len() as u64;
     let threshold = ring / 8;
     if unread >= threshold && !admitted(kind, session, bytes, unread, ring) {
-        lost(kind, Cause::Throttled, session);
+        lost_of(kind, Cause::Throttled, session, claim_in(bytes));
         return false;
     }
     let crosses = unread < threshold && unread + len >= threshold;
@@ -58,7 +58,7 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
             true
         }
         Err(_) => {
-            lost(kind, Cause::RingFull, session);
+            lost_of(kind, Cause::RingFull, session, claim_in(bytes));
             false
         }
     }
@@ -67,8 +67,12 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
 /// Whether a record may go into a ring that is filling up.
 #[inline(always)]
 fn admitted(kind: Kind, session: u64, bytes: &[u8], unread: u64, ring: u64) -> bool {
+    // What proves the hooks, a few records, is never held back.
+    if session == CANARY_SESSION {
+        return true;
+    }
     let Some(state) = SESSIONS.get_ptr_mut(session) else {
-        return true; // the sensor's own
+        return true; // there was no room for an account of it
     };
     let len = bytes.len() as u64;
     let read = RING.query(BPF_RB_CONS_POS as u64);
@@ -81,14 +85,19 @@ fn admitted(kind: Kind, session: u64, bytes: &[u8], unread: u64, ring: u64) -> b
     if session != PENDING_SESSION {
         return of_session;
     }
-    // SAFETY: every record starts with its header, and its memory is aligned for it.
-    let claim = unsafe { (*bytes.as_ptr().cast::<Header>()).claim };
-    let Some(own) = SHARES.get_ptr_mut(claim.slot()) else {
+    let Some(own) = SHARES.get_ptr_mut(claim_in(bytes).slot()) else {
         return of_session;
     };
     let most = (is_tight && !of_session).then_some(ring / 64);
     // SAFETY: as above.
     unsafe { put(own, len, read, ring, most) }
+}
+
+/// The claim a record's process waits for.
+#[inline(always)]
+fn claim_in(record: &[u8]) -> Claim {
+    // SAFETY: every record starts with its header, and its memory is aligned for it.
+    unsafe { (*record.as_ptr().cast::<Header>()).claim }
 }
 
 /// Adds to a share, unless it would be more than `most` then; false if so.
@@ -138,5 +147,16 @@ pub fn not_sent(session: u64, kind: Kind, cause: Cause) {
         let index = (kind as usize - 1) * Cause::ALL.len() + cause as usize;
         atomic_add(counts.add(index), 1);
         (&raw mut (*state).last_ns).write_volatile(boot_ns());
+    }
+}
+
+/// Notes for a claim that a record of those who wait for it was not sent.
+#[inline(always)]
+pub fn not_sent_waiting(claim: Claim) {
+    match LOST_WAITING.get_ptr_mut(claim) {
+        // SAFETY: a live map value, aligned.
+        Some(count) => unsafe { atomic_add(count, 1) },
+        // Another CPU may be first: that there is a loss is what counts.
+        None => drop(LOST_WAITING.insert(claim, 1, BPF_NOEXIST as u64)),
     }
 }

@@ -7,7 +7,9 @@
 //! - every event names the range of time in which it happened: from the last look to this one;
 //! - throttling of a session is a `coverage` event when it begins and one when it ends, with the
 //!   number of records held back;
-//! - a session something was lost of has a gap, and says so; losses that go on are one gap.
+//! - a session something was lost of, here or in the kernel, has a gap, and says so; losses that go on
+//!   are one gap. (What was lost of an agent before its verdict is told of the machine; the tracker marks
+//!   the gap.)
 
 use std::{
     collections::HashMap,
@@ -37,6 +39,16 @@ pub struct OwnLosses {
     pub fold: u64,
 }
 
+/// What of them is one session's, since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfSession {
+    pub table_full: u64,
+    pub fold: u64,
+}
+
+/// By kernel id.
+pub type OfSessions = HashMap<u64, OfSession>;
+
 /// Who a kernel session id stands for.
 pub trait Sessions {
     fn by_kernel(&self, kernel: u64) -> Option<SessionId>;
@@ -44,12 +56,25 @@ pub trait Sessions {
     fn gap(&mut self, session: SessionId, time: UnixNanos) -> Option<Event>;
 }
 
-/// What has been told so far.
+/// The accounts: where they are read, and what was told of them.
 pub struct Accounts {
     /// `SESSIONS`.
     map: OwnedFd,
     batch: Batch<u64, SessionState>,
     clock: BootClock,
+    books: Books,
+}
+
+/// What the kernel side and the steps here have counted by now.
+struct Counted<'a> {
+    machine: &'a [KernelCounts],
+    own: OwnLosses,
+    own_of: &'a OfSessions,
+}
+
+/// What has been told so far.
+#[derive(Default)]
+struct Books {
     /// The last look.
     at: UnixNanos,
     /// Told of sessions, and of the machine besides.
@@ -68,9 +93,16 @@ struct Told {
     in_gap: bool,
     /// Since when it is being held back, and how many records so far.
     throttled: Option<(UnixNanos, u64)>,
-    /// Seen at this look.
+    /// What the steps here have lost of it, not told yet.
+    own: OfSession,
+    /// Looked at this time.
     seen: bool,
 }
+
+/// Hop, record and cause of what is lost here.
+const MALFORMED: (&str, &str, &str) = ("decode", "any", "malformed");
+const TABLE_FULL: (&str, &str, &str) = ("track", "any", "table_full");
+const NO_EVENT: (&str, &str, &str) = ("fold", "open", "no_event");
 
 // === impl Accounts ===
 
@@ -80,55 +112,97 @@ impl Accounts {
             map,
             batch: Batch::default(),
             clock,
-            at: clock.now(),
-            attributed: Counts::default(),
-            unattributed: Counts::default(),
-            own: OwnLosses::default(),
-            sessions: HashMap::new(),
+            books: Books {
+                at: clock.now(),
+                ..Books::default()
+            },
         }
     }
 
     /// Tells what was lost since the last look. `machine` must have been read before this is called:
     /// the kernel counts for a session first, so the sessions, read now, then have all of it that is
-    /// theirs, and nothing is told of the machine now and of a session next time.
+    /// theirs, and nothing is told of the machine now and of a session next time. `own_of` is a part
+    /// of what is new in `own`.
     pub fn look(
         &mut self,
         machine: &[KernelCounts],
         own: OwnLosses,
+        own_of: &OfSessions,
         known: &mut impl Sessions,
-        mut sink: impl FnMut(Event),
+        sink: impl FnMut(Event),
     ) -> io::Result<()> {
         let now = self.clock.now();
-        let range = (std::mem::replace(&mut self.at, now), now);
         self.batch.read(self.map.as_fd())?;
+        let counted = Counted {
+            machine,
+            own,
+            own_of,
+        };
+        self.books
+            .tell(now, self.batch.iter(), &counted, known, sink);
+        Ok(())
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    fn tell<'a>(
+        &mut self,
+        now: UnixNanos,
+        kernel: impl Iterator<Item = (&'a u64, &'a SessionState)>,
+        counted: &Counted<'_>,
+        known: &mut impl Sessions,
+        mut sink: impl FnMut(Event),
+    ) {
+        let Counted {
+            machine,
+            own,
+            own_of,
+        } = counted;
+        let range = (std::mem::replace(&mut self.at, now), now);
         let Self {
-            batch,
             attributed,
             sessions,
             ..
         } = self;
-        for (kernel, state) in batch.iter() {
-            if *kernel == CANARY_SESSION || *kernel == PENDING_SESSION {
+        let mut of_sessions = OfSession::default();
+        for (id, own) in *own_of {
+            if known.by_kernel(*id).is_some() {
+                sessions.entry(*id).or_default().own = *own;
+                of_sessions.table_full += own.table_full;
+                of_sessions.fold += own.fold;
+            }
+        }
+        for (id, state) in kernel {
+            if *id == CANARY_SESSION || *id == PENDING_SESSION {
                 continue;
             }
-            let Some(session) = known.by_kernel(*kernel) else {
+            let Some(session) = known.by_kernel(*id) else {
                 continue; // told as the machine's
             };
-            let told = sessions.entry(*kernel).or_default();
-            told.seen = true;
+            let told = sessions.entry(*id).or_default();
             told.look(session, &state.lost, range, attributed, known, &mut sink);
         }
+        for (id, told) in &mut *sessions {
+            // The kernel has no account of its own for it.
+            if told.own != OfSession::default()
+                && let Some(session) = known.by_kernel(*id)
+            {
+                let lost = told.lost;
+                told.look(session, &lost, range, attributed, known, &mut sink);
+            }
+        }
         // An entry is taken out when its session is forgotten: nothing is held back any more.
-        sessions.retain(|kernel, told| {
+        sessions.retain(|id, told| {
             let gone = !std::mem::take(&mut told.seen);
-            if gone && let Some(session) = known.by_kernel(*kernel) {
+            if gone && let Some(session) = known.by_kernel(*id) {
                 told.end_throttling(session, now, &mut sink);
             }
             !gone
         });
         self.machine(machine, range, &mut sink);
-        self.own(own, range, &mut sink);
-        Ok(())
+        self.own(*own, of_sessions, range, &mut sink);
     }
 
     fn machine(
@@ -148,20 +222,28 @@ impl Accounts {
         }
     }
 
-    fn own(&mut self, own: OwnLosses, range: (UnixNanos, UnixNanos), sink: &mut impl FnMut(Event)) {
+    /// What is of no session; `told_of` was told of sessions just now.
+    fn own(
+        &mut self,
+        own: OwnLosses,
+        told_of: OfSession,
+        range: (UnixNanos, UnixNanos),
+        sink: &mut impl FnMut(Event),
+    ) {
         let OwnLosses {
             malformed,
             table_full,
             fold,
         } = own;
         let told = std::mem::replace(&mut self.own, own);
-        let mut tell = |hop, record, cause, now: u64, before: u64| {
+        let mut tell = |(hop, record, cause), now: u64, before: u64| {
             let new = now.saturating_sub(before);
             lose(None, hop, record, cause, new, range, sink);
         };
-        tell("decode", "any", "malformed", malformed, told.malformed);
-        tell("track", "any", "table_full", table_full, told.table_full);
-        tell("fold", "open", "no_event", fold, told.fold);
+        let told_full = told.table_full + told_of.table_full;
+        tell(MALFORMED, malformed, told.malformed);
+        tell(TABLE_FULL, table_full, told_full);
+        tell(NO_EVENT, fold, told.fold + told_of.fold);
     }
 }
 
@@ -177,7 +259,12 @@ impl Told {
         known: &mut impl Sessions,
         sink: &mut impl FnMut(Event),
     ) {
-        let (mut any, mut held_back) = (false, 0);
+        self.seen = true;
+        let OfSession { table_full, fold } = std::mem::take(&mut self.own);
+        let (mut any, mut held_back) = (table_full + fold > 0, 0);
+        for ((hop, record, cause), count) in [(TABLE_FULL, table_full), (NO_EVENT, fold)] {
+            lose(Some(session), hop, record, cause, count, range, sink);
+        }
         for kind in Kind::ALL {
             for cause in Cause::ALL {
                 let (row, column) = (kind as usize - 1, cause as usize);
@@ -277,3 +364,7 @@ fn lose(
     });
     sink(Event::told(session, last, detail));
 }
+
+#[cfg(test)]
+#[path = "accounts_tests.rs"]
+mod tests;

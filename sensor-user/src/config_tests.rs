@@ -47,7 +47,7 @@ fn every_key_is_taken() {
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\nfindings_bytes = 200_000\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
          avoid = ['lsm/', 'fentry/security_file_open']\n[limits]\n\
-         memory_bytes = 33_554_432\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
+         memory_bytes = 50_331_648\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
     )
     .unwrap();
     assert_eq!(config.collector.address, "http://[::1]:99");
@@ -57,7 +57,7 @@ fn every_key_is_taken() {
     assert_eq!(config.status.socket, Path::new("/r/s.sock"));
     assert_eq!(config.kernel.ring_bytes, 4096);
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
-    assert_eq!(config.limits.memory(), 32 << 20);
+    assert_eq!(config.limits.memory(), 48 << 20);
     assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
     assert_eq!(load(&config.effective()).unwrap(), config);
@@ -114,7 +114,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (
             "[limits]\nmemory_bytes = 1048576",
-            "FILE:2:16: 1048576 is out of range, expected 33554432 to 1073741824 bytes",
+            "FILE:2:16: 1048576 is out of range, expected 50331648 to 1073741824 bytes",
         ),
         (
             "[spool]\nmax_bytes = 10",

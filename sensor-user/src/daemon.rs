@@ -113,6 +113,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
             figures_at = Some(Instant::now());
             let counts = pipeline.counts();
+            let journal_error = pipeline.journal_error().map(str::to_owned);
             let liveness = pipeline.liveness();
             if let Some(time) = liveness.as_ref().and_then(|liveness| liveness.last) {
                 board.canary_judged(time);
@@ -121,6 +122,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             board.renew(|status| {
                 status.hooks = hooks;
                 status.canary.error = liveness.and_then(|liveness| liveness.error);
+                status.journal_error = journal_error;
                 fill(status, &counts, &classes);
                 for lane in Lane::ALL {
                     *status.spool.lane_mut(lane) = spool.lane(lane).stats();
@@ -157,8 +159,8 @@ fn fill(
     let PipelineCounts {
         kernel,
         read,
-        malformed: _,
-        folded: _,
+        malformed,
+        folded,
         track,
     } = counts;
     status.kernel = kernel
@@ -179,9 +181,13 @@ fn fill(
         .iter()
         .map(|(kind, count)| (kind.name().to_owned(), *count))
         .collect();
+    status.malformed = *malformed;
+    status.folds.added = folded.added;
+    status.folds.lost = folded.lost;
     status.tracker.processes = track.processes;
     status.tracker.sessions = track.sessions;
     status.tracker.ignored = track.ignored;
+    status.tracker.consumed = track.consumed;
     status.tracker.refused = track.refused;
     status.tracker.unjudged = track.unjudged;
     status.tracker.evicted = track.evicted.total();

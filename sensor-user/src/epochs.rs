@@ -11,6 +11,7 @@
 //! epochs that are not closed.
 
 use std::{
+    collections::HashMap,
     io,
     time::{Duration, Instant},
 };
@@ -28,12 +29,13 @@ const SETTLING: Duration = Duration::from_millis(10);
 
 /// The kernel side of folding. The real one is [`Probes`].
 pub trait Folding {
-    /// Begins the next epoch, hands out what is closed by that, and says which epoch that is.
-    fn turn(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32>;
+    /// Begins the next epoch, hands out what is closed by that (kernel id of the session, and count),
+    /// and says which epoch that is.
+    fn turn(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32>;
     /// Folds no more.
     fn stop(&mut self) -> io::Result<()>;
     /// Hands out everything.
-    fn take_all(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32>;
+    fn take_all(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32>;
     /// Opens folded so far.
     fn folded(&self) -> u64;
     /// Records of opens sent so far.
@@ -67,6 +69,8 @@ pub struct Epochs {
     folded: u64,
     /// Counts for which there was no event.
     unmatched: u64,
+    /// By kernel id of the session, until they are asked for; no more than the kernel side tells apart.
+    unmatched_of: HashMap<u64, u64>,
     /// Counts that were not handed out in time.
     missing: u64,
     added: u64,
@@ -83,7 +87,7 @@ enum Phase {
 // === impl Folding for Probes ===
 
 impl Folding for Probes {
-    fn turn(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32> {
+    fn turn(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32> {
         self.folds.turn(sink)
     }
 
@@ -91,7 +95,7 @@ impl Folding for Probes {
         self.folds.stop().map_err(io::Error::other)
     }
 
-    fn take_all(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32> {
+    fn take_all(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32> {
         self.folds.take_all(sink)
     }
 
@@ -118,6 +122,7 @@ impl Epochs {
             closed: 0,
             folded: 0,
             unmatched: 0,
+            unmatched_of: HashMap::new(),
             missing: 0,
             added: 0,
         }
@@ -128,6 +133,11 @@ impl Epochs {
             added: self.added,
             lost: self.unmatched + self.missing,
         }
+    }
+
+    /// Counts for which there was no event, by kernel id of the session, since the last time.
+    pub fn take_unmatched(&mut self) -> HashMap<u64, u64> {
+        std::mem::take(&mut self.unmatched_of)
     }
 
     /// A record of this epoch was read.
@@ -160,7 +170,7 @@ impl Epochs {
             }
         }
         let folded = kernel.folded();
-        match kernel.turn(&mut |count| self.take(fold, count)) {
+        match kernel.turn(&mut |session, count| self.take(fold, session, count)) {
             Ok(closed) => {
                 self.close(closed, fold);
                 // Now handed out: all that was folded until the epoch before the last had ended.
@@ -198,7 +208,7 @@ impl Epochs {
         if self.mark.is_some_and(|mark| read < mark) {
             return false;
         }
-        match kernel.take_all(&mut |count| self.take(fold, count)) {
+        match kernel.take_all(&mut |session, count| self.take(fold, session, count)) {
             Ok(closed) => self.close(closed, fold),
             Err(error) => tracing::warn!(%error, "what the kernel has folded cannot be read"),
         }
@@ -217,7 +227,7 @@ impl Epochs {
         self.missing += folded.saturating_sub(handed_out);
     }
 
-    fn take(&mut self, fold: &mut Fold, count: &FoldCount) {
+    fn take(&mut self, fold: &mut Fold, session: u64, count: &FoldCount) {
         let record = RecordId {
             time_ns: count.first_ns,
             tid: count.first_tid,
@@ -226,6 +236,7 @@ impl Epochs {
             self.added += count.count;
         } else {
             self.unmatched += count.count;
+            *self.unmatched_of.entry(session).or_default() += count.count;
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::{
     sample,
 };
 
+/// Whose opens are folded.
+const SESSION: u64 = 7;
+
 /// A kernel side: what was counted, by epoch.
 #[derive(Default)]
 struct Table {
@@ -20,16 +23,16 @@ struct Table {
 }
 
 impl Table {
-    fn hand_out(&mut self, closed: u32, sink: &mut dyn FnMut(&FoldCount)) -> u32 {
+    fn hand_out(&mut self, closed: u32, sink: &mut dyn FnMut(u64, &FoldCount)) -> u32 {
         for (_, count) in self.entries.extract_if(.., |(epoch, _)| *epoch <= closed) {
-            sink(&count);
+            sink(SESSION, &count);
         }
         closed
     }
 }
 
 impl Folding for Table {
-    fn turn(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32> {
+    fn turn(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32> {
         self.turns += 1;
         self.epoch += 1;
         Ok(self.hand_out(self.epoch.saturating_sub(2), sink))
@@ -40,7 +43,7 @@ impl Folding for Table {
         Ok(())
     }
 
-    fn take_all(&mut self, sink: &mut dyn FnMut(&FoldCount)) -> io::Result<u32> {
+    fn take_all(&mut self, sink: &mut dyn FnMut(u64, &FoldCount)) -> io::Result<u32> {
         Ok(self.hand_out(u32::MAX, sink))
     }
 
@@ -183,6 +186,10 @@ fn what_the_kernel_side_folded_and_did_not_hand_out_is_lost() {
         world.open(time, 1);
     }
     assert_eq!(world.epochs.counts().lost, 10);
+    assert!(
+        world.epochs.take_unmatched().is_empty(),
+        "nobody knows whose"
+    );
     // And what it handed out for a record that never came.
     world.kernel.entries.push((
         1,
@@ -198,6 +205,12 @@ fn what_the_kernel_side_folded_and_did_not_hand_out_is_lost() {
     world.run(EPOCH);
     world.run(EPOCH);
     assert_eq!(world.epochs.counts().lost, 14);
+    let unmatched = world.epochs.take_unmatched();
+    assert_eq!(unmatched, HashMap::from([(SESSION, 4)]));
+    assert!(
+        world.epochs.take_unmatched().is_empty(),
+        "asked for already"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 use serde::{Serialize, Serializer};
 
 /// Nanoseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixNanos(pub u64);
 
 /// Bytes from the kernel (paths, arguments, names), not necessarily UTF-8.
@@ -223,8 +223,8 @@ pub struct Coverage {
     /// The range it speaks of.
     pub first: UnixNanos,
     pub last: UnixNanos,
-    /// Records concerned (throttled: not sent; canary: seen; evicted: entries), 0 where that is not
-    /// a number of records.
+    /// Records concerned (throttled: not sent; canary: seen; io_uring: set-ups; evicted: entries), 0
+    /// where that is not a number of records.
     pub count: u64,
     /// One sentence for people.
     pub reason: String,
@@ -249,6 +249,10 @@ pub enum CoverageKind {
     Unjudged,
     /// Processes of the session, the event's, had ended, and no record said so.
     Vanished,
+    /// Hooks could not be tested.
+    Untested,
+    /// A part of the sensor does not do its work; the reason says which.
+    Degraded,
 }
 
 /// Which moment of a gap a [`Coverage`] tells of.
@@ -343,7 +347,7 @@ impl Coverage {
 }
 
 impl CoverageKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Blind,
         Self::Throttled,
         Self::Hook,
@@ -352,6 +356,8 @@ impl CoverageKind {
         Self::Evicted,
         Self::Unjudged,
         Self::Vanished,
+        Self::Untested,
+        Self::Degraded,
     ];
 
     /// Its name in JSON, on the wire and in the collector's table.
@@ -365,6 +371,8 @@ impl CoverageKind {
             Self::Evicted => "evicted",
             Self::Unjudged => "unjudged",
             Self::Vanished => "vanished",
+            Self::Untested => "untested",
+            Self::Degraded => "degraded",
         }
     }
 }

@@ -77,7 +77,7 @@ enum Failure {
 fn main() -> ExitCode {
     // Many times an hour, so before anything else is set up.
     if act::is_asked(std::env::args_os()) {
-        act::act();
+        act::act().report();
         return ExitCode::SUCCESS;
     }
     // `RUST_LOG` as usual; the journal adds its own time stamps, a terminal gets ours.

@@ -66,6 +66,8 @@ pub struct Pipeline<J> {
     room: Vec<u8>,
     /// For the next life of the sensor.
     journal: Option<Journal>,
+    /// Since when it cannot be written, if that was told.
+    unkept_since: Option<UnixNanos>,
     watchdog: Option<Watchdog>,
     census: Census,
     backlog: Backlog,
@@ -100,6 +102,7 @@ struct Maps<'a> {
     claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
     verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
     sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
+    lost_waiting: &'a mut BpfHashMap<MapData, Claim, u64>,
     /// Where records go while a judgement takes its time, if the ring is free for that.
     beside: Option<(&'a mut RingBuf<MapData>, &'a mut Backlog)>,
 }
@@ -111,12 +114,14 @@ impl<'a> Maps<'a> {
             claims,
             verdicts,
             sessions,
+            lost_waiting,
             ..
         } = probes;
         let maps = Self {
             claims,
             verdicts,
             sessions,
+            lost_waiting,
             beside: None,
         };
         (ring, maps)
@@ -142,12 +147,20 @@ impl Verdicts for Maps<'_> {
         }
     }
 
-    fn begin_session(&mut self, kernel: u64) {
+    fn lost_waiting(&mut self, claim: Claim) -> bool {
+        // No entry: nothing was lost.
+        let lost = self.lost_waiting.get(&claim, 0).is_ok();
+        if lost && let Err(error) = self.lost_waiting.remove(&claim) {
+            tracing::debug!(%error, "what was lost before a verdict was forgotten already");
+        }
+        lost
+    }
+
+    fn begin_session(&mut self, kernel: u64) -> bool {
         // One that is there is left as it is: its counts go on.
         let fresh = SessionState::default();
-        if let Err(error) = self.sessions.insert(kernel, fresh, NOEXIST) {
-            tracing::debug!(%error, kernel, "no account of its own for a session");
-        }
+        let entered = self.sessions.insert(kernel, fresh, NOEXIST);
+        entered.is_ok() || self.sessions.get(&kernel, 0).is_ok()
     }
 
     fn end_session(&mut self, kernel: u64) {
@@ -172,7 +185,13 @@ enum Taken {
 }
 
 impl<J: Judge> Pipeline<J> {
-    pub fn new(probes: Probes, tracker: Tracker<J>, clock: BootClock) -> io::Result<Self> {
+    /// `memory_bytes`: what the sensor may take in all.
+    pub fn new(
+        probes: Probes,
+        tracker: Tracker<J>,
+        clock: BootClock,
+        memory_bytes: usize,
+    ) -> io::Result<Self> {
         let read = probes.read_by_trials;
         let accounts = Accounts::new(probes.sessions_fd()?, clock);
         Ok(Self {
@@ -189,9 +208,10 @@ impl<J: Judge> Pipeline<J> {
             told: (clock.now(), TrackCounts::default()),
             room: Vec::new(),
             journal: None,
+            unkept_since: None,
             watchdog: None,
             census: Census::new(clock.now()),
-            backlog: Backlog::default(),
+            backlog: Backlog::within(memory_bytes),
         })
     }
 
@@ -248,13 +268,13 @@ impl<J: Judge> Pipeline<J> {
             self.epochs.run(&mut self.probes, fold, read, now);
         }
         if ends || self.looked_at.elapsed() >= ACCOUNTS_EVERY {
-            self.account(|event| fold.push(event, &mut sink));
+            self.account(ends, |event| fold.push(event, &mut sink));
         }
         fold.tick(now, &mut sink);
         if ends {
             fold.flush(&mut sink);
         }
-        self.keep(began_ns, more, ends, fold);
+        self.keep(began_ns, more, ends, fold, &mut sink);
         if last { !ends } else { more }
     }
 
@@ -338,8 +358,8 @@ impl<J: Judge> Pipeline<J> {
         Taken::Handled
     }
 
-    /// Tells what was lost since the last time.
-    pub fn account(&mut self, mut sink: impl FnMut(Event)) {
+    /// Tells what was lost since the last time; with `last`, also what would be told together later.
+    pub fn account(&mut self, last: bool, mut sink: impl FnMut(Event)) {
         let own = OwnLosses {
             malformed: self.malformed,
             table_full: self.tracker.counts().refused,
@@ -349,12 +369,20 @@ impl<J: Judge> Pipeline<J> {
             accounts,
             probes,
             tracker,
+            epochs,
             ..
         } = self;
+        let mut own_of = tracker.take_refused();
+        for (session, count) in epochs.take_unmatched() {
+            own_of.entry(session).or_default().fold += count;
+        }
         let machine = probes.counts();
-        if let Err(error) = accounts.look(&machine, own, tracker, &mut sink) {
+        if let Err(error) = accounts.look(&machine, own, &own_of, tracker, &mut sink) {
             tracing::error!(%error, "the kernel's accounts cannot be read");
         }
+        let now = self.clock.now();
+        self.tracker
+            .tell_due_rings(now, last, &mut Each(|event| sink(event)));
         self.looked_at = Instant::now();
         self.tell_evicted(sink);
     }
@@ -375,9 +403,17 @@ impl<J: Judge> Pipeline<J> {
         let count = counts.unjudged - before.unjudged;
         if count > 0 {
             tracing::info!(count, "programs were gone before they could be judged");
-            let reason = "a program had ended and its file was gone before it could be looked at; \
-                          an agent among them was not recognised";
+            let reason = "a program had ended and its file was gone before it could be looked at, or \
+                          looking at it failed; an agent among them was not recognised";
             let coverage = Coverage::point(CoverageKind::Unjudged, (first, now), count, reason);
+            sink(coverage.of_machine());
+        }
+        let count = counts.unaccounted - before.unaccounted;
+        if count > 0 {
+            tracing::warn!(count, "the kernel took no account of a session");
+            let reason = "the kernel has no account of its own for a session: what is lost of it is told \
+                          of the whole host, and it is not held back alone";
+            let coverage = Coverage::point(CoverageKind::Degraded, (first, now), count, reason);
             sink(coverage.of_machine());
         }
     }

@@ -62,14 +62,15 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         );
     }
     let enrich = Enrich::new(Users::host());
+    let memory_bytes = config.limits.memory();
     let tracker = Tracker::with_bounds(
         boot_id(),
         clock,
         Identifier::new(catalogue),
         enrich,
-        Bounds::within(config.limits.memory()),
+        Bounds::within(memory_bytes),
     );
-    Pipeline::new(probes, tracker, clock).map_err(StartError::Accounts)
+    Pipeline::new(probes, tracker, clock, memory_bytes).map_err(StartError::Accounts)
 }
 
 /// Reading the kernel's type information takes some ten megabytes for a moment; glibc keeps them

@@ -111,7 +111,7 @@ columns! {
     "process_inferred" boolean(r => r.process().map(|p| p.inferred)) of ALL, by Process, "process was read from /proc, not observed from its start";
     "session_gaps" long(r => r.session()?.gaps) of &[Session], by Event, "known gaps in the session's story so far";
     "session_found" text(r => r.found()) of &[Session], by Event, "observed, resumed or running: how the sensor came to know of the session";
-    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) of &[Coverage], by Event, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged, vanished";
+    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) of &[Coverage], by Event, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged, vanished, untested, degraded";
     "coverage_phase" text(r => r.coverage_phase()) of &[Coverage], by Event, "begin, end or point";
     "coverage_hook" text(r => r.coverage()?.hook.as_deref()) of &[Coverage], by Event, "hook concerned; null when all are, or none";
     "coverage_first" time(r => r.coverage().map(|c| c.first_unix_nano)) of &[Coverage], by Event, "begin of the time it speaks of";

@@ -67,12 +67,14 @@ pub struct Judgement {
     pub never: bool,
     /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
     pub multicall: bool,
-    /// Neither the file nor the process could be looked at any more.
+    /// It was not judged: neither the file nor the process could be looked at any more, or looking at
+    /// them failed.
     pub unseen: bool,
 }
 
 impl Judgement {
-    const UNSEEN: Self = Self {
+    /// There was nothing to look at.
+    pub const UNSEEN: Self = Self {
         agent: None,
         never: false,
         multicall: false,

@@ -15,7 +15,8 @@
 //! - a disk that cannot be written costs resumption, never the sensor: it is said, and tried again.
 //!
 //! Bounds: the file is written anew from what lives when it has doubled, at the latest at
-//! [`MAX_BYTES`]; from half of that on without executables and arguments.
+//! [`MAX_BYTES`]; from half of that on without executables and arguments. In memory there is a piece of
+//! it at a time, but for the reading at the start.
 
 mod entry;
 mod load;
@@ -49,6 +50,8 @@ use crate::{
 const FILE: &str = "sessions.journal";
 /// A longer file is never written, and not read.
 pub const MAX_BYTES: u64 = 8 << 20;
+/// It is written anew in pieces of about this size.
+const CHUNK: usize = 64 << 10;
 /// A file this long is not worth being written anew.
 const SMALL: u64 = 256 << 10;
 /// How often the heartbeat is written, and how long a failing disk is left alone.
@@ -243,7 +246,26 @@ impl Journal {
     /// Writes the whole file anew, beside the old one, and puts it in its place. Without a redactor
     /// `kept` comes from a journal, where everything is redacted.
     fn rewrite(&mut self, kept: Option<&Kept>, redactor: Option<&Redactor>) -> io::Result<()> {
-        let mut out = vec![0; HEADER];
+        let new = self.path.with_extension("journal.new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?;
+        // What goes into the file next, and how much has.
+        let (mut out, mut bytes) = (vec![0; HEADER], 0);
+        let flush = |out: &mut Vec<u8>, bytes: &mut u64, at_least: usize| {
+            if out.len() >= at_least {
+                file.write_all_at(out, *bytes)?;
+                *bytes += out.len() as u64;
+                out.clear();
+            }
+            Ok::<(), io::Error>(())
+        };
         out[..BOOT_AT].copy_from_slice(&MAGIC);
         out[BOOT_AT..BEGUN_AT].copy_from_slice(&self.boot);
         out[BEGUN_AT..HEADER_CRC_AT].copy_from_slice(&self.heartbeat_ns.to_le_bytes());
@@ -262,10 +284,12 @@ impl Journal {
                     None => kept.clone(),
                 };
                 put(&mut out, &entry::session(&kept));
+                flush(&mut out, &mut bytes, CHUNK)?;
             }
             // One image is shared by all who were forked with it.
             let mut written = HashMap::new();
             for kept in processes {
+                flush(&mut out, &mut bytes, CHUNK)?;
                 let image = Arc::as_ptr(&kept.image);
                 let key = (image, kept.executable, kept.session, kept.core);
                 if let Some(like) = written.get(&key) {
@@ -280,7 +304,7 @@ impl Journal {
                     continue;
                 }
                 written.insert(key, kept.tgid);
-                let with_image = (out.len() as u64) < MAX_BYTES / 2;
+                let with_image = bytes + (out.len() as u64) < MAX_BYTES / 2;
                 let entry = match redactor {
                     Some(redactor) => entry::process(&redacted_process(kept, redactor), with_image),
                     None => entry::process(kept, with_image),
@@ -288,19 +312,9 @@ impl Journal {
                 put(&mut out, &entry);
             }
         }
-        let new = self.path.with_extension("journal.new");
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all_at(&out, 0)?;
+        flush(&mut out, &mut bytes, 0)?;
         fs::rename(&new, &self.path)?;
-        self.bytes = out.len() as u64;
+        self.bytes = bytes;
         self.base = self.bytes;
         self.file = Some(file);
         self.heartbeat_written = Some(Instant::now());

@@ -2,20 +2,22 @@
 //!
 //! It leaves nothing behind and sends nothing: datagram sockets are connected, not written to; the
 //! two unconnected datagrams are probes (`MSG_PROBE`, net/ipv4/udp.c), which are checked like any
-//! other and not sent. The outcome of a step does not matter, only that the kernel was asked; a step
-//! this host cannot do is left out by itself. Each open is of another file, so that no hook's record
-//! can stand for another's.
+//! other and not sent. A step this host cannot do is left out; which were done, it says ([`Steps`]).
+//! Each open is of another file, so that no hook's record can stand for another's.
 
 use std::{
     ffi::{CStr, OsStr},
+    io::ErrorKind,
     mem::zeroed,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixStream},
     },
 };
+
+use super::steps::Steps;
 
 /// The one argument that makes `skep-sensor` a canary. Not for people: it is not among the commands.
 pub const ARGUMENT: &str = "canary";
@@ -31,68 +33,77 @@ pub fn is_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool
     first.as_deref() == Some(OsStr::new(ARGUMENT)) && arguments.next().is_none()
 }
 
-/// Does it.
-pub fn act() {
-    opens();
-    inet(SocketAddr::from((Ipv4Addr::LOCALHOST, DISCARD)));
-    inet(SocketAddr::from((Ipv6Addr::LOCALHOST, DISCARD)));
-    unix();
-    io_uring();
+/// Does it, and gives what was done.
+pub fn act() -> Steps {
+    Steps::LIFE
+        .and(opens())
+        .and(inet(
+            Ipv4Addr::LOCALHOST.into(),
+            [Steps::CONNECT4, Steps::SENDMSG4],
+        ))
+        .and(inet(
+            Ipv6Addr::LOCALHOST.into(),
+            [Steps::CONNECT6, Steps::SENDMSG6],
+        ))
+        .and(unix())
+        .and(io_uring())
 }
 
-fn opens() {
-    system_call_open(libc::SYS_openat, c"/dev/null", [libc::O_RDONLY as usize, 0]);
+fn opens() -> Steps {
+    let openat = system_call_open(libc::SYS_openat, c"/dev/null", [libc::O_RDONLY as usize, 0]);
     // SAFETY: all zeroes is a valid `open_how`: read only, no restrictions.
     let how: libc::open_how = unsafe { zeroed() };
     let how_at = [&raw const how as usize, size_of_val(&how)];
-    system_call_open(libc::SYS_openat2, c"/dev/zero", how_at);
+    let openat2 = system_call_open(libc::SYS_openat2, c"/dev/zero", how_at);
+    let mut done = Steps::OPENAT.when(openat).and(Steps::OPENAT2.when(openat2));
     #[cfg(target_arch = "x86_64")]
     {
         let path = c"/dev/full".as_ptr();
         // SAFETY: a terminated string; no other memory is involved.
-        close(unsafe { libc::syscall(libc::SYS_open, path, libc::O_RDONLY, 0) });
+        let open = close(unsafe { libc::syscall(libc::SYS_open, path, libc::O_RDONLY, 0) });
         let path = c"/dev/null".as_ptr();
         // SAFETY: the same. Truncating that device changes nothing.
-        close(unsafe { libc::syscall(libc::SYS_creat, path, 0) });
+        let creat = close(unsafe { libc::syscall(libc::SYS_creat, path, 0) });
+        done = done
+            .and(Steps::OPEN.when(open))
+            .and(Steps::CREAT.when(creat));
     }
-    // A handle of no bytes is refused, after the hook.
+    // A handle of no bytes is refused, after the hook; a filter of system calls says something else.
     let handle = [0u32; 2];
     let call = libc::SYS_open_by_handle_at;
     // SAFETY: the handle outlives the call and says that nothing follows it.
-    close(unsafe { libc::syscall(call, libc::AT_FDCWD, handle.as_ptr(), libc::O_RDONLY) });
+    let fd = unsafe { libc::syscall(call, libc::AT_FDCWD, handle.as_ptr(), libc::O_RDONLY) };
+    let refused = std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL);
+    done.and(Steps::OPEN_BY_HANDLE.when(close(fd) || refused))
 }
 
-fn system_call_open(call: libc::c_long, path: &CStr, rest: [usize; 2]) {
+fn system_call_open(call: libc::c_long, path: &CStr, rest: [usize; 2]) -> bool {
     let [third, fourth] = rest;
     // SAFETY: a terminated string, and what the call at hand takes: flags and mode, or a structure
     // that outlives the call and its size.
-    close(unsafe { libc::syscall(call, libc::AT_FDCWD, path.as_ptr(), third, fourth) });
+    close(unsafe { libc::syscall(call, libc::AT_FDCWD, path.as_ptr(), third, fourth) })
 }
 
-fn close(fd: libc::c_long) {
-    if let Ok(fd) = i32::try_from(fd)
-        && fd >= 0
-    {
-        // SAFETY: a new descriptor that nothing else owns.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    }
+/// True when it is a descriptor.
+fn close(fd: libc::c_long) -> bool {
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0);
+    // SAFETY: a new descriptor that nothing else owns.
+    fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).is_some()
 }
 
-fn inet(peer: SocketAddr) {
-    let here = match peer {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+fn inet(address: IpAddr, [connect, send]: [Steps; 2]) -> Steps {
+    let Ok(socket) = UdpSocket::bind((address, 0)) else {
+        return Steps::NONE;
     };
-    let Ok(socket) = UdpSocket::bind(here) else {
-        return;
-    };
-    probe(&socket, peer);
+    let peer = SocketAddr::from((address, DISCARD));
+    let sent = probe(&socket, peer);
     // Connecting a datagram socket sends nothing.
-    let _ = socket.connect(peer);
+    let connected = socket.connect(peer).is_ok();
+    send.when(sent).and(connect.when(connected))
 }
 
-/// Asks the kernel to check an unconnected datagram, and not to send it.
-fn probe(socket: &UdpSocket, peer: SocketAddr) {
+/// Asks the kernel to check an unconnected datagram, and not to send it; true when it did.
+fn probe(socket: &UdpSocket, peer: SocketAddr) -> bool {
     // SAFETY: all zeroes is a valid address of either family.
     let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { (zeroed(), zeroed()) };
     let (address, len): (*const libc::sockaddr, usize) = match peer {
@@ -112,28 +123,41 @@ fn probe(socket: &UdpSocket, peer: SocketAddr) {
     let fd = socket.as_raw_fd();
     let len = len as libc::socklen_t;
     // SAFETY: nothing is sent, so no buffer is read; the address outlives the call.
-    unsafe { libc::sendto(fd, std::ptr::null(), 0, PROBE, address, len) };
+    let sent = unsafe { libc::sendto(fd, std::ptr::null(), 0, PROBE, address, len) };
+    sent >= 0
 }
 
-fn unix() {
-    drop(UnixStream::connect("/proc/self/no-such-socket"));
+fn unix() -> Steps {
+    // Nobody is there to be connected to, which the kernel finds out after the hooks.
+    let connected = match UnixStream::connect("/proc/self/no-such-socket") {
+        Ok(_) => true,
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused
+        ),
+    };
     // A datagram to itself: read by nobody, gone with the socket.
     let name = format!("skep-canary-{}", std::process::id());
+    let mut sent = false;
     if let Ok(address) = UnixAddr::from_abstract_name(name)
         && let Ok(receiver) = UnixDatagram::bind_addr(&address)
         && let Ok(sender) = UnixDatagram::unbound()
     {
-        let _ = sender.send_to_addr(b"", &address);
+        sent = sender.send_to_addr(b"", &address).is_ok();
         drop(receiver);
     }
+    Steps::CONNECT_UNIX
+        .when(connected)
+        .and(Steps::SEND_UNIX.when(sent))
 }
 
 /// Sets up the smallest ring there is, where that is allowed.
-fn io_uring() {
+fn io_uring() -> Steps {
     // `struct io_uring_params` (linux/io_uring.h), 120 bytes; zeroes ask for nothing special.
     let mut parameters = [0u64; 15];
     // SAFETY: the kernel writes at most that structure.
-    close(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) });
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
+    Steps::IO_URING.when(close(fd))
 }
 
 #[cfg(test)]
@@ -154,6 +178,26 @@ mod tests {
         ] {
             assert!(!is_asked(arguments(other)));
         }
+    }
+
+    #[test]
+    fn what_any_host_can_do_is_done_and_what_has_no_network_is_not_said_to_be() {
+        let anywhere = Steps::OPENAT.and(Steps::CONNECT_UNIX).and(Steps::SEND_UNIX);
+        let inet = Steps::CONNECT4
+            .and(Steps::SENDMSG4)
+            .and(Steps::CONNECT6)
+            .and(Steps::SENDMSG6);
+        let without_network = std::thread::spawn(|| {
+            // SAFETY: this thread alone gets another network, in which nothing is up.
+            (unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0).then(act)
+        });
+        // Only root may.
+        if let Some(done) = without_network.join().unwrap() {
+            assert!(!done.meets(inet), "{done:?}");
+            assert_eq!(done.and(anywhere), done);
+        }
+        let done = act();
+        assert_eq!(done.and(anywhere), done, "{:?}", done.missing());
     }
 
     #[test]

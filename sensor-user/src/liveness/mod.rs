@@ -8,21 +8,24 @@
 //!
 //! Invariants:
 //! - a hook is only called silent by a canary that is known to have done its part: one that was
-//!   started, watched and ended, while the kernel lost no record;
-//! - a hook is judged once it has been proven: by its trial at the start, or by a canary; what this
-//!   host cannot do (IPv6 switched off) accuses no hook;
+//!   started, watched and ended, of which no record was lost, and which says that it did what the hook
+//!   reports ([`Steps`]); what this host cannot do (any more) accuses no hook;
+//! - a hook is judged once it has been proven: by its trial at the start, or by a canary;
 //! - without the fork hook the canary is not watched: then that hook alone is judged;
 //! - attaching again is tried at once, and after failures less and less often, never given up.
 //!
 //! This is the judgement; [`crate::pipeline`] starts the canary and attaches hooks.
 
 pub mod act;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use skep_abi::Hook;
 
 use crate::probes::AttachedHook;
+
+pub use self::steps::Steps;
 
 /// Canaries that pass at most between two attempts to attach a hook again.
 const PATIENCE_MAX: u32 = 64;
@@ -126,9 +129,9 @@ impl Ledger {
         }
     }
 
-    /// The canary has ended, and all its records were read. `sound`: it did everything, and the
-    /// kernel lost nothing meanwhile; else what was seen counts, and what was not does not.
-    pub fn conclude(&mut self, sound: bool) -> Outcome {
+    /// The canary has ended, and all its records were read. Hooks on what it has `done` are judged; of
+    /// the others what was seen counts, and what was not does not.
+    pub fn conclude(&mut self, done: Steps) -> Outcome {
         let mut outcome = Outcome {
             records: self.records,
             ..Outcome::default()
@@ -145,7 +148,9 @@ impl Ledger {
                 }
                 continue;
             }
-            let judged = known.proven && sound && (forked || known.hook == Hook::RawTpFork);
+            let judged = known.proven
+                && done.meets(Steps::reaching(known.hook))
+                && (forked || known.hook == Hook::RawTpFork);
             if let Some(silence) = &mut known.silence {
                 outcome.missing.push(known.hook);
                 silence.pause = silence.pause.saturating_sub(1);

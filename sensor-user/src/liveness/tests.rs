@@ -17,7 +17,7 @@ fn ledger() -> Ledger {
 fn canary(ledger: &mut Ledger, seen: &[Hook], time_ns: u64, sound: bool) -> Outcome {
     ledger.begin();
     seen.iter().for_each(|hook| ledger.saw(*hook, time_ns));
-    ledger.conclude(sound)
+    ledger.conclude(Steps::ALL.when(sound))
 }
 
 #[test]
@@ -102,4 +102,18 @@ fn attaching_is_tried_less_and_less_often_and_never_given_up() {
     assert!(pauses[7..].iter().all(|pause| *pause == 64), "{pauses:?}");
     let silence = ledger.hooks()[1].silence.as_ref().unwrap();
     assert_eq!(silence.error.as_deref(), Some("refused"));
+}
+
+#[test]
+fn what_the_host_cannot_do_any_more_accuses_no_hook() {
+    let mut ledger = ledger();
+    canary(&mut ledger, &[FORK, OPEN, INET6], 10, true);
+    // IPv6 is turned off, and the hook on openat detached.
+    ledger.begin();
+    ledger.saw(FORK, 20);
+    let outcome = ledger.conclude(Steps::LIFE.and(Steps::OPENAT));
+    assert_eq!(outcome.silent, [(OPEN, 10)]);
+    // IPv6 is back, and its hook was detached meanwhile.
+    let outcome = canary(&mut ledger, &[FORK, OPEN], 30, true);
+    assert_eq!(outcome.silent, [(INET6, 10)]);
 }

@@ -114,7 +114,7 @@ pub const EVENT_FIELDS: &[Field] = &[
     field("lost.count", "lost.count", LOST, Nothing, "how many", "7", COMPLETENESS),
     field("lost.first", "lost.first_unix_nano", LOST, Nothing, "from when", "2026-07-01T08:15:02.100000000Z", COMPLETENESS),
     field("lost.last", "lost.last_unix_nano", LOST, Nothing, "until when", "2026-07-01T08:15:02.900000000Z", COMPLETENESS),
-    field("coverage.what", "coverage.what", COVERAGE, Nothing, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged or vanished", "blind", COMPLETENESS),
+    field("coverage.what", "coverage.what", COVERAGE, Nothing, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged, vanished, untested or degraded", "blind", COMPLETENESS),
     field("coverage.phase", "coverage.phase", COVERAGE, Nothing, "begin, end or point", "end", COMPLETENESS),
     field("coverage.hook", "coverage.hook", COVERAGE, Nothing, "which place in the kernel it concerns", "cgroup/connect4", COMPLETENESS),
     field("coverage.first", "coverage.first_unix_nano", COVERAGE, Nothing, "from when", "2026-07-01T08:15:02.100000000Z", COMPLETENESS),

@@ -411,11 +411,13 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::Blind => ("blind", "record"),
         CoverageKind::Throttled => ("throttled", "record"),
         CoverageKind::Hook => ("hook", "record"),
-        CoverageKind::IoUring => ("io_uring", "record"),
+        CoverageKind::IoUring => ("io_uring", "set-up"),
         CoverageKind::Canary => ("self-test", "record"),
         CoverageKind::Evicted => ("table full", "entry"),
         CoverageKind::Unjudged => ("unjudged", "program"),
         CoverageKind::Vanished => ("ended unseen", "process"),
+        CoverageKind::Untested => ("untested", "record"),
+        CoverageKind::Degraded => ("degraded", "session"),
     };
     let mut text = subject.to_owned();
     if let Some(hook) = hook {

@@ -146,7 +146,7 @@ impl<J: Judge> Pipeline<J> {
         }
         if let Err(error) = self.probes.processes.watch(tgid, state) {
             tracing::warn!(pid = tgid, %error, "a process of an agent cannot be watched");
-            self.tracker.not_watched();
+            self.tracker.not_watched(session);
             return true;
         }
         // Ended before this entry, or about to: nobody else may take the entry out, and if it was not

@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use crate::{
-    event::SessionId,
+    event::{Coverage, CoverageKind, CoveragePhase, Event, SessionId},
     fold::Fold,
     journal::{Journal, Source},
     track::{
@@ -25,7 +25,15 @@ impl<J: Judge> Pipeline<J> {
 
     /// After a round that began at `began_ns`. Everything up to then has been handed on, but for what
     /// the fold still holds, unless records still wait (`more`).
-    pub(super) fn keep(&mut self, began_ns: u64, more: bool, last: bool, fold: &Fold) {
+    pub(super) fn keep(
+        &mut self,
+        began_ns: u64,
+        more: bool,
+        last: bool,
+        fold: &Fold,
+        sink: &mut impl FnMut(Event),
+    ) {
+        let now = self.clock.now();
         let Some(journal) = &mut self.journal else {
             return;
         };
@@ -40,6 +48,28 @@ impl<J: Judge> Pipeline<J> {
         if last {
             journal.close(seen_ns);
         }
+        // Told when it begins and when it is over.
+        let (phase, first, reason) = match (self.unkept_since, journal.error()) {
+            (None, Some(error)) => {
+                self.unkept_since = Some(now);
+                let reason = format!(
+                    "the journal of sessions cannot be written: after a restart, sessions that run now \
+                     would be found by their processes only: {error}"
+                );
+                (CoveragePhase::Begin, now, reason)
+            }
+            (Some(since), None) => {
+                self.unkept_since = None;
+                let reason = "the journal of sessions is written again".to_owned();
+                (CoveragePhase::End, since, reason)
+            }
+            (None, None) | (Some(_), Some(_)) => return,
+        };
+        let coverage = Coverage {
+            phase,
+            ..Coverage::point(CoverageKind::Degraded, (first, now), 0, reason)
+        };
+        sink(coverage.of_machine());
     }
 }
 

@@ -1,31 +1,45 @@
 //! Sends canaries through the hooks, and attaches again what does not report them.
 //!
 //! Nothing here waits: a canary is started in one round, found to have ended in a later one, and
-//! judged in the round after that which left nothing in the ring.
+//! judged in a round after that which left nothing in the ring, or was well past what had been sent when
+//! the canary ended: a storm does not put it off. What the kernel loses of others is nothing to it: its
+//! session has an account of its own, and is never held back.
+//!
+//! When hooks cannot be tested (no canary can be started, or [`UNSOUND_MAX`] in a row do not count), that
+//! is told, once for each cause, and once more when they are tested again.
 
 use std::{
     ffi::OsString,
+    io::Read,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use skep_abi::Hook;
+use skep_abi::{CANARY_SESSION, Hook};
 
 use super::Pipeline;
 use crate::{
     act::Sink,
     clock::BootClock,
     event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Severity, UnixNanos},
-    liveness::{Ledger, Liveness, Outcome, act},
+    liveness::{Ledger, Liveness, Outcome, Steps, act},
     track::Judge,
 };
+
+/// How many canaries in a row may not count before that is told.
+const UNSOUND_MAX: u32 = 3;
+/// Records read beyond those sent when a canary ended, until its own are surely among them: more than
+/// programs run at once.
+const SURELY: u64 = 4096;
+/// Most that is read of what a canary says.
+const SAID_MAX: u64 = 64 << 10;
 
 /// How canaries are sent.
 #[derive(Clone, Debug)]
 pub struct Canaries {
     pub interval: Duration,
-    /// What is started: it must do what [`act::act`] does, and end.
+    /// What is started: it must do what [`act::act`] does, report the steps, and end.
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
 }
@@ -38,6 +52,8 @@ pub struct LivenessReport {
     pub last: Option<UnixNanos>,
     /// Why the last one could not be sent, or did not count.
     pub error: Option<String>,
+    /// Canaries that were started, or could not be.
+    pub attempts: u64,
 }
 
 /// The state of this duty.
@@ -48,16 +64,36 @@ pub(super) struct Watchdog {
     running: Option<Running>,
     last: Option<UnixNanos>,
     error: Option<String>,
+    attempts: u64,
+    /// When hooks were tested last, and how many canaries have not counted since.
+    tested: UnixNanos,
+    unsound: u32,
+    /// Why they are not tested, as far as that was told.
+    untested: Vec<Untested>,
+}
+
+/// Why hooks are not tested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Untested {
+    NotStarted,
+    Unsound,
 }
 
 struct Running {
     child: Child,
     began: Instant,
     began_ns: u64,
-    /// What the kernel had lost by then.
+    /// What had been lost of canaries by then.
     lost: u64,
-    /// It has ended; how.
-    ended: Option<Result<(), String>>,
+    ended: Option<Ended>,
+}
+
+/// A canary has ended.
+struct Ended {
+    /// How.
+    outcome: Result<Steps, String>,
+    /// Records sent by then.
+    sent: u64,
 }
 
 impl Canaries {
@@ -82,6 +118,10 @@ impl<J: Judge> Pipeline<J> {
             running: None,
             last: None,
             error: None,
+            attempts: 0,
+            tested: self.clock.now(),
+            unsound: 0,
+            untested: Vec::new(),
         });
     }
 
@@ -90,6 +130,7 @@ impl<J: Judge> Pipeline<J> {
             hooks: watchdog.ledger.hooks().to_vec(),
             last: watchdog.last,
             error: watchdog.error.clone(),
+            attempts: watchdog.attempts,
         })
     }
 
@@ -106,37 +147,46 @@ impl<J: Judge> Pipeline<J> {
             own.for_each(|record| watchdog.ledger.saw(record.hook, record.time_ns));
         }
         match watchdog.running.take() {
-            None if Instant::now() >= watchdog.next => self.start_canary(&mut watchdog),
+            None if Instant::now() >= watchdog.next => self.start_canary(&mut watchdog, sink),
             None => {}
-            Some(running) if running.ended.is_some() && !more => {
-                self.judge_canary(&mut watchdog, running, sink);
-            }
-            Some(mut running) => {
-                if running.ended.is_none() {
-                    running.look(watchdog.canaries.interval);
+            Some(mut running) => match running.ended.take() {
+                Some(ended) if !more || self.records_read() >= ended.sent + SURELY => {
+                    self.judge_canary(&mut watchdog, &running, ended.outcome, sink);
                 }
-                watchdog.running = Some(running);
-            }
+                Some(ended) => {
+                    running.ended = Some(ended);
+                    watchdog.running = Some(running);
+                }
+                None => {
+                    let outcome = running.look(watchdog.canaries.interval);
+                    running.ended = outcome.map(|outcome| Ended {
+                        outcome,
+                        sent: self.probes.counts().iter().map(|counts| counts.sent).sum(),
+                    });
+                    watchdog.running = Some(running);
+                }
+            },
         }
         self.watchdog = Some(watchdog);
     }
 
-    fn start_canary(&mut self, watchdog: &mut Watchdog) {
+    fn start_canary(&mut self, watchdog: &mut Watchdog, sink: &mut impl Sink) {
         let Canaries {
             interval,
             program,
             arguments,
         } = &watchdog.canaries;
         watchdog.next = Instant::now() + *interval;
+        watchdog.attempts += 1;
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let (began, began_ns) = (Instant::now(), BootClock::boot_now());
-        let lost = self.kernel_lost();
+        let lost = self.canaries_lost();
         let me = std::process::id();
         let processes = &mut self.probes.processes;
         // The sensor may itself be watched (an agent started it): then it will be again.
@@ -162,28 +212,91 @@ impl<J: Judge> Pipeline<J> {
                 });
             }
             Err(error) => {
-                tracing::warn!(error, "the canary cannot be started: hooks are not tested");
-                watchdog.error = Some(format!("cannot be started: {error}"));
+                let error = format!("cannot be started: {error}");
+                self.tell_untested(watchdog, Untested::NotStarted, &error, sink);
+                watchdog.error = Some(error);
             }
         }
+    }
+
+    /// Once for each cause, until hooks are tested again.
+    fn tell_untested(
+        &self,
+        watchdog: &mut Watchdog,
+        cause: Untested,
+        error: &str,
+        sink: &mut impl Sink,
+    ) {
+        if watchdog.untested.contains(&cause) {
+            return;
+        }
+        watchdog.untested.push(cause);
+        tracing::warn!(error, "hooks are not tested");
+        let since = watchdog.tested;
+        let coverage = Coverage {
+            phase: CoveragePhase::Begin,
+            ..Coverage::point(
+                CoverageKind::Untested,
+                (since, since),
+                0,
+                format!(
+                    "hooks are not tested, one that is detached is not noticed: self-test: {error}"
+                ),
+            )
+        };
+        sink.event(Event::told(
+            None,
+            self.clock.now(),
+            Detail::Coverage(coverage),
+        ));
+    }
+
+    fn tell_tested(&self, watchdog: &mut Watchdog, sink: &mut impl Sink) {
+        let now = self.clock.now();
+        let since = std::mem::replace(&mut watchdog.tested, now);
+        watchdog.unsound = 0;
+        if std::mem::take(&mut watchdog.untested).is_empty() {
+            return;
+        }
+        let coverage = Coverage {
+            phase: CoveragePhase::End,
+            ..Coverage::point(
+                CoverageKind::Untested,
+                (since, now),
+                0,
+                "hooks are tested again",
+            )
+        };
+        sink.event(coverage.of_machine());
     }
 
     fn judge_canary(
         &mut self,
         watchdog: &mut Watchdog,
-        mut running: Running,
+        running: &Running,
+        ended: Result<Steps, String>,
         sink: &mut impl Sink,
     ) {
         // Its exit takes the entry out, if the exit hook is there.
         self.probes.processes.unwatch(running.child.id());
-        let lost = self.kernel_lost() > running.lost;
-        let ended = running.ended.replace(Ok(())).unwrap_or(Ok(()));
-        watchdog.error = match &ended {
-            Err(error) => Some(error.clone()),
-            Ok(()) if lost => Some("the kernel lost records meanwhile".to_owned()),
-            Ok(()) => None,
+        let sound = match ended {
+            Ok(_) if self.canaries_lost() > running.lost => {
+                Err("records of it were lost".to_owned())
+            }
+            ended => ended,
         };
-        let outcome = watchdog.ledger.conclude(watchdog.error.is_none());
+        match &sound {
+            Ok(_) => self.tell_tested(watchdog, sink),
+            Err(error) => {
+                watchdog.unsound += 1;
+                if watchdog.unsound >= UNSOUND_MAX {
+                    self.tell_untested(watchdog, Untested::Unsound, error, sink);
+                }
+            }
+        }
+        let done = sound.as_ref().copied().unwrap_or(Steps::NONE);
+        watchdog.error = sound.err();
+        let outcome = watchdog.ledger.conclude(done);
         let now = self.clock.now();
         for (hook, since_ns) in &outcome.silent {
             tracing::error!(hook = hook.name(), "a hook does not report any more");
@@ -208,7 +321,7 @@ impl<J: Judge> Pipeline<J> {
             let reason = "attached again: the hook reports";
             sink.event(about(*hook, CoveragePhase::End, (since, now), now, reason));
         }
-        let event = self.canary(&outcome, watchdog, running.began_ns, now);
+        let event = self.canary(&outcome, done, watchdog, running.began_ns, now);
         sink.event(event);
         watchdog.last = Some(now);
         self.attach_again(&mut watchdog.ledger, &outcome, sink);
@@ -243,6 +356,7 @@ impl<J: Judge> Pipeline<J> {
     fn canary(
         &self,
         outcome: &Outcome,
+        done: Steps,
         watchdog: &Watchdog,
         began_ns: u64,
         now: UnixNanos,
@@ -252,44 +366,73 @@ impl<J: Judge> Pipeline<J> {
             [] => "the self-test was reported by every hook it is known to reach".to_owned(),
             missing => format!("the self-test was not reported by {}", missing.join(", ")),
         };
-        if let Some(error) = &watchdog.error {
-            reason.push_str(&format!("; it does not count against any hook: {error}"));
+        match &watchdog.error {
+            Some(error) => {
+                reason.push_str(&format!("; it does not count against any hook: {error}"));
+            }
+            None if done != Steps::ALL => {
+                reason.push_str(&format!(
+                    "; this host could not do {}",
+                    done.missing().join(", ")
+                ));
+            }
+            None => {}
         }
         let range = (self.clock.unix(began_ns), now);
         Coverage::point(CoverageKind::Canary, range, outcome.records, reason).of_machine()
     }
 
-    /// Records the kernel side could not send, of any kind.
-    fn kernel_lost(&self) -> u64 {
-        let counts = self.probes.counts();
-        let lost = counts.iter().flat_map(|counts| &counts.lost);
-        lost.map(|(_, count)| *count).sum()
+    /// Records of canaries that did not get here.
+    fn canaries_lost(&self) -> u64 {
+        let account = self.probes.sessions.get(&CANARY_SESSION, 0);
+        let of_kernel: u64 = account.map_or(0, |account| account.lost.iter().flatten().sum());
+        of_kernel + self.tracker.counts().evicted.walked
+    }
+
+    /// Records read so far.
+    fn records_read(&self) -> u64 {
+        self.read.iter().sum()
     }
 }
 
 impl Running {
-    fn look(&mut self, patience: Duration) {
-        self.ended = match self.child.try_wait() {
-            Ok(Some(_)) => Some(Ok(())),
+    /// How it has ended, if it has.
+    fn look(&mut self, patience: Duration) -> Option<Result<Steps, String>> {
+        match self.child.try_wait() {
+            Ok(Some(_)) => Some(match said(self.child.stdout.take()) {
+                Some(done) => Ok(done),
+                None => Err("it did not say what it has done".to_owned()),
+            }),
             Ok(None) if self.began.elapsed() < patience => None,
             Ok(None) => {
-                // It ends by the signal, or has just done so.
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+                self.end();
                 Some(Err("did not end within the interval".to_owned()))
             }
             Err(error) => Some(Err(format!("cannot be waited for: {error}"))),
-        };
+        }
+    }
+
+    fn end(&mut self) {
+        // It ends by the signal, or has done so: then both calls change nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.ended.is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.end();
     }
+}
+
+/// What a canary that has ended has said. Does not wait, should somebody else hold its output open.
+fn said(output: Option<ChildStdout>) -> Option<Steps> {
+    let output = output?;
+    rustix::io::ioctl_fionbio(&output, true).ok()?;
+    let mut text = Vec::new();
+    // What was read before an error counts.
+    let _ = output.take(SAID_MAX).read_to_end(&mut text);
+    Steps::from_report(&text)
 }
 
 fn about(

@@ -35,14 +35,10 @@ impl Folds {
         }
     }
 
-    /// The epoch opens are folded under now.
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// Begins the next epoch and hands out the entries of every one before the last. Gives the newest
+    /// Begins the next epoch and hands out the entries of every one before the last, with the kernel id of
+    /// their session. Gives the newest
     /// epoch that is closed by that: no count of it, or of an older one, is still to come.
-    pub fn turn(&mut self, sink: impl FnMut(&FoldCount)) -> io::Result<u32> {
+    pub fn turn(&mut self, sink: impl FnMut(u64, &FoldCount)) -> io::Result<u32> {
         // Skips 0, which means "do not fold"; the epochs of half a second last for 68 years.
         let next = self.epoch.checked_add(1).unwrap_or(1);
         self.set_epoch(next).map_err(io::Error::other)?;
@@ -53,7 +49,7 @@ impl Folds {
 
     /// Ends folding and hands out everything. To be called when the programs have had the time to
     /// notice: once they are detached, or a round after [`Folds::stop`].
-    pub fn take_all(&mut self, sink: impl FnMut(&FoldCount)) -> io::Result<u32> {
+    pub fn take_all(&mut self, sink: impl FnMut(u64, &FoldCount)) -> io::Result<u32> {
         self.take(u32::MAX, sink)?;
         Ok(u32::MAX)
     }
@@ -69,13 +65,13 @@ impl Folds {
         Ok(())
     }
 
-    fn take(&mut self, closed: u32, mut sink: impl FnMut(&FoldCount)) -> io::Result<()> {
+    fn take(&mut self, closed: u32, mut sink: impl FnMut(u64, &FoldCount)) -> io::Result<()> {
         let fd = self.map.as_fd();
         self.batch.read(fd)?;
         self.batch.retain_keys(|key, count| {
             let over = key.epoch <= closed;
             if over && count.count > 0 {
-                sink(count);
+                sink(key.session, count);
             }
             over
         });

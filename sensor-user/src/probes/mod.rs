@@ -27,13 +27,13 @@ use aya::{
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    Cause, Claim, ClaimVerdict, FileKey, Kind, Offset, PENDING_SESSION, SessionState, Walk,
-    folded_index, lost_index, sent_index,
+    CANARY_SESSION, Cause, Claim, ClaimVerdict, FileKey, Hook, Kind, Offset, PENDING_SESSION,
+    SessionState, Walk, folded_index, lost_index, sent_index,
 };
 
 use self::{
     attach::{attach_program, unload},
-    candidates::{Attach, Candidate, FACTS, Fact, Program},
+    candidates::{Attach, Candidate, FACTS, Fact, Program, serves},
 };
 pub use self::{
     batch::Batch,
@@ -69,20 +69,28 @@ pub struct ProbeConfig {
 
 /// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
 pub fn avoidable_hooks() -> Vec<&'static str> {
-    FACTS
+    let candidates = FACTS
         .iter()
         .filter(|fact| !fact.required)
-        .flat_map(|fact| fact.candidates)
+        .flat_map(|fact| fact.candidates);
+    let parts = candidates
+        .clone()
+        .flat_map(|candidate| candidate.programs)
+        .filter(|program| !program.required)
+        .filter_map(|program| serves(program.name).map(Hook::name));
+    candidates
         .map(|candidate| candidate.name)
+        .chain(parts)
         .collect()
 }
 
 /// State of the hook that serves a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookStatus {
-    /// The best one.
+    /// The best one, whole.
     Live,
-    /// Not the best one; `reason` says what the better ones answered and what this one misses.
+    /// Not the best one, or without a part of it; `reason` says what the better ones answered and what
+    /// this one misses.
     Fallback,
     Off,
 }
@@ -117,7 +125,9 @@ pub struct Probes {
     pub processes: Processes,
     /// What of each session was not sent, by its kernel id.
     pub sessions: BpfHashMap<MapData, u64, SessionState>,
-    /// A descriptor of the same map.
+    /// Claims records were lost of before they were answered, and how many.
+    pub lost_waiting: BpfHashMap<MapData, Claim, u64>,
+    /// A descriptor of the map of sessions.
     sessions_fd: OwnedFd,
     pub folds: Folds,
     walk: Array<MapData, Walk>,
@@ -258,8 +268,9 @@ impl Loaded {
                     continue;
                 }
                 match self.try_candidate(&mut object, btf.as_ref(), fact, candidate, &mut trial) {
-                    Ok(()) => {
-                        let live = rank == 0;
+                    Ok(missing) => {
+                        let live = rank == 0 && missing.is_empty();
+                        let limits = if rank == 0 { "" } else { candidate.limits };
                         report = Some(HookReport {
                             fact: fact.name,
                             hook: Some(candidate.name),
@@ -268,11 +279,7 @@ impl Loaded {
                             } else {
                                 HookStatus::Fallback
                             },
-                            reason: if live {
-                                String::new()
-                            } else {
-                                join(&refused, candidate.limits)
-                            },
+                            reason: join(&join(&refused, limits), &missing),
                         });
                         break;
                     }
@@ -306,9 +313,11 @@ impl Loaded {
         let sessions_fd = map_fd(&object, "SESSIONS")?;
         let mut sessions: BpfHashMap<_, u64, SessionState> = take_map(&mut object, "SESSIONS")?;
         let folds = Folds::new(map_fd(&object, "FOLDS")?, take_map(&mut object, "CONTROL")?);
-        let entered = sessions.insert(PENDING_SESSION, SessionState::default(), 0);
-        let map_error = |error| HostError::Load(format!("a map cannot be written: {error}"));
-        entered.map_err(map_error)?;
+        for own in [PENDING_SESSION, CANARY_SESSION] {
+            let entered = sessions.insert(own, SessionState::default(), 0);
+            let map_error = |error| HostError::Load(format!("a map cannot be written: {error}"));
+            entered.map_err(map_error)?;
+        }
         let is_attached =
             |name| matches!(object.program(name), Some(program) if program.fd().is_ok());
         let mut attached: Vec<Program> = Vec::new();
@@ -331,6 +340,7 @@ impl Loaded {
             verdicts: take_map(&mut object, "VERDICTS")?,
             processes,
             sessions,
+            lost_waiting: take_map(&mut object, "LOST_WAITING")?,
             sessions_fd,
             folds,
             walk: take_map(&mut object, "WALK")?,
@@ -341,7 +351,13 @@ impl Loaded {
         })))
     }
 
-    /// Attaches a candidate and tries it; on refusal nothing of it stays attached.
+    fn is_avoided(&self, name: &str) -> bool {
+        let avoid = &self.config.avoid;
+        avoid.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    }
+
+    /// Attaches a candidate and tries it; on refusal nothing of it stays attached. Gives what is
+    /// missing of it, and why.
     fn try_candidate(
         &self,
         object: &mut Ebpf,
@@ -349,26 +365,33 @@ impl Loaded {
         fact: &Fact,
         candidate: &Candidate,
         trial: &mut trial::Bench,
-    ) -> Result<(), String> {
-        if self
-            .config
-            .avoid
-            .iter()
-            .any(|prefix| candidate.name.starts_with(prefix.as_str()))
-        {
-            return Err("not to be used, by configuration".to_owned());
+    ) -> Result<String, String> {
+        const AVOIDED: &str = "not to be used, by configuration";
+        if self.is_avoided(candidate.name) {
+            return Err(AVOIDED.to_owned());
         }
         let mut attached = Vec::new();
         let mut outcome = Ok(());
+        let mut missing = String::new();
         for program in candidate.programs {
-            match attach_program(object, btf, &self.cgroup, program) {
+            let hook = serves(program.name).map_or(program.name, Hook::name);
+            let result = if !program.required && self.is_avoided(hook) {
+                Err(AVOIDED.to_owned())
+            } else {
+                attach_program(object, btf, &self.cgroup, program)
+            };
+            match result {
                 Ok(true) => attached.push(program.name),
                 Ok(false) => {} // serves another fact already
                 Err(reason) if program.required => {
                     outcome = Err(reason);
                     break;
                 }
-                Err(reason) => tracing::info!(program = program.name, reason, "hook left out"),
+                // Two programs may serve one hook: said once.
+                Err(reason) if !missing.contains(hook) => {
+                    missing = join(&missing, &format!("without {hook}: {reason}"));
+                }
+                Err(_) => {}
             }
         }
         if outcome.is_ok() {
@@ -379,7 +402,7 @@ impl Loaded {
                 unload(object, name);
             }
         }
-        outcome
+        outcome.map(|()| missing)
     }
 }
 

@@ -86,20 +86,30 @@ impl Losses {
             Some(Detail::Finding(_)) => ("finding", 1, None),
             None => ("any", 1, None),
         };
-        self.add_range(record, cause, count, time, last.unwrap_or(time));
+        let last = last.unwrap_or(time);
+        let range = Range {
+            count,
+            first: time,
+            last,
+        };
+        self.lose(event.session.clone(), record, cause, range);
         count
     }
 
-    /// Adds `count` events between two times.
+    /// Adds `count` events between two times, of which is not known whose they were.
     pub fn add_range(&mut self, record: &str, cause: &str, count: u64, first: u64, last: u64) {
-        self.newly = self.newly.saturating_add(count);
+        self.lose(None, record, cause, Range { count, first, last });
+    }
+
+    fn lose(&mut self, session: Option<String>, record: &str, cause: &str, range: Range) {
+        self.newly = self.newly.saturating_add(range.count);
         let key = Key {
-            session: None,
+            session,
             hop: HOP.into(),
             record: record.into(),
             cause: cause.into(),
         };
-        self.put(key, Range { count, first, last });
+        self.put(key, range);
     }
 
     pub fn merge(&mut self, other: Self) {
@@ -205,6 +215,25 @@ mod tests {
             .collect();
         let id = |id| loss(Some(id)).session;
         assert_eq!(sums, [(None, 2), (id(1), 4), (id(2), 2)]);
+    }
+
+    #[test]
+    fn an_event_that_is_lost_here_is_lost_of_its_session() {
+        let event = |session: Option<u32>| v1::Event {
+            detail: Some(v1::event::Detail::Exit(v1::Exit::default())),
+            ..loss(session)
+        };
+        let mut losses = Losses::default();
+        let newly: u64 = [event(Some(1)), event(None), event(Some(1))]
+            .iter()
+            .map(|event| losses.add(event, "spool_full"))
+            .sum();
+        assert_eq!((newly, losses.newly_lost()), (3, 3));
+        let sums: Vec<_> = losses
+            .into_events()
+            .map(|event| (event.session.clone(), count(&event)))
+            .collect();
+        assert_eq!(sums, [(None, 1), (loss(Some(1)).session, 2)]);
     }
 
     #[test]

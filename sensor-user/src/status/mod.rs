@@ -42,7 +42,16 @@ pub struct Status {
     pub kernel: BTreeMap<String, KernelCounters>,
     /// By record type: what was read from the ring.
     pub read: BTreeMap<String, u64>,
+    /// Records read that do not follow the ABI.
+    #[serde(default)]
+    pub malformed: u64,
+    /// What became of the opens the kernel side folded and has handed out.
+    #[serde(default)]
+    pub folds: Folds,
     pub tracker: Tracker,
+    /// Why the journal of sessions cannot be written, while that is so.
+    #[serde(default)]
+    pub journal_error: Option<String>,
     /// Events that left the pipeline, by class.
     pub events: BTreeMap<String, u64>,
     pub spool: Spools,
@@ -106,12 +115,23 @@ pub struct KernelCounters {
     pub lost: BTreeMap<String, u64>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folds {
+    /// Added to the count of an event.
+    pub added: u64,
+    /// There was no event to add them to.
+    pub lost: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tracker {
     pub processes: u64,
     pub sessions: u64,
     /// Records of processes that turned out to be no agents: read, judged, dropped.
     pub ignored: u64,
+    /// Records that give no event of their own: forks, walks, self-tests.
+    #[serde(default)]
+    pub consumed: u64,
     /// Records that gave no event because a table was full.
     #[serde(default)]
     pub refused: u64,

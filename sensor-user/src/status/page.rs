@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    Canary, Hook, HookCanary, HookStatus, KernelCounters, Spool, Spools, Status, Stream, Tracker,
-    Uplink,
+    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, Spool, Spools, Status, Stream,
+    Tracker, Uplink,
 };
 
 /// A page of text, ending in a line break.
@@ -25,11 +25,15 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         canary,
         kernel,
         read,
+        malformed,
+        folds,
+        journal_error,
         tracker:
             Tracker {
                 processes,
                 sessions,
                 ignored,
+                consumed,
                 refused,
                 unjudged,
                 evicted,
@@ -89,9 +93,15 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(out, "{line}{}", causes(lost))?;
     }
 
+    let Folds { added, lost } = folds;
     writeln!(
         out,
-        "\ntracked           {processes} processes, {sessions} sessions, {ignored} records of other programs dropped"
+        "  of those folded {added} were added to an event, {lost} found none; {malformed} read were malformed"
+    )?;
+
+    writeln!(
+        out,
+        "\ntracked           {processes} processes, {sessions} sessions, {ignored} records of other programs dropped, {consumed} without an event of their own"
     )?;
     if refused + unjudged + evicted > 0 {
         writeln!(
@@ -99,6 +109,9 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             "                  {refused} refused and {evicted} let go by full tables, \
              {unjudged} programs gone before they could be judged"
         )?;
+    }
+    if let Some(error) = journal_error {
+        writeln!(out, "  the journal cannot be written: {error}")?;
     }
     if !events.is_empty() {
         let list: Vec<String> = events
@@ -316,6 +329,8 @@ mod tests {
             },
         );
         status.read.insert("open".into(), 96);
+        (status.malformed, status.folds.added, status.folds.lost) = (2, 6, 1);
+        status.journal_error = Some("no space".into());
         status.uplink.address = "http://127.0.0.1:7317".into();
         status.uplink.findings.last_error = Some("refused".into());
         status.uplink.bulk.connected = true;
@@ -331,6 +346,8 @@ mod tests {
             "                           lsm/file_open: EPERM",
             "  open             100           96            7            4  (ring_full 4)",
             "                           canary: sys_exit_openat 3 s ago, sys_exit_openat2 LOST 1 min 5 s ago",
+            "  of those folded 6 were added to an event, 1 found none; 2 read were malformed",
+            "  the journal cannot be written: no space",
             "canary            every 10 s: ring 3 s ago, spooled 3 s ago, acknowledged never",
             "spool  bulk       12 waiting in 0 B, acknowledged to 0, next 0, lost 3  (spool_full 3)",
             "       findings   0 waiting in 0 B, acknowledged to 4, next 5, lost 0",

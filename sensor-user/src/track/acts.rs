@@ -4,11 +4,11 @@ use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
 use crate::{
     act::{self, Act, Folding, RecordId, Sink, Target},
     decode::{self, Common},
-    event::{self, CoverageKind, CoveragePhase, Detail},
+    event,
 };
 
 /// Whether a record's process is one of a session.
-enum Known {
+pub(super) enum Known {
     Not,
     /// It is, and the table has it, under its own pid.
     Followed,
@@ -109,39 +109,8 @@ impl<J: Judge> Tracker<J> {
         });
     }
 
-    /// The open hook does not see what is asked through an io_uring: the session says so.
-    pub(super) fn io_uring(
-        &mut self,
-        common: &Common,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) {
-        let member = match self.known(common, verdicts, out) {
-            Known::Not => return,
-            Known::NoRoom(member) => Some(member),
-            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
-        };
-        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
-        else {
-            return;
-        };
-        let now = self.clock.unix(common.time_ns);
-        let coverage = event::Coverage {
-            what: CoverageKind::IoUring,
-            phase: CoveragePhase::Point,
-            hook: Some(common.hook.name()),
-            first: now,
-            last: now,
-            count: 0,
-            reason: "an io_uring was set up; what is opened through it is not seen by this host's open hook"
-                .to_owned(),
-        };
-        let detail = Detail::Coverage(coverage);
-        self.emit(common, id, Some(process), None, detail, out);
-    }
-
     /// Makes the process of a record known, under its own pid and as what it runs.
-    fn known(
+    pub(super) fn known(
         &mut self,
         common: &Common,
         verdicts: &mut impl Verdicts,

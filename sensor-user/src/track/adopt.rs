@@ -109,7 +109,7 @@ impl<J: Judge> Tracker<J> {
             session.gaps = gaps.saturating_add(1);
             session.found = Found::Resumed;
             if !self.sessions.begin(id, session, &mut self.claims) {
-                self.refused += 1;
+                self.refused.add(None);
                 continue;
             }
             self.account(id, verdicts);
@@ -322,8 +322,8 @@ impl<J: Judge> Tracker<J> {
     }
 
     /// The kernel's table was full: what a process of a session does is not seen.
-    pub fn not_watched(&mut self) {
-        self.refused += 1;
+    pub fn not_watched(&mut self, session: SessionId) {
+        self.refused.add(Some(session));
     }
 
     /// Every process that is followed must be found by the next walks, or is gone.
@@ -383,13 +383,14 @@ impl<J: Judge> Tracker<J> {
 
     fn follow(&mut self, tgid: u32, start_ns: u64, member: Member) {
         self.changed_process(tgid, Some(start_ns), &member);
+        let session = member.session;
         match self
             .processes
             .insert(tgid, Some(start_ns), member, &mut self.sessions)
         {
             super::process::Inserted::Done => {}
             super::process::Inserted::Emptied(session) => self.emptied.push(session),
-            super::process::Inserted::NoRoom => self.refused += 1,
+            super::process::Inserted::NoRoom => self.refused.add(Some(session)),
         }
     }
 }

@@ -41,8 +41,9 @@ struct Maps {
 impl Verdicts for Maps {
     fn settle(&mut self, _: Claim, _: skep_abi::ClaimVerdict) {}
     fn never(&mut self, _: FileKey) {}
-    fn begin_session(&mut self, kernel: u64) {
+    fn begin_session(&mut self, kernel: u64) -> bool {
         self.begun.push(kernel);
+        true
     }
     fn end_session(&mut self, _: u64) {}
 }

@@ -1,4 +1,6 @@
-//! How much the tracker may know, and what it had to forget.
+//! How much the tracker may know, and what it had to forget or refuse.
+
+use crate::{accounts::OfSessions, event::SessionId};
 
 /// What the tracker holds at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,33 @@ pub struct Evicted {
     pub claims: u64,
     /// Processes found by a walk, and canaries, that nobody asked for in time.
     pub walked: u64,
+}
+
+/// What there was no room for: records that gave no event.
+#[derive(Debug, Default)]
+pub struct Refused {
+    total: u64,
+    /// Of sessions that are followed, until they are asked for.
+    of: OfSessions,
+}
+
+impl Refused {
+    /// One more; of a session if it has a gap by that.
+    pub fn add(&mut self, session: Option<SessionId>) {
+        self.total += 1;
+        if let Some(id) = session {
+            self.of.entry(id.kernel()).or_default().table_full += 1;
+        }
+    }
+
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What is of sessions, since the last time.
+    pub fn take(&mut self) -> OfSessions {
+        std::mem::take(&mut self.of)
+    }
 }
 
 impl Default for Bounds {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Judge, Tracker, Who, changes::Change, process::Member};
+use super::{Judge, Tracker, Verdicts, Who, changes::Change, process::Member};
 use crate::{
     accounts,
     act::Sink,
@@ -92,6 +92,7 @@ impl<J: Judge> Tracker<J> {
             let Some(mut info) = self.note_gap(id) else {
                 continue;
             };
+            self.tell_rings(id, between.1, out);
             let over = self
                 .sessions
                 .get(id)
@@ -128,8 +129,32 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
+    /// After the verdict on an agent: what was lost while it waited for that is a gap of its session.
+    pub(super) fn waited(
+        &mut self,
+        common: &Common,
+        id: SessionId,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        // A process of a session does not wait: what it loses is its session's at once.
+        if common.session.is_none()
+            && common
+                .claim
+                .is_some_and(|claim| verdicts.lost_waiting(claim))
+            && let Some(info) = self.note_gap(id)
+        {
+            self.emit(common, id, None, None, Detail::Session(info), out);
+        }
+    }
+
+    /// What tables without room lost of sessions, since the last time.
+    pub fn take_refused(&mut self) -> accounts::OfSessions {
+        self.refused.take()
+    }
+
     /// One more gap in a session's story; what there is to say of the session then.
-    fn note_gap(&mut self, id: SessionId) -> Option<SessionInfo> {
+    pub(super) fn note_gap(&mut self, id: SessionId) -> Option<SessionInfo> {
         let session = self.sessions.get_mut(id)?;
         session.gaps = session.gaps.saturating_add(1);
         let info = session.info(Phase::Update);

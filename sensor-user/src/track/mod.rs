@@ -17,21 +17,27 @@ mod acts;
 pub mod adopt;
 mod bounds;
 pub mod changes;
+mod counts;
 mod gaps;
 mod images;
 mod judge;
 mod process;
+mod rings;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_IGNORED};
 
 pub use self::judge::Judge;
 use self::{
     adopt::Expected,
+    bounds::Refused,
     changes::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
@@ -47,6 +53,7 @@ use crate::{
 
 pub use self::{
     bounds::{Bounds, Evicted},
+    counts::TrackCounts,
     images::bytes as process_bytes,
 };
 
@@ -56,31 +63,16 @@ pub trait Verdicts {
     fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
     /// Executing this file never makes an agent.
     fn never(&mut self, file: FileKey);
-    /// From now on losses are accounted to this session (its kernel id).
-    fn begin_session(&mut self, kernel: u64);
+    /// From now on losses are accounted to this session (its kernel id); false when that is refused.
+    fn begin_session(&mut self, kernel: u64) -> bool;
     /// This session is forgotten.
     fn end_session(&mut self, kernel: u64);
+    /// Whether records were lost of those who waited for this claim to be answered.
+    fn lost_waiting(&mut self, _claim: Claim) -> bool {
+        false
+    }
     /// Called while a judgement takes its time.
     fn meanwhile(&mut self) {}
-}
-
-/// Figures for `status`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TrackCounts {
-    pub processes: u64,
-    pub sessions: u64,
-    /// Records of processes that are no agents: their verdict came after the record.
-    pub ignored: u64,
-    /// Records that gave no event because a table was full: forks, and execs that would have begun a
-    /// session.
-    pub refused: u64,
-    /// Records that give no event of their own and did what they are for.
-    pub consumed: u64,
-    /// Execs that could not be judged: process and file were gone.
-    pub unjudged: u64,
-    pub evicted: Evicted,
-    /// Memory of what the processes run.
-    pub image_bytes: u64,
 }
 
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
@@ -97,10 +89,11 @@ pub struct Tracker<J> {
     /// Claims answered "agent", so that a process whose fork was lost finds its session.
     claims: HashMap<Claim, SessionId>,
     ignored: u64,
-    refused: u64,
+    refused: Refused,
     consumed: u64,
     /// Execs of which there was nothing left to look at.
     unjudged: u64,
+    unaccounted: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
     bounds: Bounds,
@@ -116,6 +109,8 @@ pub struct Tracker<J> {
     resumed: Vec<SessionId>,
     /// Sessions whose last process turned out to be gone.
     emptied: Vec<SessionId>,
+    /// Sessions with io_urings that are not told of yet.
+    untold_rings: BTreeSet<SessionId>,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -139,9 +134,10 @@ impl<J: Judge> Tracker<J> {
             sessions: Sessions::new(bounds),
             claims: HashMap::new(),
             ignored: 0,
-            refused: 0,
+            refused: Refused::default(),
             consumed: 0,
             unjudged: 0,
+            unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
             walked: Vec::new(),
@@ -151,6 +147,7 @@ impl<J: Judge> Tracker<J> {
             adopting_until_ns: 0,
             resumed: Vec::new(),
             emptied: Vec::new(),
+            untold_rings: BTreeSet::new(),
         }
     }
 
@@ -174,24 +171,6 @@ impl<J: Judge> Tracker<J> {
         self.processes
             .iter()
             .map(|(tgid, start_ns, _)| (tgid, start_ns))
-    }
-
-    pub fn counts(&self) -> TrackCounts {
-        TrackCounts {
-            processes: self.processes.len() as u64,
-            sessions: self.sessions.live() as u64,
-            ignored: self.ignored,
-            refused: self.refused,
-            consumed: self.consumed,
-            unjudged: self.unjudged,
-            evicted: Evicted {
-                images: self.processes.cut(),
-                facts: self.sessions.evicted().facts,
-                claims: self.sessions.evicted().claims,
-                ..self.evicted
-            },
-            image_bytes: self.processes.image_bytes() as u64,
-        }
     }
 
     /// Handles one record; what it makes known goes to `out`, in order.
@@ -329,6 +308,7 @@ impl<J: Judge> Tracker<J> {
             Detail::Exec(event::Exec { filename }),
             out,
         );
+        self.waited(common, session, verdicts, out);
     }
 
     /// A part of an agent starting another part of it (a launcher, a relaunch, a daemon), as opposed
@@ -398,7 +378,7 @@ impl<J: Judge> Tracker<J> {
         session.found = found;
         let info = session.info(Phase::Start);
         if !self.sessions.begin(id, session, &mut self.claims) {
-            self.refused += 1;
+            self.refused.add(parent);
             return false;
         }
         self.account(id, verdicts);
@@ -413,7 +393,9 @@ impl<J: Judge> Tracker<J> {
         for kernel in self.sessions.take_forgotten() {
             verdicts.end_session(kernel);
         }
-        verdicts.begin_session(session.kernel());
+        if !verdicts.begin_session(session.kernel()) {
+            self.unaccounted += 1;
+        }
     }
 
     // === fork and exit ===
@@ -424,6 +406,7 @@ impl<J: Judge> Tracker<J> {
             return;
         };
         let parent = self.current(common, parent, out);
+        let session = parent.session;
         let child = Member {
             ppid: fork.child_ppid,
             own: None,
@@ -433,7 +416,7 @@ impl<J: Judge> Tracker<J> {
         if self.put(common, fork.child, fork.child_start_ns, child, out) {
             self.consumed += 1;
         } else {
-            self.refused += 1;
+            self.refused.add(Some(session));
         }
     }
 
@@ -462,6 +445,7 @@ impl<J: Judge> Tracker<J> {
     }
 
     fn end(&mut self, common: &Common, id: SessionId, out: &mut impl Sink) {
+        self.tell_rings(id, self.clock.unix(common.time_ns), out);
         if let Some(session) = self.sessions.get(id) {
             let info = session.info(Phase::End);
             self.emit(common, id, None, None, Detail::Session(info), out);

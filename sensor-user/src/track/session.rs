@@ -9,7 +9,10 @@ use foldhash::fast::RandomState;
 use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
-use super::bounds::{Bounds, Evicted};
+use super::{
+    bounds::{Bounds, Evicted},
+    rings::Rings,
+};
 use crate::{
     enrich::SessionFacts,
     event::{Agent, Found, Phase, SessionId, SessionInfo},
@@ -25,6 +28,8 @@ pub struct Session {
     pub found: Found,
     /// Known gaps in what was observed of it.
     pub gaps: u64,
+    /// The io_urings it set up where they are not seen.
+    pub rings: Rings,
     /// Processes of it that live.
     processes: usize,
     /// Claims answered with it, to be forgotten with it.
@@ -55,6 +60,7 @@ impl Session {
             facts,
             found: Found::Observed,
             gaps: 0,
+            rings: Rings::default(),
             processes: 0,
             claims: VecDeque::new(),
         }

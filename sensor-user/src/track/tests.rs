@@ -63,6 +63,8 @@ struct Maps {
     never: Vec<FileKey>,
     /// Kernel ids of sessions losses are accounted to.
     accounted: Vec<u64>,
+    /// Claims records were lost of before they were answered.
+    lost_waiting: BTreeSet<(u64, u32)>,
 }
 
 impl Verdicts for Maps {
@@ -70,12 +72,17 @@ impl Verdicts for Maps {
         self.settled.push((claim, verdict.state));
     }
 
+    fn lost_waiting(&mut self, claim: Claim) -> bool {
+        self.lost_waiting.remove(&(claim.exec_ns, claim.tgid))
+    }
+
     fn never(&mut self, file: FileKey) {
         self.never.push(file);
     }
 
-    fn begin_session(&mut self, kernel: u64) {
+    fn begin_session(&mut self, kernel: u64) -> bool {
         self.accounted.push(kernel);
+        true
     }
 
     fn end_session(&mut self, kernel: u64) {

@@ -250,3 +250,40 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
     });
     assert_eq!(running.stop(), Some(0));
 }
+
+#[test]
+fn a_journal_that_cannot_be_written_is_told_and_shown_until_it_can() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let collector = Collector::start(0);
+    let config = configure(directory.path(), collector.address);
+    // What is in the way of the file that is to take the journal's place.
+    let in_the_way = directory.path().join("state/sessions.journal.new/x");
+    std::fs::create_dir_all(&in_the_way).expect("own directory");
+    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let told = |phase: v1::coverage::Phase| {
+        wait_for("the journal to be told of", || {
+            collector
+                .events()
+                .into_iter()
+                .find_map(|event| match event.detail {
+                    Some(Detail::Coverage(coverage))
+                        if coverage.what == "degraded" && coverage.phase() == phase =>
+                    {
+                        Some(coverage)
+                    }
+                    _ => None,
+                })
+        })
+    };
+    let begin = told(v1::coverage::Phase::Begin);
+    assert!(begin.reason.contains("journal"), "{begin:?}");
+    assert!(status(&config).expect("it runs").journal_error.is_some());
+    let parent = in_the_way.parent().expect("made above");
+    std::fs::remove_dir_all(parent).expect("own directory");
+    let end = told(v1::coverage::Phase::End);
+    assert_eq!(end.first_unix_nano, begin.first_unix_nano);
+    wait_for("status to say so", || {
+        status(&config)?.journal_error.is_none().then_some(())
+    });
+    assert_eq!(running.stop(), Some(0));
+}

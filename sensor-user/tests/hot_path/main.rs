@@ -55,7 +55,9 @@ struct Nowhere;
 impl Verdicts for Nowhere {
     fn settle(&mut self, _claim: Claim, _verdict: ClaimVerdict) {}
     fn never(&mut self, _file: FileKey) {}
-    fn begin_session(&mut self, _kernel: u64) {}
+    fn begin_session(&mut self, _kernel: u64) -> bool {
+        true
+    }
     fn end_session(&mut self, _kernel: u64) {}
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use skep_abi::Hook;
 use skep_sensor::{
-    event::{CoverageKind, CoveragePhase, Detail, Event},
+    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
     liveness::act,
     pipeline::Canaries,
 };
@@ -26,17 +26,38 @@ use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 /// Not a test of its own: what the canaries of these tests run.
 #[test]
 fn what_a_canary_does_ends_by_itself() {
-    act::act();
+    act::act().report();
+}
+
+/// Not a test of its own either: a canary on a host that cannot do a part of it.
+#[test]
+fn what_a_canary_does_without_a_network_ends_by_itself() {
+    // SAFETY: this thread alone gets another network, in which nothing is up.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+    act::act().report();
 }
 
 fn canaries() -> Canaries {
+    canaries_of("/proc/self/exe", &["--exact", CANARY])
+}
+
+const CANARY: &str = "liveness::what_a_canary_does_ends_by_itself";
+
+fn canaries_of(program: &str, arguments: &[&str]) -> Canaries {
     Canaries {
         interval: Duration::from_secs(1),
-        program: "/proc/self/exe".into(),
-        arguments: ["--exact", "liveness::what_a_canary_does_ends_by_itself"]
-            .map(Into::into)
-            .to_vec(),
+        program: program.into(),
+        arguments: arguments.iter().map(Into::into).collect(),
     }
+}
+
+/// Coverage events of a kind, in their order.
+fn coverage(sensor: &Sensor, what: CoverageKind) -> Vec<Coverage> {
+    let of = |event: Event| match event.detail {
+        Detail::Coverage(coverage) if coverage.what == what => Some(coverage),
+        _ => None,
+    };
+    sensor.of(|_| true).into_iter().filter_map(of).collect()
 }
 
 /// A link of this process.
@@ -220,4 +241,80 @@ fn canaries_leave_no_event_but_their_outcome() {
         matches!(&event.detail, Detail::Coverage(coverage) if coverage.what == CoverageKind::Hook)
     });
     assert_eq!(hooks, [], "nothing was detached");
+}
+
+#[test]
+fn a_step_that_this_host_cannot_do_accuses_no_hook() {
+    let sensor = Sensor::start_folding(&[]);
+    let no_network = "liveness::what_a_canary_does_without_a_network_ends_by_itself";
+    let canaries = canaries_of("/proc/self/exe", &["--exact", no_network]);
+    sensor.stall().send_canaries(canaries);
+    wait_for("three canaries", || {
+        (coverage(&sensor, CoverageKind::Canary).len() >= 3).then_some(())
+    });
+    for canary in coverage(&sensor, CoverageKind::Canary) {
+        assert!(canary.count > 3, "{canary:?}");
+        assert!(
+            canary.reason.contains("could not do an IPv4 connect"),
+            "{canary:?}"
+        );
+    }
+    // The hooks on connects were proven by their trial, and are there.
+    assert_eq!(coverage(&sensor, CoverageKind::Hook), []);
+    assert_eq!(coverage(&sensor, CoverageKind::Untested), []);
+}
+
+#[test]
+fn hooks_that_cannot_be_tested_are_told_of_once_and_when_they_are_tested_again() {
+    let sensor = Sensor::start_folding(&[]);
+    let directory = scratch("untested");
+    let flag = directory.join("go");
+    let me = std::env::current_exe().expect("a test has a path");
+    // Says nothing of what it has done until it may.
+    let script = format!(
+        "test -e {} && exec {} --exact {CANARY}",
+        flag.display(),
+        me.display()
+    );
+    sensor
+        .stall()
+        .send_canaries(canaries_of("/bin/sh", &["-c", &script]));
+    wait_for("five canaries", || {
+        (coverage(&sensor, CoverageKind::Canary).len() >= 5).then_some(())
+    });
+    let told = coverage(&sensor, CoverageKind::Untested);
+    let [begin] = told.as_slice() else {
+        panic!("one beginning: {told:?}")
+    };
+    assert_eq!(begin.phase, CoveragePhase::Begin);
+    assert!(begin.reason.contains("did not say"), "{begin:?}");
+    assert_eq!(coverage(&sensor, CoverageKind::Hook), []);
+    fs::write(&flag, "").expect("own directory");
+    let told = wait_for("hooks to be tested again", || {
+        let told = coverage(&sensor, CoverageKind::Untested);
+        (told.len() > 1).then_some(told)
+    });
+    assert_eq!(told[1].phase, CoveragePhase::End);
+    assert_eq!(told[1].first, begin.first);
+    fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn a_canary_that_cannot_be_started_is_told_of_once() {
+    let sensor = Sensor::start_folding(&[]);
+    let canaries = Canaries {
+        interval: Duration::from_millis(100),
+        ..canaries_of("/no/such/program", &[])
+    };
+    sensor.stall().send_canaries(canaries);
+    let told = || coverage(&sensor, CoverageKind::Untested);
+    wait_for("that it cannot be started", || {
+        (!told().is_empty()).then_some(())
+    });
+    let attempts = wait_for("further attempts", || {
+        let report = sensor.stall().liveness()?;
+        (report.attempts >= 5).then_some(report.attempts)
+    });
+    assert_eq!(told().len(), 1, "after {attempts} attempts");
+    assert!(told()[0].reason.contains("cannot be started"));
 }

@@ -13,6 +13,7 @@ use skep_sensor::{
     event::{CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId},
     pipeline::PipelineCounts,
     probes::KernelCounts,
+    track::Bounds,
 };
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
@@ -203,16 +204,24 @@ fn a_storm_of_one_that_waits_for_its_verdict_does_not_take_the_beginning_of_anot
     let directory = scratch("pending-storm");
     // Nobody judges them: both wait for their verdict for as long as they run.
     let stalled = sensor.stall();
-    let (mut loud, _) = agent(&directory, "loud", Duration::ZERO, 10_000);
+    let (mut loud, loud_first) = agent(&directory, "loud", Duration::ZERO, 10_000);
     assert!(loud.wait().expect("a child").success());
     let (mut quiet, quiet_first) = agent(&directory, "quiet", Duration::ZERO, 20);
     assert!(quiet.wait().expect("a child").success());
     drop(stalled);
 
     let quiet_session = session_of(&sensor, &quiet_first);
+    let loud_session = session_of(&sensor, &loud_first);
     let counts = reconciled(&sensor);
     let open = of_kind(&counts, Kind::Open);
     assert!(lost(open) > 1_000, "the ring was never tight: {open:?}");
+    // What was lost before the verdict is told of the machine, and the session knows of it.
+    wait_for("the mark of the gap", || {
+        sensor.find(|event| {
+            event.session == Some(loud_session)
+                && matches!(&event.detail, Detail::Session(info) if info.gaps > 0)
+        })
+    });
     assert_eq!(
         opens(&sensor, &format!("{}/quiet-", directory.display())),
         20,
@@ -274,5 +283,51 @@ fn a_session_whose_last_exit_was_lost_ends_all_the_same_and_says_why() {
     assert!(matches!(&end.detail, Detail::Session(info) if info.gaps > 0));
     let counts = sensor.settled_counts();
     assert_eq!((counts.track.processes, counts.track.sessions), (0, 0));
+    std::fs::remove_dir_all(directory).expect("own directory");
+}
+
+#[test]
+fn what_full_tables_refuse_is_told_of_its_session_to_the_last_record() {
+    const FORKS: u64 = 200;
+    let bounds = Bounds {
+        processes: 1,
+        ..Bounds::default()
+    };
+    let sensor = Sensor::start_bounded(bounds);
+    let directory = scratch("refused");
+    let first = file(&directory, "first");
+    let status = Command::new(actor())
+        .args(["do", "open", &first, "fork-storm", &FORKS.to_string()])
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.expect("the actor").success());
+    let session = session_of(&sensor, &first);
+    wait_for("the accounts to be level", || {
+        let track = sensor.settled_counts().track;
+        let of_cause: Vec<_> = told(&sensor)
+            .into_iter()
+            .filter(|((_, _, cause), _)| *cause == "table_full")
+            .collect();
+        let sum: u64 = of_cause.iter().map(|(_, count)| count).sum();
+        let own = of_cause
+            .iter()
+            .find(|((of, _, _), _)| *of == Some(session))
+            .map_or(0, |(_, count)| *count);
+        let mut evicted = 0;
+        sensor.each(|event| {
+            if let Detail::Coverage(coverage) = &event.detail
+                && coverage.what == CoverageKind::Evicted
+            {
+                evicted += coverage.count;
+            }
+        });
+        let level = sum == track.refused && evicted == track.evicted.total();
+        (level && own >= FORKS).then_some(())
+    });
+    let gap = sensor.find(|event| {
+        event.session == Some(session)
+            && matches!(&event.detail, Detail::Session(info) if info.gaps > 0)
+    });
+    assert!(gap.is_some());
     std::fs::remove_dir_all(directory).expect("own directory");
 }

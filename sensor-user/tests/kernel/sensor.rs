@@ -17,7 +17,7 @@ use skep_sensor::{
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
-    track::Tracker,
+    track::{Bounds, Tracker},
     users::Users,
 };
 
@@ -58,6 +58,11 @@ impl Sensor {
         Self::run_pipeline(attach(ring_bytes, avoid), true)
     }
 
+    /// The same, with a tracker that knows no more than this.
+    pub fn start_bounded(bounds: Bounds) -> Self {
+        Self::run_pipeline(attach_bounded(4 << 20, &[], bounds), false)
+    }
+
     /// The same, with the agents that run already.
     pub fn start_adopting() -> Self {
         let mut pipeline = attach(4 << 20, &[]);
@@ -89,7 +94,7 @@ impl Sensor {
                     reading.drain(sink);
                     if accounted.elapsed() >= Duration::from_millis(200) {
                         accounted = Instant::now();
-                        reading.account(sink);
+                        reading.account(false, sink);
                     }
                 }
                 drop(reading);
@@ -112,7 +117,7 @@ impl Sensor {
     /// Has what is read by now accounted for: losses, and what could not be judged.
     pub fn account(&self) {
         let mut found = Vec::new();
-        lock(&self.pipeline).account(|event| found.push(event));
+        lock(&self.pipeline).account(false, |event| found.push(event));
         lock(&self.events).extend(found);
     }
 
@@ -240,6 +245,10 @@ impl Sensor {
 
 /// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
 pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+    attach_bounded(ring_bytes, avoid, Bounds::default())
+}
+
+fn attach_bounded(ring_bytes: u32, avoid: &[&str], bounds: Bounds) -> Pipeline<Identifier> {
     let clock = BootClock::measure();
     let probes = Probes::attach(ProbeConfig {
         ring_bytes,
@@ -247,8 +256,9 @@ pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
     })
     .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
-    let tracker = Tracker::new("boot".into(), clock, identifier, Enrich::new(Users::host()));
-    Pipeline::new(probes, tracker, clock).expect("the kernel's accounts can be read")
+    let enrich = Enrich::new(Users::host());
+    let tracker = Tracker::with_bounds("boot".into(), clock, identifier, enrich, bounds);
+    Pipeline::new(probes, tracker, clock, 64 << 20).expect("the kernel's accounts can be read")
 }
 
 /// What one agent did.

@@ -114,3 +114,17 @@ fn tracepoints_serve_where_nothing_else_does() {
         );
     }
 }
+
+#[test]
+fn a_part_of_the_best_hook_that_is_missing_is_said() {
+    let tier = Sensor::start(&["cgroup/sendmsg"]);
+    let hook = tier.hook("connect_inet");
+    assert_eq!(hook.status, HookStatus::Fallback, "{hook:?}");
+    assert!(
+        hook.hook.is_some_and(|name| name.starts_with("cgroup/")),
+        "the rest of it serves: {hook:?}"
+    );
+    for part in ["cgroup/sendmsg4", "cgroup/sendmsg6"] {
+        assert_eq!(hook.reason.matches(part).count(), 1, "{hook:?}");
+    }
+}

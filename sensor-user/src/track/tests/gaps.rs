@@ -116,3 +116,88 @@ fn a_session_that_a_late_record_brought_back_to_life_does_not_end_twice() {
     assert!(matches!(changes.last(), Some(Change::Ended(_))));
     assert_eq!(world.tracker.counts().sessions, 0);
 }
+
+#[test]
+fn what_an_agent_lost_before_its_verdict_is_a_gap_of_its_session() {
+    let mut world = World::new();
+    world.maps.lost_waiting.insert((world.now + 1, 10));
+    let (_, events) = world.exec(10, &["claude", "claude"], None);
+    assert_eq!(classes(&events), ["session", "exec", "session"]);
+    let Detail::Session(info) = &events[2].detail else {
+        panic!("{events:?}")
+    };
+    assert_eq!((info.phase, info.gaps), (Phase::Update, 1));
+    assert!(world.maps.lost_waiting.is_empty(), "asked for once");
+    let (_, events) = world.exec(20, &["claude", "claude"], None);
+    assert_eq!(classes(&events), ["session", "exec"], "nothing of its own");
+}
+
+#[test]
+fn what_a_full_table_refuses_is_the_sessions_it_would_have_been_of() {
+    let mut world = World::with(Bounds {
+        processes: 2,
+        sessions: 1,
+        ..Bounds::default()
+    });
+    let (claim, events) = world.exec(10, &["claude", "claude"], None);
+    let kernel = session(&events).kernel();
+    for child in 11..15 {
+        world.fork(10, child, Some(claim));
+    }
+    // A tool of it becomes an agent, for whose session there is no room.
+    world.exec(11, &["bash", "bash"], Some(claim));
+    world.exec(11, &["codex", "codex"], Some(claim));
+    // And an agent of nobody's.
+    world.exec(30, &["codex", "codex"], None);
+    let refused = world.tracker.counts().refused;
+    assert_eq!(refused, 5, "three forks and two sessions");
+    let of = world.tracker.take_refused();
+    assert_eq!(of.keys().copied().collect::<Vec<_>>(), [kernel]);
+    assert_eq!(of[&kernel].table_full, 4);
+    assert!(world.tracker.take_refused().is_empty());
+}
+
+fn rings(events: &[Event]) -> Vec<u64> {
+    let of = |event: &Event| match &event.detail {
+        Detail::Coverage(coverage) if coverage.what == CoverageKind::IoUring => {
+            assert!(event.process.is_some() && event.session.is_some());
+            Some(coverage.count)
+        }
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn io_urings_are_one_gap_and_told_at_once_and_then_together() {
+    let mut world = World::new();
+    let (claim, _) = world.exec(10, &["claude", "claude"], None);
+    let ring = |world: &mut World| world.record(10, Some(claim), Hook::TpIoUringSetup, Body::Uring);
+    let first = ring(&mut world);
+    assert_eq!(classes(&first), ["coverage", "session"]);
+    assert_eq!(rings(&first), [1]);
+    let Detail::Session(info) = &first[1].detail else {
+        panic!("{first:?}")
+    };
+    assert_eq!(info.gaps, 1);
+    for _ in 0..1_000 {
+        assert_eq!(ring(&mut world), []);
+    }
+    let due = |world: &mut World, last| {
+        let mut out = Vec::new();
+        let now = world.tracker.clock.unix(world.now);
+        world.tracker.tell_due_rings(now, last, &mut out);
+        out
+    };
+    assert_eq!(due(&mut world, false), []);
+    world.now += 60_000_000_000;
+    assert_eq!(rings(&due(&mut world, false)), [1_000]);
+    assert_eq!(ring(&mut world), []);
+    assert_eq!(rings(&due(&mut world, true)), [1], "the sensor ends");
+    ring(&mut world);
+    ring(&mut world);
+    let end = world.exit(10);
+    assert_eq!(classes(&end), ["exit", "coverage", "session"]);
+    assert_eq!(rings(&end), [2], "before the end of the session");
+    assert_eq!(due(&mut world, true), []);
+}

@@ -1,0 +1,138 @@
+//! What a canary has done, as it says itself: a hook is judged only by a step that was done.
+//!
+//! A host may stop being able to do a step (IPv6 is turned off, `io_uring_disabled` is set, a system call
+//! is filtered) after the hook on it was proven: nobody has detached anything then. A step counts as
+//! done when its outcome shows that the kernel went past every hook on it.
+
+use std::io::Write;
+
+use skep_abi::Hook;
+
+/// In front of the steps, on a line of the canary's standard output.
+const MARK: &str = "skep-canary ";
+
+/// A set of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps(u32);
+
+/// Every step with its name for people.
+const NAMES: [(Steps, &str); 13] = [
+    (Steps::LIFE, "start and end"),
+    (Steps::OPENAT, "openat"),
+    (Steps::OPENAT2, "openat2"),
+    (Steps::OPEN, "open"),
+    (Steps::CREAT, "creat"),
+    (Steps::OPEN_BY_HANDLE, "open_by_handle_at"),
+    (Steps::CONNECT4, "an IPv4 connect"),
+    (Steps::SENDMSG4, "an IPv4 datagram"),
+    (Steps::CONNECT6, "an IPv6 connect"),
+    (Steps::SENDMSG6, "an IPv6 datagram"),
+    (Steps::CONNECT_UNIX, "a unix connect"),
+    (Steps::SEND_UNIX, "a unix datagram"),
+    (Steps::IO_URING, "an io_uring"),
+];
+
+impl Steps {
+    pub const NONE: Self = Self(0);
+    /// It was started, and says what it did.
+    pub const LIFE: Self = Self(1);
+    pub const OPENAT: Self = Self(1 << 1);
+    pub const OPENAT2: Self = Self(1 << 2);
+    pub const OPEN: Self = Self(1 << 3);
+    pub const CREAT: Self = Self(1 << 4);
+    pub const OPEN_BY_HANDLE: Self = Self(1 << 5);
+    pub const CONNECT4: Self = Self(1 << 6);
+    pub const SENDMSG4: Self = Self(1 << 7);
+    pub const CONNECT6: Self = Self(1 << 8);
+    pub const SENDMSG6: Self = Self(1 << 9);
+    pub const CONNECT_UNIX: Self = Self(1 << 10);
+    pub const SEND_UNIX: Self = Self(1 << 11);
+    pub const IO_URING: Self = Self(1 << 12);
+    pub const ALL: Self = Self((1 << 13) - 1);
+
+    /// Those of which each makes the hook report; none for a hook no canary reaches.
+    pub const fn reaching(hook: Hook) -> Self {
+        const OPENS: Steps = Steps::OPENAT
+            .and(Steps::OPENAT2)
+            .and(Steps::OPEN)
+            .and(Steps::CREAT);
+        match hook {
+            Hook::RawTpExec | Hook::RawTpFork | Hook::RawTpExit => Self::LIFE,
+            Hook::LsmFileOpen | Hook::FentryFileOpen | Hook::FentryVfsOpen => OPENS,
+            Hook::TpOpen => Self::OPEN,
+            Hook::TpOpenat => Self::OPENAT,
+            Hook::TpOpenat2 => Self::OPENAT2,
+            Hook::TpCreat => Self::CREAT,
+            Hook::TpOpenByHandleAt => Self::OPEN_BY_HANDLE,
+            Hook::CgroupConnect4 => Self::CONNECT4,
+            Hook::CgroupConnect6 => Self::CONNECT6,
+            Hook::CgroupSendmsg4 => Self::SENDMSG4,
+            Hook::CgroupSendmsg6 => Self::SENDMSG6,
+            // Where cgroup programs serve, these leave inet to them.
+            Hook::LsmSocketConnect | Hook::FentrySocketConnect | Hook::TpConnect => {
+                Self::CONNECT_UNIX
+            }
+            Hook::FentryUnixStreamConnect => Self::CONNECT_UNIX,
+            Hook::LsmUnixMaySend | Hook::FentryUnixMaySend => Self::SEND_UNIX,
+            Hook::TpIoUringSetup => Self::IO_URING,
+            Hook::FentryFinishOpen | Hook::TaskWalk => Self::NONE,
+        }
+    }
+
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// `self` if it was `done`.
+    pub const fn when(self, done: bool) -> Self {
+        if done { self } else { Self::NONE }
+    }
+
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Those that were not done, for people.
+    pub fn missing(self) -> Vec<&'static str> {
+        let missing = NAMES.iter().filter(|(step, _)| !self.meets(*step));
+        missing.map(|(_, name)| *name).collect()
+    }
+
+    /// Says them to whoever started this process. Nobody may listen.
+    pub fn report(self) {
+        let line = format!("\n{MARK}{:x}\n", self.0);
+        let _ = std::io::stdout().write_all(line.as_bytes());
+    }
+
+    /// What a canary has said.
+    pub fn from_report(output: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(output);
+        let steps = text.lines().find_map(|line| line.strip_prefix(MARK))?;
+        u32::from_str_radix(steps, 16).ok().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_but_those_no_canary_reaches_has_a_step() {
+        for hook in Hook::ALL {
+            let reached = Steps::reaching(hook).meets(Steps::ALL);
+            let expected = !matches!(hook, Hook::FentryFinishOpen | Hook::TaskWalk);
+            assert_eq!(reached, expected, "{hook:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_read_back_and_what_was_not_has_a_name() {
+        let steps = Steps::LIFE.and(Steps::OPENAT);
+        let output = format!("running 1 test\n{MARK}{:x}\nok", steps.0);
+        assert_eq!(Steps::from_report(output.as_bytes()), Some(steps));
+        assert_eq!(Steps::from_report(b"\xff nothing"), None);
+        assert_eq!(Steps::from_report(b"skep-canary \n"), None);
+        assert_eq!(Steps::ALL.missing(), Vec::<&str>::new());
+        assert_eq!(steps.missing().len(), NAMES.len() - 2);
+    }
+}

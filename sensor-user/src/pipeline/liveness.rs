@@ -21,6 +21,9 @@ use crate::{
     track::Judge,
 };
 
+/// How often a canary that runs is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How canaries are sent.
 #[derive(Clone, Debug)]
 pub struct Canaries {
@@ -264,6 +267,16 @@ impl<J: Judge> Pipeline<J> {
         let counts = self.probes.counts();
         let lost = counts.iter().flat_map(|counts| &counts.lost);
         lost.map(|(_, count)| *count).sum()
+    }
+}
+
+impl Watchdog {
+    /// Until there is something to do.
+    pub(super) fn patience(&self) -> Duration {
+        match &self.running {
+            Some(_) => LOOK_EVERY,
+            None => self.next.saturating_duration_since(Instant::now()),
+        }
     }
 }
 

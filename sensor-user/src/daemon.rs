@@ -99,27 +99,29 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     }
     let mut classes: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut figures_at: Option<Instant> = None;
+    let mut answered = 0;
+    let mut canaries = status::Canaries::default();
     let mut stopping = false;
     loop {
         let mut spooled = |event: Event| {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
             if is_canary(&event) {
-                board.canary_spooled(event.time);
+                canaries.spooled = Some(event.time);
             }
         };
         found_running.drain(..).for_each(&mut spooled);
         let more = pipeline.round(&mut fold, stopping, &mut spooled);
-        if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || board.asked() {
+        let asked = board.asked();
+        if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || asked > answered {
             figures_at = Some(Instant::now());
+            answered = asked;
             let counts = pipeline.counts();
             let journal_error = pipeline.journal_error().map(str::to_owned);
             let liveness = pipeline.liveness();
-            if let Some(time) = liveness.as_ref().and_then(|liveness| liveness.last) {
-                board.canary_judged(time);
-            }
+            canaries.judged = liveness.as_ref().and_then(|liveness| liveness.last);
             let hooks = status_hooks(pipeline.hooks(), liveness.as_ref(), clock);
-            board.renew(|status| {
+            board.renew(asked, canaries, |status| {
                 status.hooks = hooks;
                 status.canary.error = liveness.and_then(|liveness| liveness.error);
                 status.journal_error = journal_error;

@@ -220,13 +220,16 @@ impl<J: Judge> Pipeline<J> {
     }
 
     /// How long the caller may wait for the ring before the next round. Records that somebody waits for
-    /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched.
+    /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched. A canary is
+    /// started when it is due, and not long waited for.
     pub fn patience(&self) -> Duration {
-        if self.tracker.is_idle() {
+        let usual = if self.tracker.is_idle() {
             IDLE
         } else {
             AT_WORK
-        }
+        };
+        let watchdog = self.watchdog.as_ref();
+        watchdog.map_or(usual, |watchdog| usual.min(watchdog.patience()))
     }
 
     /// Readable when records wait.

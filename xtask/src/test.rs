@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
-use crate::command::Run;
+use crate::command::{Run, quote};
 use crate::{collector, demo, evasion, licences, setup, vm, workspace};
 
 /// The test target of the sensor that loads programs into the kernel; it runs by itself.
@@ -20,12 +20,29 @@ const KERNEL_TESTS: &str = "kernel";
 /// Kernels of the virtual machines.
 pub const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
+/// What the tests take from their environment, and what a run in full size gives them.
+const FULL_SIZE: [(&str, &str); 3] = [
+    ("SKEP_STORM", "full"),
+    ("SKEP_RACE_RUNS", "1000"),
+    ("SKEP_KILL_ROUNDS", "200"),
+];
+/// How much longer a virtual machine may take for so many races.
+const FULL_SIZE_PATIENCE: u64 = 4;
+
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Options {
     /// Leave out the virtual machines and the sessions of real agents
     #[arg(long)]
     quick: bool,
+    /// Storms, races and crash loops in full size: hours
+    ///
+    /// The same as with SKEP_STORM=full (storms of a million opens, 20,000 forks, 20,000 execs),
+    /// SKEP_RACE_RUNS=1000 (agents started in each race, also in the virtual machines) and
+    /// SKEP_KILL_ROUNDS=200 (kills of sensor and collector in each crash loop) in the environment;
+    /// one that is set already is kept.
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
 }
 
 struct Step {
@@ -38,6 +55,10 @@ struct Step {
 /// Runs the steps.
 pub fn run(options: &Options) -> Result<()> {
     setup::require_root("loading kernel programs")?;
+    if options.full {
+        // The steps and what they start inherit it.
+        return in_full_size()?.run();
+    }
     let steps = steps(options.quick);
     let mut done: Vec<(String, Duration)> = Vec::new();
     let mut failure = None;
@@ -59,12 +80,30 @@ pub fn run(options: &Options) -> Result<()> {
         println!("{word} {:7.1} s  {name}", elapsed.as_secs_f64());
     }
     if let Some(step) = failure {
-        println!("\nrepeat the failed step with: {}", step.repeat);
+        let sizes = sizes(|name| std::env::var(name).ok());
+        println!("\nrepeat the failed step with: {sizes}{}", step.repeat);
         println!("{} passed, 1 failed", done.len() - 1);
         bail!("{} failed", step.name);
     }
     println!("{} passed, 0 failed", done.len());
     Ok(())
+}
+
+/// This run again, in full size.
+fn in_full_size() -> Result<Command> {
+    let mut again = Command::new(std::env::current_exe().context("cannot find this program")?);
+    again.arg("test");
+    let unset = |(name, _): &(&str, &str)| std::env::var_os(name).is_none();
+    again.envs(FULL_SIZE.into_iter().filter(unset));
+    Ok(again)
+}
+
+/// The sizes that are not the usual ones, as one would type them before a command.
+fn sizes(environment: impl Fn(&str) -> Option<String>) -> String {
+    FULL_SIZE
+        .iter()
+        .filter_map(|(name, _)| Some(format!("{name}={} ", quote(&environment(name)?))))
+        .collect()
 }
 
 fn steps(quick: bool) -> Vec<Step> {
@@ -120,7 +159,15 @@ fn steps(quick: bool) -> Vec<Step> {
         add(
             "kernel tests in virtual machines",
             &format!("cargo xtask vm {}", KERNELS.join(" ")),
-            Box::new(move || vm::run(&vm::Options::tests_on(&kernels, &[]))),
+            Box::new(move || {
+                let has_more_races = std::env::var_os("SKEP_RACE_RUNS").is_some();
+                let factor = if has_more_races {
+                    FULL_SIZE_PATIENCE
+                } else {
+                    1
+                };
+                vm::run(&vm::Options::tests_on(&kernels, &[]).with_patience(factor))
+            }),
         );
         add(
             "docs/evasion.md says what these tests saw",
@@ -260,4 +307,32 @@ fn test_targets() -> Result<Vec<String>> {
         .filter(|target| target.kind.iter().any(|kind| kind == "test"))
         .map(|target| target.name)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_run_is_in_full_size_or_a_quick_one() {
+        let parsed = |words: &[&str]| Arguments::try_parse_from([&["test"], words].concat());
+        assert!(parsed(&["--full"]).is_ok_and(|arguments| arguments.options.full));
+        assert!(parsed(&[]).is_ok_and(|arguments| !arguments.options.full));
+        assert!(parsed(&["--full", "--quick"]).is_err());
+    }
+
+    #[test]
+    fn a_failed_step_is_repeated_in_the_size_it_had() {
+        let value = |name: &str| (name == "SKEP_STORM").then(|| "full".to_owned());
+        assert_eq!(sizes(value), "SKEP_STORM=full ");
+        assert_eq!(sizes(|_| None), "");
+    }
 }

@@ -53,6 +53,12 @@ impl Options {
             arguments: filter.to_vec(),
         }
     }
+
+    /// The same with so many times as long.
+    pub fn with_patience(mut self, factor: u64) -> Self {
+        self.timeout *= factor;
+        self
+    }
 }
 
 /// Runs the tests on every kernel asked for and fails if they failed on any.

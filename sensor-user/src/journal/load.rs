@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    BEGUN_AT, BOOT_AT, FRAME, Found, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC, MAX_BYTES,
-    entry::Replay,
+    ANY_VERSION, BEGUN_AT, BOOT_AT, FRAME, Found, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC,
+    MAX_BYTES, entry::Replay,
 };
 use crate::spool::frame;
 
@@ -50,6 +50,11 @@ pub fn load(bytes: &[u8], boot: &[u8; 16]) -> Found {
         && bytes.len() >= HEADER
         && header_crc.is_some()
         && header_crc == half(HEADER_CRC_AT);
+    let is_of_another_version = bytes.starts_with(ANY_VERSION) && !bytes.starts_with(&MAGIC);
+    if is_of_another_version {
+        let damage = "another version of the sensor wrote it, in a format of its own";
+        return damaged(damage.to_owned(), None);
+    }
     if !good_header {
         return damaged("its header is not one".to_owned(), None);
     }

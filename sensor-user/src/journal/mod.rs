@@ -11,7 +11,8 @@
 //!   *and* handed on: what happened later may not be known to anybody;
 //! - nothing unredacted is written; mode 0600;
 //! - a record that was torn at the end of the file is taken off silently; other damage ends the
-//!   reading there, is said, and the file is set aside as `sessions.journal.damaged`;
+//!   reading there, is said, and the file is set aside as `sessions.journal.damaged`; so is a file in
+//!   the format of another version of the sensor, of which nothing is read;
 //! - a disk that cannot be written costs resumption, never the sensor: it is said, and tried again.
 //!
 //! Bounds: the file is written anew from what lives when it has doubled, at the latest at
@@ -58,6 +59,8 @@ const SMALL: u64 = 256 << 10;
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 const MAGIC: [u8; 8] = *b"SKEPJNL1";
+/// What every version of the format begins with; its last byte is the version.
+const ANY_VERSION: &[u8] = MAGIC.split_at(7).0;
 /// Magic, boot (16), begun (8), CRC of these (4); at 40 the heartbeat (8) and its CRC (4).
 const HEADER: usize = 64;
 const BOOT_AT: usize = 8;
@@ -119,7 +122,7 @@ impl Journal {
             let moved = fs::rename(&path, &aside);
             tracing::error!(
                 journal = %path.display(), damage, kept_as = %aside.display(), moved = moved.is_ok(),
-                "the journal of sessions is damaged: what can be read of it is used"
+                "the journal of sessions cannot be read as a whole: what can be read of it is used"
             );
         }
         let mut journal = Self {

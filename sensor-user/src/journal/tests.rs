@@ -164,6 +164,28 @@ fn another_boots_journal_is_worth_nothing() {
 }
 
 #[test]
+fn a_journal_in_the_format_of_another_version_is_set_aside_unread() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, changes) = story();
+    for version in [b'0', b'2'] {
+        write(dir.path(), &world, changes.clone(), 4_000);
+        let file = dir.path().join(FILE);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[7] = version;
+        let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
+        bytes[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+        fs::write(&file, &bytes).unwrap();
+        let (_, found) = journal(dir.path());
+        assert!(found.kept.is_none());
+        assert!(found.damage.unwrap().contains("another version"));
+        let aside = dir.path().join(format!("{FILE}.damaged"));
+        assert_eq!(fs::read(aside).unwrap(), bytes);
+        let (_, found) = journal(dir.path());
+        assert!(found.kept.is_some() && found.damage.is_none(), "begun anew");
+    }
+}
+
+#[test]
 fn only_the_owner_may_read_it() {
     let dir = tempfile::tempdir().unwrap();
     drop(journal(dir.path()));

@@ -34,6 +34,8 @@ const UNSOUND_MAX: u32 = 3;
 const SURELY: u64 = 4096;
 /// Most that is read of what a canary says.
 const SAID_MAX: u64 = 64 << 10;
+/// How often a canary that runs is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How canaries are sent.
 #[derive(Clone, Debug)]
@@ -392,6 +394,16 @@ impl<J: Judge> Pipeline<J> {
     /// Records read so far.
     fn records_read(&self) -> u64 {
         self.read.iter().sum()
+    }
+}
+
+impl Watchdog {
+    /// Until there is something to do.
+    pub(super) fn patience(&self) -> Duration {
+        match &self.running {
+            Some(_) => LOOK_EVERY,
+            None => self.next.saturating_duration_since(Instant::now()),
+        }
     }
 }
 

@@ -126,6 +126,16 @@ pub fn scan(
             fs::remove_file(&path)?;
             continue;
         }
+        if segment::is_of_another_version(&path)? {
+            let aside = segment::aside_path(directory, *id);
+            fs::rename(&path, &aside)?;
+            tracing::error!(
+                kept_as = %aside.display(),
+                "what another version of the sensor left in the spool cannot be read: go back to that \
+                 version to have it sent, or remove it"
+            );
+            continue;
+        }
         let Some(reader) = Reader::open(&path)?.filter(|reader| reader.header.id == *id) else {
             // Made, and not yet given its header: nothing was in it. Or damaged: the next one tells
             // how many records are missing.

@@ -12,6 +12,8 @@ use std::{
 pub const MAX_RECORD: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"SKEPSPL1";
+/// What every version of the format begins with; its last byte is the version.
+const ANY_VERSION: &[u8] = MAGIC.split_at(7).0;
 pub const HEADER: u64 = 40;
 const FRAME: u64 = 8;
 
@@ -94,6 +96,21 @@ pub fn told_id_of(name: &str) -> Option<u64> {
 fn id_with(name: &str, suffix: &str) -> Option<u64> {
     let id = name.strip_suffix(suffix)?;
     (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok())?
+}
+
+/// Where a segment of a version that is not understood is kept, for the sensor that wrote it.
+pub fn aside_path(directory: &Path, id: u64) -> PathBuf {
+    directory.join(format!("{id:016x}.seg.other-version"))
+}
+
+/// Whether another version of the sensor wrote this file.
+pub fn is_of_another_version(path: &Path) -> io::Result<bool> {
+    let mut magic = [0; MAGIC.len()];
+    match File::open(path)?.read_exact(&mut magic) {
+        Ok(()) => Ok(magic.starts_with(ANY_VERSION) && magic != MAGIC),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Creates a segment for appending.

@@ -34,6 +34,9 @@ pub struct Status {
     pub version: String,
     pub pid: u32,
     pub uptime_seconds: u64,
+    /// How old the pipeline's figures are, when it did not give those of now in time.
+    #[serde(default)]
+    pub stale_seconds: Option<f64>,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
     pub hooks: Vec<Hook>,
@@ -192,10 +195,18 @@ pub struct StatusBoard {
     started: Instant,
 }
 
+/// Times of the newest self-tests of the pipeline.
 #[derive(Clone, Copy, Debug, Default)]
-struct Canaries {
-    judged: Option<UnixNanos>,
-    spooled: Option<UnixNanos>,
+pub struct Canaries {
+    /// Read from the ring and judged.
+    pub judged: Option<UnixNanos>,
+    pub spooled: Option<UnixNanos>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct AllCanaries {
+    /// As of when the pipeline's figures are.
+    pipeline: Canaries,
     acknowledged: Option<UnixNanos>,
 }
 
@@ -206,12 +217,12 @@ struct Board {
     last_ack: [Option<Instant>; 2],
     /// Events tell time by it.
     clock: Option<BootClock>,
-    /// The newest self-test that was judged, spooled, acknowledged.
-    canaries: Canaries,
-    /// Somebody waits for the figures of the pipeline.
-    asked: bool,
-    /// How often the pipeline has renewed its figures.
-    renewals: u64,
+    canaries: AllCanaries,
+    /// How often somebody has asked for the figures of the pipeline, and the last time they were
+    /// counted for.
+    asked: u64,
+    answered: u64,
+    renewed: Instant,
 }
 
 // === impl Spools ===
@@ -252,17 +263,19 @@ impl StatusBoard {
             pid: std::process::id(),
             ..Status::default()
         };
+        let started = Instant::now();
         Self {
             inner: Arc::new(Mutex::new(Board {
                 status,
                 last_ack: [None; 2],
                 clock: None,
-                canaries: Canaries::default(),
-                asked: false,
-                renewals: 0,
+                canaries: AllCanaries::default(),
+                asked: 0,
+                answered: 0,
+                renewed: started,
             })),
             renewed: Arc::default(),
-            started: Instant::now(),
+            started,
         }
     }
 
@@ -288,51 +301,49 @@ impl StatusBoard {
         self.lock().clock = Some(clock);
     }
 
-    /// The self-test whose event has this time was judged.
-    pub fn canary_judged(&self, time: UnixNanos) {
-        self.lock().canaries.judged = Some(time);
-    }
-
-    /// It is in the spool.
-    pub fn canary_spooled(&self, time: UnixNanos) {
-        self.lock().canaries.spooled = Some(time);
-    }
-
-    /// The collector has stored it.
+    /// The collector has stored the self-test whose event has this time.
     pub fn canary_acknowledged(&self, time: UnixNanos) {
         self.lock().canaries.acknowledged = Some(time);
     }
 
-    /// Whether somebody waits for [`StatusBoard::renew`].
-    pub fn asked(&self) -> bool {
+    /// How often the figures have been asked for: what is counted from now on answers all of it.
+    pub fn asked(&self) -> u64 {
         self.lock().asked
     }
 
-    /// Changes the figures, and tells whoever waits that they are those of now.
-    pub fn renew(&self, change: impl FnOnce(&mut Status)) {
+    /// Changes the figures, which were counted after they had been asked for `asked` times, and with
+    /// them the newest self-tests; tells whoever waits for them.
+    pub fn renew(&self, asked: u64, canaries: Canaries, change: impl FnOnce(&mut Status)) {
         let mut board = self.lock();
         change(&mut board.status);
-        board.asked = false;
-        board.renewals += 1;
+        board.canaries.pipeline = canaries;
+        board.answered = asked;
+        board.renewed = Instant::now();
         self.renewed.notify_all();
     }
 
     /// The figures as of now: asks the pipeline for its own, and waits for them, `patience` at most.
+    /// Without an answer the last figures are the best there are, and say how old they are.
     pub fn current(&self, patience: Duration) -> Status {
         let mut board = self.lock();
-        board.asked = true;
-        let before = board.renewals;
-        // Without an answer the last figures are the best there are.
-        drop(
-            self.renewed
-                .wait_timeout_while(board, patience, |board| board.renewals == before),
-        );
-        self.snapshot()
+        board.asked += 1;
+        let asked = board.asked;
+        let (board, _) = self
+            .renewed
+            .wait_timeout_while(board, patience, |board| board.answered < asked)
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.figures(&board);
+        let is_stale = board.answered < asked;
+        status.stale_seconds = is_stale.then(|| board.renewed.elapsed().as_secs_f64());
+        status
     }
 
     /// The figures as they stand.
     pub fn snapshot(&self) -> Status {
-        let board = self.lock();
+        self.figures(&self.lock())
+    }
+
+    fn figures(&self, board: &Board) -> Status {
         let mut status = board.status.clone();
         status.uptime_seconds = self.started.elapsed().as_secs();
         status.rss_bytes = resident_bytes();
@@ -348,9 +359,14 @@ impl StatusBoard {
             let nanos = now?.0.saturating_sub(time?.0);
             Some(Duration::from_nanos(nanos).as_secs_f64())
         };
-        status.canary.ring_seconds_ago = age(board.canaries.judged);
-        status.canary.spooled_seconds_ago = age(board.canaries.spooled);
-        status.canary.acknowledged_seconds_ago = age(board.canaries.acknowledged);
+        let AllCanaries {
+            pipeline: Canaries { judged, spooled },
+            acknowledged,
+        } = board.canaries;
+        status.canary.ring_seconds_ago = age(judged);
+        status.canary.spooled_seconds_ago = age(spooled);
+        // A lane is acknowledged in its order, so that with a newer one all of these are.
+        status.canary.acknowledged_seconds_ago = age(acknowledged.min(spooled));
         status
     }
 
@@ -365,4 +381,57 @@ pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn figures_that_were_counted_before_they_were_asked_for_are_no_answer() {
+        let board = StatusBoard::new("0");
+        let sessions = |count| move |status: &mut Status| status.tracker.sessions = count;
+        let before = board.asked();
+        let asking = board.clone();
+        let answer = std::thread::spawn(move || asking.current(LONG));
+        while board.asked() == before {
+            std::thread::yield_now();
+        }
+        board.renew(before, Canaries::default(), sessions(1));
+        // Time for the one who asks to take them for an answer.
+        std::thread::sleep(Duration::from_millis(50));
+        board.renew(board.asked(), Canaries::default(), sessions(2));
+        let status = answer.join().unwrap();
+        assert_eq!((status.tracker.sessions, status.stale_seconds), (2, None));
+    }
+
+    #[test]
+    fn figures_that_nobody_renews_say_how_old_they_are() {
+        let board = StatusBoard::new("0");
+        assert!(board.current(Duration::ZERO).stale_seconds.is_some());
+        assert_eq!(board.snapshot().stale_seconds, None, "nobody asked");
+    }
+
+    #[test]
+    fn no_hop_shows_a_newer_self_test_than_the_hop_before_it() {
+        let board = StatusBoard::new("0");
+        let clock = BootClock::measure();
+        board.tell_time_by(clock);
+        let then = clock.now();
+        // The collector is faster than the next figures.
+        board.canary_acknowledged(then);
+        let canary = board.snapshot().canary;
+        assert_eq!(canary, Canary::default());
+        let canaries = Canaries {
+            judged: Some(then),
+            spooled: Some(then),
+        };
+        board.renew(0, canaries, |_| {});
+        let canary = board.snapshot().canary;
+        assert!(canary.ring_seconds_ago.is_some());
+        assert_eq!(canary.spooled_seconds_ago, canary.ring_seconds_ago);
+        assert_eq!(canary.acknowledged_seconds_ago, canary.ring_seconds_ago);
+    }
 }

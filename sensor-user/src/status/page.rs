@@ -20,6 +20,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         version,
         pid,
         uptime_seconds,
+        stale_seconds,
         rss_bytes,
         hooks,
         canary,
@@ -48,6 +49,12 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         "skep-sensor {version}, pid {pid}, up {}, memory {memory}",
         span(*uptime_seconds)
     )?;
+    if let Some(age) = stale_seconds {
+        writeln!(
+            out,
+            "the sensor is too busy to count: these figures are {age:.1} s old"
+        )?;
+    }
 
     writeln!(out, "\nhooks")?;
     for Hook {
@@ -294,6 +301,7 @@ mod tests {
         };
         status.rss_bytes = Some(20 << 20);
         status.uptime_seconds = 3_725;
+        status.stale_seconds = Some(2.04);
         status.hooks = vec![Hook {
             fact: "open".into(),
             hook: Some("tp/sys_enter_openat".into()),
@@ -342,6 +350,7 @@ mod tests {
         let page = render(&status);
         for line in [
             "skep-sensor 0.1.0, pid 7, up 1 h 2 min, memory 20.0 MiB",
+            "the sensor is too busy to count: these figures are 2.0 s old",
             "  open          fallback  tp/sys_enter_openat",
             "                           lsm/file_open: EPERM",
             "  open             100           96            7            4  (ring_full 4)",

@@ -152,8 +152,9 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// How long an answer waits for figures of now; the pipeline looks every fifth of a second.
-const FRESHNESS: std::time::Duration = std::time::Duration::from_millis(600);
+/// How long an answer waits for figures of now: four times as long as the pipeline waits when there is
+/// nothing to do, and less than a client waits for the answer.
+const FRESHNESS: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn answer(listener: &UnixListener, board: &StatusBoard, stop: &AtomicBool) {
     for client in listener.incoming() {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,7 +13,10 @@ use skep_proto::v1::{
     ingest_server::{Ingest, IngestServer},
     sensor_message::Body as Up,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::TcpSocket,
+    sync::{mpsc, oneshot},
+};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding};
 
@@ -26,6 +29,12 @@ struct Store {
     last: BTreeMap<u64, (u64, u32)>,
 }
 
+/// An address at which nobody listens yet, and nobody but the one to come can.
+pub struct Absent {
+    pub address: SocketAddr,
+    socket: TcpSocket,
+}
+
 /// Listens until dropped.
 pub struct Collector {
     pub address: SocketAddr,
@@ -34,23 +43,34 @@ pub struct Collector {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Collector {
-    /// On a port of its own, or the one given.
-    pub fn start(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("bound");
+// === impl Absent ===
+
+impl Absent {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        Self { address, socket }
+    }
+
+    /// From now on somebody listens.
+    pub fn arrive(self) -> Collector {
+        let Self { address, socket } = self;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = {
+            let _inside = runtime.enter();
+            socket.listen(128).expect("a bound socket")
+        };
         let kept = Kept::default();
         let (stop, stopped) = oneshot::channel();
         let service = IngestServer::new(Keeper { kept: kept.clone() })
             .accept_compressed(CompressionEncoding::Zstd);
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
                 let server = tonic::transport::Server::builder()
                     .add_service(service)
@@ -64,12 +84,26 @@ impl Collector {
                 }
             });
         });
-        Self {
+        Collector {
             address,
             kept,
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    pub fn start() -> Self {
+        Absent::new().arrive()
+    }
+
+    /// The last sequence it has of an epoch: it has all up to that, each once.
+    pub fn last(&self, epoch: u64) -> u64 {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.last.get(&epoch).map_or(0, |(seq, _)| *seq)
     }
 
     pub fn events(&self) -> Vec<v1::Event> {

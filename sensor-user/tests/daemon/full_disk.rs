@@ -1,22 +1,18 @@
 //! A disk that is full: a small file system of this test's own.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use prost::Message;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use skep_proto::v1::{self, event::Detail};
-use skep_sensor::{
-    spool::{Lane, Lanes},
-    status::Status,
-};
+use skep_sensor::spool::{Lane, Lanes};
 
 use crate::{
-    collector::Collector,
-    running::{Running, actor, configure, ended, sensor, settled, wait_for},
+    accounts::told_of,
+    collector::Absent,
+    running::{
+        Running, actor, calm, configure, ended, sensor, settled, status, wait_for, wait_or_explain,
+    },
 };
 
 /// A tmpfs of so many bytes; taken away when dropped, also when the test fails.
@@ -169,46 +165,45 @@ fn lanes_on_two_file_systems_account_for_what_is_dropped_all_the_same() {
     assert_eq!(lanes.bulk.stats().lost.len(), 0, "nothing of it is damage");
 }
 
-fn status(config: &Path) -> Option<Status> {
-    let output = sensor()
-        .args(["status", "--json", "--config"])
-        .arg(config)
-        .output()
-        .ok()?;
-    serde_json::from_slice(&output.stdout).ok()
-}
-
-/// Opens of files under `folder` that the collector has, and opens told lost by the spool.
-fn account(events: &[v1::Event], folder: &str) -> (u64, u64) {
-    events
-        .iter()
-        .fold((0, 0), |(seen, lost), event| match &event.detail {
+/// Opens of files under `folder` that the collector has, those the kernel side told lost of their
+/// session, and those the spool told lost, of whatever session.
+fn account(events: &[v1::Event], folder: &str) -> (u64, u64, u64) {
+    let (mut seen, mut dropped, mut session) = (0, 0, None);
+    for event in events {
+        match &event.detail {
             Some(Detail::Open(file))
                 if file
                     .path
                     .as_deref()
                     .is_some_and(|path| path.starts_with(folder)) =>
             {
-                (seen + file.count, lost)
+                seen += file.count;
+                session = event.session.as_deref();
             }
             Some(Detail::Lost(told)) if told.hop == "spool" && told.record == "open" => {
-                (seen, lost + told.count)
+                dropped += told.count;
             }
-            _ => (seen, lost),
-        })
+            _ => {}
+        }
+    }
+    let lost = session.map_or(0, |session| told_of(events, session, "open"));
+    (seen, lost, dropped)
 }
 
 #[test]
 fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
     const OPENS: u64 = 6_000;
+    let _calm = calm();
     let disk = SmallDisk::new(1 << 20);
     let directory = tempfile::tempdir().expect("a directory");
-    let port = Collector::start(0).address.port();
-    let config = configure(directory.path(), SocketAddr::from(([127, 0, 0, 1], port)));
+    let absent = Absent::new();
+    let config = configure(directory.path(), absent.address);
     let text = std::fs::read_to_string(&config).expect("just written");
     let here = format!("{}/spool", directory.path().display());
     let there = format!("{}/spool", disk.place.display());
-    std::fs::write(&config, text.replace(&here, &there)).expect("own directory");
+    // The kernel has room for all of it: what is lost here is lost to the disk.
+    let text = text.replace(&here, &there) + "[kernel]\nring_bytes = 16777216\n";
+    std::fs::write(&config, text).expect("own directory");
     let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
 
     let folder = tempfile::tempdir().expect("a directory");
@@ -223,11 +218,20 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
     });
     assert!(lost > 0);
     // Somebody takes what is there, and with it the disk has room again.
-    let collector = Collector::start(port);
-    wait_for("the account to be level", || {
-        let (seen, lost) = account(&collector.events(), folder);
-        (seen > 0 && lost > 0 && seen + lost >= OPENS).then_some(())
-    });
+    let collector = absent.arrive();
+    let (seen, lost, _) = wait_or_explain(
+        "the account to be level",
+        || {
+            let account = account(&collector.events(), folder);
+            let (seen, lost, dropped) = account;
+            (seen > 0 && dropped > 0 && seen + lost + dropped >= OPENS).then_some(account)
+        },
+        || format!("{:?}", account(&collector.events(), folder)),
+    );
+    assert!(
+        seen + lost <= OPENS,
+        "{seen} seen, {lost} lost in the kernel"
+    );
     let act = Command::new(actor())
         .args([
             "do",

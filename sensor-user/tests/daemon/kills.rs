@@ -13,7 +13,7 @@ use skep_sensor::spool::{Lane, Lanes};
 
 use crate::{
     collector::Collector,
-    running::{Running, actor, configure, sensor, settled},
+    running::{Running, actor, calm, configure, sensor, settled},
 };
 
 fn rounds() -> u64 {
@@ -33,8 +33,8 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// What a killed sensor has left, read from a copy: nothing of its own is touched.
-fn left(spool: &Path) -> Vec<Vec<u8>> {
+/// What waits in a spool, read from a copy: nothing of its own is touched.
+pub fn left(spool: &Path) -> Vec<Vec<u8>> {
     let copy = tempfile::tempdir().expect("a directory");
     copy_tree(spool, copy.path());
     let lanes = Lanes::open(copy.path(), 1 << 30, 1 << 27);
@@ -66,8 +66,9 @@ fn counted<'a>(events: impl IntoIterator<Item = &'a [u8]>) -> BTreeMap<&'a [u8],
 
 #[test]
 fn whatever_was_spooled_when_the_daemon_was_killed_arrives_once() {
+    let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start(0);
+    let collector = Collector::start();
     let config = configure(directory.path(), collector.address);
     let mut spooled = Vec::new();
     for _ in 0..rounds() {

@@ -3,6 +3,7 @@
 //!
 //! Needs root, like the sensor.
 
+mod accounts;
 mod collector;
 mod full_disk;
 mod kills;

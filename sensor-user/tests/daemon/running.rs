@@ -6,16 +6,33 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use prost::Message;
 use skep_proto::v1::{self, event::Detail};
 use skep_sensor::status::{Spool, Status};
 
-use crate::collector::Collector;
+use crate::{
+    accounts::level,
+    collector::{Absent, Collector},
+    kills::left,
+};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Whether storms are those that break things (`SKEP_STORM=full`).
+pub fn full_size() -> bool {
+    match std::env::var("SKEP_STORM").as_deref() {
+        Ok("full") => true,
+        Ok(other) => panic!("SKEP_STORM is {other:?}: it can be full, or not set"),
+        Err(_) => false,
+    }
+}
+
+/// How long what must come may take.
+fn patience() -> Duration {
+    Duration::from_secs(if full_size() { 900 } else { 60 })
+}
 
 /// The sensor's binary.
 pub fn sensor() -> Command {
@@ -101,9 +118,13 @@ pub fn actor() -> PathBuf {
     path
 }
 
-/// Every sensor sees the agents of every test. Storms share this; who must not lose a record to one has
-/// it alone.
-pub static CALM: RwLock<()> = RwLock::new(());
+/// Every sensor sees the agents of every test. Who makes a storm, and who must not lose a record to one,
+/// has this for as long as the test runs.
+pub fn calm() -> MutexGuard<'static, ()> {
+    static CALM: Mutex<()> = Mutex::new(());
+    // A test that failed has left nothing behind it.
+    CALM.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
     wait_or_explain(what, found, String::new)
@@ -120,11 +141,23 @@ pub fn wait_or_explain<T>(
         if let Some(value) = found() {
             return value;
         }
-        if start.elapsed() >= PATIENCE {
-            panic!("waited {PATIENCE:?} in vain for {what}\n{}", explain());
+        if start.elapsed() >= patience() {
+            let patience = patience();
+            panic!("waited {patience:?} in vain for {what}\n{}", explain());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The sensor's figures as of now; `None` when it is too busy to count.
+pub fn status(config: &Path) -> Option<Status> {
+    let output = sensor()
+        .args(["status", "--json", "--config"])
+        .arg(config)
+        .output()
+        .ok()?;
+    let status: Status = serde_json::from_slice(&output.stdout).ok()?;
+    status.stale_seconds.is_none().then_some(status)
 }
 
 /// Waits until the collector has everything the sensor has now: the end of a session travels in a lane
@@ -132,12 +165,7 @@ pub fn wait_or_explain<T>(
 /// every sensor sees the agents of every test.)
 pub fn settled(config: &Path) {
     let lanes = || {
-        let output = sensor()
-            .args(["status", "--json", "--config"])
-            .arg(config)
-            .output()
-            .ok()?;
-        let status: Status = serde_json::from_slice(&output.stdout).ok()?;
+        let status = status(config)?;
         Some([status.spool.bulk, status.spool.findings])
     };
     let then = wait_for("the sensor's status", lanes);
@@ -153,6 +181,25 @@ pub fn settled(config: &Path) {
         },
         || format!("{then:?} then, {:?} now", lanes()),
     );
+}
+
+/// What is in the files of the spool in `directory`.
+pub fn spool_files(directory: &Path) -> Vec<Vec<u8>> {
+    let lanes = ["bulk", "findings"].map(|lane| std::fs::read_dir(directory.join(lane)));
+    let entries = lanes.into_iter().flatten().flatten().flatten();
+    entries
+        .filter_map(|entry| std::fs::read(entry.path()).ok())
+        .collect()
+}
+
+/// Waits until the spool in `directory` has a run with this mark.
+pub fn spooled(directory: &Path, mark: &str) {
+    wait_for("the spool to have the run", || {
+        spool_files(directory)
+            .iter()
+            .any(|file| memchr::memmem::find(file, mark.as_bytes()).is_some())
+            .then_some(())
+    });
 }
 
 /// What is needed to tell why a session has not ended: what was told of it and of losses, its
@@ -189,17 +236,18 @@ pub fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<St
     text + &String::from_utf8_lossy(&status.stdout)
 }
 
+/// The session of the agent run that was given `mark` as an argument.
+pub fn session_of(events: &[v1::Event], mark: &str) -> Option<String> {
+    events.iter().find_map(|event| {
+        let process = event.process.as_ref()?;
+        let is_marked = process.argv.iter().any(|arg| arg == mark);
+        event.session.clone().filter(|_| is_marked)
+    })
+}
+
 /// Whether an agent run that was given `mark` as an argument has ended, as far as the events tell.
 pub fn ended(events: &[v1::Event], mark: &str) -> bool {
-    let session = events.iter().find_map(|event| {
-        let process = event.process.as_ref()?;
-        process
-            .argv
-            .iter()
-            .any(|arg| arg == mark)
-            .then(|| event.session.clone())?
-    });
-    session.is_some_and(|session| {
+    session_of(events, mark).is_some_and(|session| {
         events.iter().any(|event| {
             event.session.as_ref() == Some(&session)
                 && matches!(&event.detail, Some(Detail::SessionInfo(info))
@@ -225,15 +273,14 @@ fn act(mark: &str) {
 
 #[test]
 fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up() {
-    let _calm = CALM.write().unwrap_or_else(PoisonError::into_inner);
+    let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    // A port that was free a moment ago, where nobody listens yet.
-    let port = Collector::start(0).address.port();
-    let config = configure(directory.path(), SocketAddr::from(([127, 0, 0, 1], port)));
+    let absent = Absent::new();
+    let config = configure(directory.path(), absent.address);
     let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
     act("while-away");
-    std::thread::sleep(Duration::from_millis(500));
-    let collector = Collector::start(port);
+    spooled(&directory.path().join("spool"), "while-away");
+    let collector = absent.arrive();
     wait_for("the events of the time without a collector", || {
         ended(&collector.events(), "while-away").then_some(())
     });
@@ -242,28 +289,29 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
         ended(&collector.events(), "while-there").then_some(())
     });
 
-    // Other tests' agents are seen too; once they are quiet, every account agrees.
-    wait_for("every account to agree", || {
-        let output = sensor()
-            .args(["status", "--json", "--config"])
-            .arg(&config)
-            .output()
-            .ok()?;
-        assert!(output.status.success());
-        let status: Status = serde_json::from_slice(&output.stdout).ok()?;
-        assert!(status.uplink.bulk.connected && status.uplink.findings.connected);
-        for (kind, counters) in &status.kernel {
-            assert_eq!(counters.lost.values().sum::<u64>(), 0, "{kind}");
-        }
-        let read = status
-            .kernel
-            .iter()
-            .all(|(kind, counters)| status.read.get(kind) == Some(&counters.sent));
-        let reported: u64 = status.events.values().sum();
-        let stored = collector.events().len() as u64;
-        let waiting = status.spool.bulk.records + status.spool.findings.records;
-        (read && reported == stored && waiting == 0).then_some(())
-    });
+    settled(&config);
+    level(&config, &collector);
+    let events = collector.events();
+    for mark in ["while-away", "while-there"] {
+        let session = session_of(&events, mark);
+        let lost = events.iter().find(|event| {
+            event.session == session && matches!(event.detail, Some(Detail::Lost(_)))
+        });
+        assert_eq!(lost, None, "{mark}");
+    }
+    // Other tests' agents are seen too, and go on: what has left the pipeline by now has a number,
+    // and every number arrives.
+    let status = wait_for("the sensor's status", || status(&config));
+    assert!(status.uplink.bulk.connected && status.uplink.findings.connected);
+    let lanes = [&status.spool.bulk, &status.spool.findings];
+    let numbered: u64 = lanes.iter().map(|lane| lane.next_seq - 1).sum();
+    assert_eq!(status.events.values().sum::<u64>(), numbered, "{status:#?}");
+    for lane in lanes {
+        let epoch = lane.epoch.expect("it is open");
+        wait_for("every number to arrive", || {
+            (collector.last(epoch) + 1 >= lane.next_seq).then_some(())
+        });
+    }
     assert_eq!(running.stop(), Some(0));
     assert!(
         !directory.path().join("run/sensor.sock").exists(),
@@ -274,16 +322,28 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
 #[test]
 fn a_killed_sensor_sends_what_it_had_spooled_when_it_is_started_again() {
     let directory = tempfile::tempdir().expect("a directory");
-    let port = Collector::start(0).address.port();
-    let config = configure(directory.path(), SocketAddr::from(([127, 0, 0, 1], port)));
+    let absent = Absent::new();
+    let config = configure(directory.path(), absent.address);
     let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
     act("before-the-kill");
-    // Folded events leave after a second.
-    std::thread::sleep(Duration::from_millis(2_500));
+    wait_for("the spool to have the whole run", || {
+        let records = left(&directory.path().join("spool"));
+        let events = records
+            .iter()
+            .map(|record| v1::Event::decode(&record[..]).expect("an event"));
+        ended(&events.collect::<Vec<_>>(), "before-the-kill").then_some(())
+    });
     running.kill();
-    let collector = Collector::start(port);
+    let collector = absent.arrive();
     let mut again = Running::start(sensor().args(["run", "--config"]).arg(&config));
-    wait_for("the events from before", || {
+    wait_for("the exec from before", || {
+        let is_it = |event: &v1::Event| {
+            matches!(event.detail, Some(Detail::Exec(_)))
+                && session_of(std::slice::from_ref(event), "before-the-kill").is_some()
+        };
+        collector.events().into_iter().find(is_it)
+    });
+    wait_for("the end of that session", || {
         ended(&collector.events(), "before-the-kill").then_some(())
     });
     assert_eq!(again.stop(), Some(0));
@@ -292,7 +352,7 @@ fn a_killed_sensor_sends_what_it_had_spooled_when_it_is_started_again() {
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start(0);
+    let collector = Collector::start();
     let config = configure(directory.path(), collector.address);
     let mut first = Running::start(sensor().args(["run", "--config"]).arg(&config));
     let second = sensor()

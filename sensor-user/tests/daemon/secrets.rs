@@ -2,15 +2,14 @@
 
 use std::{
     io::Read,
-    net::SocketAddr,
     process::{Command, Stdio},
 };
 
 use skep_sensor::redact::RULES;
 
 use crate::{
-    collector::Collector,
-    running::{Running, actor, configure, ended, sensor, settled, wait_for},
+    collector::Absent,
+    running::{Running, actor, configure, ended, sensor, settled, spool_files, spooled, wait_for},
 };
 
 /// Secrets as people put them on command lines: the arguments, and what must not be seen again.
@@ -75,26 +74,15 @@ fn assert_clean(what: &str, bytes: &[u8]) {
 #[test]
 fn secrets_never_reach_the_spool_or_the_wire() {
     let directory = tempfile::tempdir().expect("a directory");
-    let port = Collector::start(0).address.port();
-    let config = configure(directory.path(), SocketAddr::from(([127, 0, 0, 1], port)));
+    let absent = Absent::new();
+    let config = configure(directory.path(), absent.address);
     let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
     act("with-secrets");
     // With nobody to send to, everything stays in the spool: look at every byte of it.
     let spool = directory.path().join("spool");
-    let files = || {
-        let lanes = ["bulk", "findings"].map(|lane| std::fs::read_dir(spool.join(lane)));
-        let entries = lanes.into_iter().flatten().flatten().flatten();
-        entries
-            .filter_map(|entry| std::fs::read(entry.path()).ok())
-            .collect::<Vec<_>>()
-    };
-    wait_for("the spool to have the run", || {
-        files()
-            .iter()
-            .any(|file| memchr::memmem::find(file, b"with-secrets").is_some())
-            .then_some(())
-    });
-    let collector = Collector::start(port);
+    let files = || spool_files(&spool);
+    spooled(&spool, "with-secrets");
+    let collector = absent.arrive();
     wait_for("the run to arrive", || {
         ended(&collector.events(), "with-secrets").then_some(())
     });

@@ -1,37 +1,34 @@
 //! Storms: too many processes, opens, programs and arguments at once, and a quiet agent beside them.
 //!
 //! After each: the daemon stayed under its memory cap; what it read is what the kernel sent; what was
-//! lost was told, to the last record; and the quiet agent's story is whole. Sizes are those of a quick
-//! test; `SKEP_STORM=full` takes those that break things.
+//! lost was told, to the last record; what was seen of the storm's session and what was told lost of it
+//! is what it did; and the quiet agent's story is whole. Sizes are those of a quick test;
+//! `SKEP_STORM=full` takes those that break things.
 
 use std::{
-    collections::BTreeMap,
-    path::Path,
+    collections::BTreeSet,
     process::{Command, Stdio},
-    sync::PoisonError,
-    time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use skep_proto::v1::{self, event::Detail, session::Phase};
+use skep_sensor::status::Status;
 
 use crate::{
+    accounts::{level, told_of},
     collector::Collector,
     running::{
-        CALM, Running, actor, configure, ended, how_things_stand, sensor, wait_for, wait_or_explain,
+        Running, actor, calm, configure, full_size, how_things_stand, sensor, session_of, settled,
+        wait_for, wait_or_explain,
     },
 };
 
 /// Default of `[limits] memory_bytes`.
 const MEMORY_CAP: u64 = 64 << 20;
-/// How long the accounts may take to be level.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Files the quiet agent opens, one at a time.
 const QUIET: usize = 40;
 
-fn size(quick: u64, full: u64) -> String {
-    let full_size = std::env::var("SKEP_STORM").is_ok_and(|size| size == "full");
-    if full_size { full } else { quick }.to_string()
+fn size(quick: u64, full: u64) -> u64 {
+    if full_size() { full } else { quick }
 }
 
 fn agent(actions: &[&str]) -> Command {
@@ -48,107 +45,85 @@ fn peak(pid: u32) -> u64 {
     kib.expect("the kernel tells it") << 10
 }
 
-fn status(config: &Path) -> Value {
-    let output = sensor()
-        .args(["status", "--json", "--config"])
-        .arg(config)
-        .output()
-        .expect("the sensor's binary");
-    serde_json::from_slice(&output.stdout).expect("a JSON object")
+/// What there is of the storm's session, and how to tell it from the rest.
+struct Storm<'a> {
+    session: &'a str,
+    events: Vec<v1::Event>,
+    status: &'a Status,
 }
 
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
+// === impl Storm ===
 
-/// Losses told, by record type and cause.
-fn told(events: &[v1::Event], record: &str, cause: &str) -> u64 {
-    let losses = events.iter().filter_map(|event| match &event.detail {
-        Some(Detail::Lost(lost)) if lost.record == record && lost.cause == cause => {
-            Some(lost.count)
-        }
-        _ => None,
-    });
-    losses.sum()
-}
-
-/// Until everything sent was read, and everything lost was told.
-fn reconcile(config: &Path, collector: &Collector) -> Value {
-    let start = Instant::now();
-    loop {
-        let status = status(config);
-        let apart = apart(&status, &collector.events());
-        if apart.is_empty() {
-            return status;
-        }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "not level: {apart:#?} in {status:#}"
-        );
-        std::thread::sleep(Duration::from_millis(200));
+impl Storm<'_> {
+    fn opens(&self, is: impl Fn(&str) -> bool) -> impl Iterator<Item = &v1::File> {
+        self.events
+            .iter()
+            .filter_map(move |event| match &event.detail {
+                Some(Detail::Open(file)) if file.path.as_deref().is_some_and(&is) => Some(file),
+                _ => None,
+            })
     }
-}
 
-/// Where the accounts are not level.
-fn apart(status: &Value, events: &[v1::Event]) -> Vec<String> {
-    let mut apart = Vec::new();
-    for lane in ["bulk", "findings"] {
-        let waiting = &status["spool"][lane]["records"];
-        if *waiting != 0 {
-            apart.push(format!("{waiting} wait in the spool of {lane}"));
-        }
+    fn execs_of(&self, program: &str) -> u64 {
+        let execs = self.events.iter().filter(|event| {
+            matches!(event.detail, Some(Detail::Exec(_)))
+                && event
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.argv.first().is_some_and(|arg| arg == program))
+        });
+        execs.count() as u64
     }
-    for (record, counters) in status["kernel"].as_object().expect("by record type") {
-        let (sent, read) = (&counters["sent"], &status["read"][record]);
-        if sent != read {
-            apart.push(format!("{record}: {sent} sent, {read} read"));
-        }
-        for (cause, count) in counters["lost"].as_object().into_iter().flatten() {
-            let told = told(events, record, cause);
-            if told != number(count) {
-                apart.push(format!("{record}: {count} lost ({cause}), {told} told"));
-            }
-        }
-    }
-    apart
-}
 
-/// Sessions that were not told to have ended as often as to have begun.
-fn not_over(events: &[v1::Event]) -> Vec<Option<String>> {
-    let mut open: BTreeMap<&Option<String>, i64> = BTreeMap::new();
-    for event in events {
-        if let Some(Detail::SessionInfo(info)) = &event.detail {
-            *open.entry(&event.session).or_default() += match info.phase() {
-                Phase::Start => 1,
-                Phase::End => -1,
-                _ => 0,
-            };
-        }
+    /// Seen and told lost are together what was done. What the spool let go of, if it did, is told of
+    /// no session.
+    fn adds_up(&self, seen: u64, record: &str, done: u64) -> Result<(), String> {
+        let lost = told_of(&self.events, self.session, record);
+        let dropped: u64 = self.status.spool.bulk.lost.values().sum();
+        let figures = format!("{seen} {record} seen, {lost} lost, {dropped} dropped of {done}");
+        println!("{figures}");
+        let least = done.saturating_sub(dropped);
+        expect((least..=done).contains(&(seen + lost)), &figures)
     }
-    open.retain(|_, count| *count != 0);
-    open.into_keys().cloned().collect()
 }
 
 fn expect(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-/// Runs a storm beside a quiet agent; `check` looks at what came of it.
-fn storm(
-    name: &str,
-    mut command: Command,
-    check: impl Fn(&[v1::Event], &Value) -> Result<(), String>,
-) {
-    let _no_calm = CALM.read().unwrap_or_else(PoisonError::into_inner);
+/// Whether the end of this session was told.
+fn is_over(events: &[v1::Event], session: &Option<String>) -> bool {
+    events.iter().any(|event| {
+        event.session == *session
+            && matches!(&event.detail, Some(Detail::SessionInfo(info)) if info.phase() == Phase::End)
+    })
+}
+
+/// Has an agent perform a storm beside a quiet one; `check` looks at what came of it.
+fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), String>) {
+    let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start(0);
+    let collector = Collector::start();
     let config = configure(directory.path(), collector.address);
     let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
 
-    let quiet_folder = directory.path().join("quiet");
+    let in_directory = |name: &str| format!("{}/{name}", directory.path().display());
+    let (first, go) = (in_directory("first"), in_directory("go"));
+    std::fs::write(&first, "").expect("own directory");
+    let loud = agent(&["open", &first, "wait-for", &go])
+        .args(actions)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the actor");
+    // It has its verdict: what is lost of it from now on is told of its session.
+    let session = wait_for("the storm's agent to be known", || {
+        session_of(&collector.events(), &first)
+    });
+
+    let quiet_folder = in_directory("quiet");
     std::fs::create_dir(&quiet_folder).expect("own directory");
     let paths: Vec<String> = (0..QUIET)
-        .map(|number| format!("{}/{number}", quiet_folder.display()))
+        .map(|number| format!("{quiet_folder}/{number}"))
         .collect();
     let mut quiet_actions = vec!["sleep", "300"];
     for path in &paths {
@@ -156,57 +131,67 @@ fn storm(
     }
     let mut quiet = agent(&quiet_actions).spawn().expect("the actor");
 
-    let output = command.output().expect("the storm");
+    std::fs::write(&go, "").expect("own directory");
+    let output = loud.wait_with_output().expect("a child");
     assert!(
         output.status.success(),
         "{name}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(quiet.wait().expect("a child").success());
-    wait_for("the quiet agent's session to end", || {
-        ended(&collector.events(), &paths[0]).then_some(())
+    let quiet_session = wait_for("the quiet agent", || {
+        session_of(&collector.events(), &paths[0])
     });
-    wait_or_explain(
-        "every session to end",
-        || not_over(&collector.events()).is_empty().then_some(()),
-        || {
-            let events = collector.events();
-            let stand = |id: &Option<String>| how_things_stand(&events, &config, id);
-            not_over(&events).iter().map(stand).collect()
-        },
-    );
-    let status = reconcile(&config, &collector);
+    for session in [&session, &quiet_session].map(|session| Some(session.clone())) {
+        wait_or_explain(
+            "the end of a session",
+            || is_over(&collector.events(), &session).then_some(()),
+            || how_things_stand(&collector.events(), &config, &session),
+        );
+    }
+    settled(&config);
+    let status = level(&config, &collector);
     let peak = peak(running.pid());
-    println!("{name}: peak {} KiB; {}", peak >> 10, status["kernel"]);
+    println!("{name}: peak {} KiB; {:?}", peak >> 10, status.kernel);
     assert!(peak <= MEMORY_CAP, "{name}: {peak} bytes");
 
-    let events = collector.events();
-    let missing: Vec<&String> = paths
+    let quiet_events = of_session(&collector, &quiet_session);
+    let opened: BTreeSet<_> = quiet_events
         .iter()
-        .filter(|path| {
-            !events.iter().any(|event| {
-                matches!(&event.detail, Some(Detail::Open(file)) if file.path.as_ref() == Some(*path))
-            })
+        .filter_map(|event| match &event.detail {
+            Some(Detail::Open(file)) => file.path.as_ref(),
+            _ => None,
         })
         .collect();
-    let losses: Vec<_> = events
+    let missing: Vec<_> = paths.iter().filter(|path| !opened.contains(path)).collect();
+    let lost: Vec<_> = quiet_events
         .iter()
         .filter(|event| matches!(event.detail, Some(Detail::Lost(_))))
-        .map(|event| (&event.session, &event.detail))
         .collect();
     assert!(
-        missing.is_empty(),
-        "{name}: the quiet agent's files {missing:?}; told as lost: {losses:#?}"
+        missing.is_empty() && lost.is_empty(),
+        "{name}: the quiet agent's files {missing:?}; told as lost of it: {lost:#?}"
     );
     // Counts of repeated opens follow when their epoch is over.
-    let mut outcome = check(&events, &status);
-    let start = Instant::now();
-    while outcome.is_err() && start.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(500));
-        outcome = check(&collector.events(), &status);
-    }
-    assert_eq!(outcome, Ok(()), "{name}: {status:#}");
+    let outcome = || {
+        check(&Storm {
+            session: &session,
+            events: of_session(&collector, &session),
+            status: &status,
+        })
+    };
+    wait_or_explain(
+        "the storm to add up",
+        || outcome().ok(),
+        || format!("{name}: {:?}, {status:#?}", outcome()),
+    );
     assert_eq!(running.stop(), Some(0));
+}
+
+fn of_session(collector: &Collector, session: &str) -> Vec<v1::Event> {
+    let mut events = collector.events();
+    events.retain(|event| event.session.as_deref() == Some(session));
+    events
 }
 
 #[test]
@@ -214,30 +199,12 @@ fn an_open_storm_is_counted_to_the_last_open() {
     let directory = tempfile::tempdir().expect("a directory");
     let folder = directory.path().to_str().expect("text").to_owned();
     let count = size(20_000, 1_000_000);
-    let command = agent(&["create-storm", &folder, &count]);
-    storm("open storm", command, |events, status| {
-        let prefix = format!("{folder}/");
-        let seen = events.iter().filter_map(|event| match &event.detail {
-            Some(Detail::Open(file)) => file
-                .path
-                .as_deref()
-                .filter(|path| path.starts_with(&prefix))
-                .map(|_| file.count),
-            _ => None,
-        });
-        let lost: u64 = ["throttled", "ring_full", "scratch_busy"]
-            .iter()
-            .map(|cause| number(&status["kernel"]["open"]["lost"][*cause]))
-            .sum();
-        let seen: u64 = seen.sum();
-        let count: u64 = count.parse().expect("a number");
-        // The spool may have dropped its oldest: that is told as well.
-        let dropped: u64 = number(&status["spool"]["bulk"]["lost"]["spool_full"]);
-        println!("open storm: {seen} seen, {lost} lost in the kernel, {dropped} in the spool");
-        expect(
-            seen <= count && seen + lost + dropped >= count,
-            "opens add up",
-        )
+    let actions = ["create-storm", &folder, &count.to_string()];
+    let prefix = format!("{folder}/");
+    storm("open storm", &actions, |storm| {
+        let opens = storm.opens(|path| path.starts_with(&prefix));
+        let seen = opens.map(|file| file.count).sum();
+        storm.adds_up(seen, "open", count)
     });
 }
 
@@ -246,101 +213,64 @@ fn the_same_file_opened_again_and_again_is_a_count() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("0");
     std::fs::write(&file, "x").expect("own directory");
-    let folder = directory.path().to_str().expect("text").to_owned();
+    let path = file.to_str().expect("text");
     let count = size(20_000, 1_000_000);
-    // One file a call: the storm opens `0` only.
-    let mut command = Command::new("/bin/sh");
-    let script = format!(
-        "exec \"$0\" do exec /bin/sh -c 'n=0; while [ $n -lt {count} ]; do : < {folder}/0; n=$((n+1)); done' --"
-    );
-    command.args(["-c", &script]).arg(actor());
-    storm("repeated opens", command, |events, _| {
-        let path = file.to_str().expect("text");
-        let opens: Vec<u64> = events
-            .iter()
-            .filter_map(|event| match &event.detail {
-                Some(Detail::Open(open)) if open.path.as_deref() == Some(path) => Some(open.count),
-                _ => None,
-            })
-            .collect();
-        let sum: u64 = opens.iter().sum();
-        println!("repeated opens: {} events for {sum} opens", opens.len());
+    let script = format!("n=0; while [ $n -lt {count} ]; do : < {path}; n=$((n+1)); done");
+    let actions = ["exec", "/bin/sh", "-c", &script, "--"];
+    storm("repeated opens", &actions, |storm| {
+        let opens = storm.opens(|opened| opened == path).collect::<Vec<_>>();
+        let seen = opens.iter().map(|file| file.count).sum();
         expect(
-            sum.to_string() == count && opens.len() < 2_000,
-            &format!("{sum} opens in {} events", opens.len()),
-        )
+            opens.len() < 2_000,
+            &format!("{} events for them", opens.len()),
+        )?;
+        storm.adds_up(seen, "open", count)
     });
 }
 
 #[test]
 fn a_fork_storm_is_followed() {
     let count = size(3_000, 20_000);
-    let command = agent(&["fork-storm", &count]);
-    storm("fork storm", command, |_, status| {
-        let fork = &status["kernel"]["fork"];
-        let lost: u64 = fork["lost"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(_, count)| number(count))
-            .sum();
-        let count: u64 = count.parse().expect("a number");
-        expect(number(&fork["sent"]) + lost >= count, "forks add up")
+    storm("fork storm", &["fork-storm", &count.to_string()], |storm| {
+        let is_exit = |event: &&v1::Event| matches!(event.detail, Some(Detail::Exit(_)));
+        let exits = storm.events.iter().filter(is_exit).count() as u64;
+        // The agent itself has ended, too.
+        storm.adds_up(exits, "exit", count + 1)
     });
 }
 
 #[test]
 fn an_exec_storm_is_followed() {
     let count = size(300, 20_000);
-    let command = agent(&["exec-storm", "/bin/true", &count]);
-    storm("exec storm", command, |events, status| {
-        let execs = events.iter().filter(|event| {
-            matches!(event.detail, Some(Detail::Exec(_)))
-                && event.process.as_ref().is_some_and(|process| {
-                    process.argv.first().is_some_and(|arg| arg == "/bin/true")
-                })
-        });
-        let lost: u64 = status["kernel"]["exec"]["lost"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(_, count)| number(count))
-            .sum();
-        let count: u64 = count.parse().expect("a number");
-        expect(execs.count() as u64 + lost >= count, "execs add up")
+    let actions = ["exec-storm", "/bin/true", &count.to_string()];
+    storm("exec storm", &actions, |storm| {
+        storm.adds_up(storm.execs_of("/bin/true"), "exec", count)
     });
 }
 
 #[test]
 fn two_megabytes_of_arguments_and_long_paths_are_cut_and_said_to_be() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut command = agent(&[]);
+    let folder = directory.path().to_str().expect("text");
     // Nearly all the kernel takes (two megabytes), in arguments of the most one may have
     // (MAX_ARG_STRLEN); the agent has them, and hands them on.
     let big = "a".repeat(128 * 1024 - 1);
-    command.args(["exec", "/bin/true"]);
-    command
-        .args(std::iter::repeat_n(big.as_str(), 14))
-        .arg("--");
+    let mut actions = vec!["exec", "/bin/true"];
+    actions.extend(std::iter::repeat_n(big.as_str(), 14));
     // A path of more than 4,096 bytes.
-    command
-        .args(["deep-create"])
-        .arg(directory.path())
-        .arg("24");
-    storm("large arguments", command, |events, _| {
-        let cut = events.iter().filter(|event| {
+    actions.extend(["--", "deep-create", folder, "24"]);
+    storm("large arguments", &actions, |storm| {
+        let is_cut = |event: &&v1::Event| {
             matches!(event.detail, Some(Detail::Exec(_)))
                 && event
                     .process
                     .as_ref()
                     .is_some_and(|process| process.argv_truncated)
-        });
-        let deep = events.iter().any(|event| {
-            matches!(&event.detail, Some(Detail::Open(file))
-                if file.path.as_deref().is_some_and(|path| path.starts_with('…') && path.ends_with("/leaf")))
-        });
+        };
+        let cut = storm.events.iter().filter(is_cut).count();
+        let mut deep = storm.opens(|path| path.starts_with('…') && path.ends_with("/leaf"));
         expect(
-            cut.count() >= 2 && deep,
+            cut == 2 && deep.next().is_some(),
             "the execs of agent and tool say that argv was cut, the open that its path was",
         )
     });

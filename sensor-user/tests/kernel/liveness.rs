@@ -37,6 +37,10 @@ fn what_a_canary_does_without_a_network_ends_by_itself() {
     act::act().report();
 }
 
+/// Between self-tests, each of which has as long to end: this whole program is loaded for it, which takes
+/// a while where the machine is emulated.
+const INTERVAL: Duration = Duration::from_secs(4);
+
 fn canaries() -> Canaries {
     canaries_of("/proc/self/exe", &["--exact", CANARY])
 }
@@ -45,7 +49,7 @@ const CANARY: &str = "liveness::what_a_canary_does_ends_by_itself";
 
 fn canaries_of(program: &str, arguments: &[&str]) -> Canaries {
     Canaries {
-        interval: Duration::from_secs(1),
+        interval: INTERVAL,
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
     }
@@ -131,6 +135,27 @@ fn told(sensor: &Sensor, phase: CoveragePhase) -> BTreeSet<&'static str> {
     sensor.of(is).into_iter().filter_map(name).collect()
 }
 
+/// Each silence was noticed by the first self-test after it began that did its part.
+fn noticed_at_once(sensor: &Sensor) {
+    let coverage = |what: CoverageKind| {
+        let events = sensor.of(
+            |event| matches!(&event.detail, Detail::Coverage(coverage) if coverage.what == what),
+        );
+        events.into_iter().filter_map(|event| match event.detail {
+            Detail::Coverage(coverage) => Some((event.time, coverage)),
+            _ => None,
+        })
+    };
+    let mut canaries: Vec<_> = coverage(CoverageKind::Canary).collect();
+    canaries.retain(|(_, canary)| !canary.reason.contains("does not count against any hook"));
+    let begun = |(_, hook): &(_, Coverage)| hook.phase == CoveragePhase::Begin;
+    for (noticed, silence) in coverage(CoverageKind::Hook).filter(begun) {
+        let since = silence.first;
+        let first = canaries.iter().find(|(_, canary)| canary.first > since);
+        assert_eq!(first.map(|(at, _)| *at), Some(noticed), "{silence:?}");
+    }
+}
+
 /// Hooks that a canary has reached.
 fn reached(sensor: &Sensor) -> BTreeSet<&'static str> {
     let report = sensor.stall().liveness().expect("canaries are sent");
@@ -206,6 +231,7 @@ fn hooks_come_back(avoid: &[&str]) {
                     if info.phase == skep_sensor::event::Phase::End && info.gaps >= 2)
         })
     });
+    noticed_at_once(&sensor);
     // And everything is as before.
     let run = sensor.run(&["open", &path, "exec", "/bin/true", "--"]);
     assert!(!run.opens(&path).is_empty(), "{}", run.describe());

@@ -2,10 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use skep_abi::{Cause, Kind};
@@ -21,17 +20,49 @@ use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 /// Room for about a thousand records.
 const SMALL_RING: u32 = 256 << 10;
 
-/// An agent that opens `first`, waits for the test to get ready, and makes `count` files.
-fn agent(directory: &Path, name: &str, wait: Duration, count: usize) -> (Child, String) {
-    let first = file(directory, name);
-    let mut command = Command::new(actor());
-    command.args(["do", "open", &first, "sleep", &wait.as_millis().to_string()]);
+/// An agent that opens a file, waits until it is told to go on, and makes many others.
+struct Agent {
+    child: Child,
+    first: String,
+    go: PathBuf,
+}
+
+// === impl Agent ===
+
+impl Agent {
+    fn start(directory: &Path, name: &str, count: usize) -> Self {
+        let first = file(directory, name);
+        let go = directory.join(format!("{name}.go"));
+        let mut command = Command::new(actor());
+        command.args(["do", "open", &first, "wait-for"]).arg(&go);
+        creates(&mut command, directory, name, count);
+        let child = command.stdin(Stdio::null()).spawn().expect("the actor");
+        Self { child, first, go }
+    }
+
+    /// Has it go on, to its end.
+    fn finish(&mut self) {
+        std::fs::write(&self.go, "").expect("own directory");
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+fn creates(command: &mut Command, directory: &Path, name: &str, count: usize) {
     for number in 0..count {
         command.arg("create");
         command.arg(directory.join(format!("{name}-{number}")));
     }
-    let child = command.stdin(Stdio::null()).spawn().expect("the actor");
-    (child, first)
+}
+
+/// Has an agent open a file and make many others, to its end; the first file.
+fn run(directory: &Path, name: &str, count: usize) -> String {
+    let first = file(directory, name);
+    let mut command = Command::new(actor());
+    command.args(["do", "open", &first]);
+    creates(&mut command, directory, name, count);
+    let status = command.stdin(Stdio::null()).status();
+    assert!(status.expect("the actor").success());
+    first
 }
 
 /// The session in which `path` was opened.
@@ -114,10 +145,10 @@ fn with_a_stalled_reader_every_open_is_sent_or_counted_as_lost() {
     const FILES: usize = 4_000;
     let sensor = Sensor::start_with(SMALL_RING, &[]);
     let directory = scratch("stalled");
-    let (mut child, first) = agent(&directory, "many", Duration::from_secs(2), FILES);
-    let session = session_of(&sensor, &first);
+    let mut agent = Agent::start(&directory, "many", FILES);
+    let session = session_of(&sensor, &agent.first);
     let stalled = sensor.stall();
-    assert!(child.wait().expect("a child").success());
+    agent.finish();
     drop(stalled);
 
     let counts = reconciled(&sensor);
@@ -148,15 +179,15 @@ fn with_a_stalled_reader_every_open_is_sent_or_counted_as_lost() {
 fn one_sessions_storm_does_not_take_the_room_of_another() {
     let sensor = Sensor::start_with(SMALL_RING, &[]);
     let directory = scratch("storm");
-    let (mut loud, loud_first) = agent(&directory, "loud", Duration::from_secs(2), 4_000);
-    let (mut quiet, quiet_first) = agent(&directory, "quiet", Duration::from_secs(5), 20);
-    let loud_session = session_of(&sensor, &loud_first);
-    let quiet_session = session_of(&sensor, &quiet_first);
+    let mut loud = Agent::start(&directory, "loud", 4_000);
+    let mut quiet = Agent::start(&directory, "quiet", 20);
+    let loud_session = session_of(&sensor, &loud.first);
+    let quiet_session = session_of(&sensor, &quiet.first);
 
     // The quiet one acts when the loud one has filled the ring as far as it may.
     let stalled = sensor.stall();
-    assert!(loud.wait().expect("a child").success());
-    assert!(quiet.wait().expect("a child").success());
+    loud.finish();
+    quiet.finish();
     drop(stalled);
 
     let counts = reconciled(&sensor);
@@ -204,10 +235,8 @@ fn a_storm_of_one_that_waits_for_its_verdict_does_not_take_the_beginning_of_anot
     let directory = scratch("pending-storm");
     // Nobody judges them: both wait for their verdict for as long as they run.
     let stalled = sensor.stall();
-    let (mut loud, loud_first) = agent(&directory, "loud", Duration::ZERO, 10_000);
-    assert!(loud.wait().expect("a child").success());
-    let (mut quiet, quiet_first) = agent(&directory, "quiet", Duration::ZERO, 20);
-    assert!(quiet.wait().expect("a child").success());
+    let loud_first = run(&directory, "loud", 10_000);
+    let quiet_first = run(&directory, "quiet", 20);
     drop(stalled);
 
     let quiet_session = session_of(&sensor, &quiet_first);
@@ -281,8 +310,11 @@ fn a_session_whose_last_exit_was_lost_ends_all_the_same_and_says_why() {
     let last = vanished.last().expect("it is told");
     assert_eq!(last.time, end.time);
     assert!(matches!(&end.detail, Detail::Session(info) if info.gaps > 0));
-    let counts = sensor.settled_counts();
-    assert_eq!((counts.track.processes, counts.track.sessions), (0, 0));
+    // Whoever else is followed at the moment ends as well.
+    wait_for("nobody to be followed any more", || {
+        let counts = sensor.settled_counts();
+        ((counts.track.processes, counts.track.sessions) == (0, 0)).then_some(())
+    });
     std::fs::remove_dir_all(directory).expect("own directory");
 }
 

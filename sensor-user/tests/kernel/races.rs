@@ -26,11 +26,25 @@ const BATCH: usize = 20;
 /// Every agent opens a file of its own and connects, first thing after its exec: while the sensor has
 /// not even read that exec. `start` makes the command that starts it, given actions.
 fn every_first_act_is_seen(name: &str, family: &str, start: impl Fn(&[&str]) -> Command) {
+    so_many_first_acts_are_seen(runs(), name, family, start);
+}
+
+fn runs() -> usize {
+    match std::env::var("SKEP_RACE_RUNS") {
+        Ok(runs) => runs
+            .parse()
+            .unwrap_or_else(|error| panic!("SKEP_RACE_RUNS is {runs:?}: {error}")),
+        Err(_) => RUNS,
+    }
+}
+
+fn so_many_first_acts_are_seen(
+    runs: usize,
+    name: &str,
+    family: &str,
+    start: impl Fn(&[&str]) -> Command,
+) {
     let sensor = sensor(); // attached before the first agent starts
-    let runs = std::env::var("SKEP_RACE_RUNS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(RUNS);
     let directory = scratch(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port();
@@ -148,6 +162,29 @@ fn a_script_that_names_its_interpreter_is_seen_from_its_first_act() {
         });
     }
     fs::remove_dir_all(directory).expect("own directory");
+}
+
+/// No verdict exists for the runtime's file: the first of them have it judged while the others begin.
+#[test]
+fn scripts_whose_interpreter_nobody_has_judged_are_seen_from_their_first_act() {
+    for named_by_script in [false, true] {
+        let directory = scratch(&format!("fresh-{named_by_script}"));
+        let runtime = Runtime::stand_in(&directory);
+        let script = runtime.script(&directory);
+        let name = format!("first-acts-fresh-{named_by_script}");
+        so_many_first_acts_are_seen(BATCH, &name, SCRIPTED, |actions| {
+            let mut command = match named_by_script {
+                true => Command::new(&script),
+                false => Command::new(&runtime.program),
+            };
+            if !named_by_script {
+                command.arg(&script);
+            }
+            command.args(actions);
+            command
+        });
+        fs::remove_dir_all(directory).expect("own directory");
+    }
 }
 
 #[test]

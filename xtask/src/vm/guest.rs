@@ -15,6 +15,9 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Folder of the guest whose files are copied out through the console.
 pub const OUTPUT: &str = "/tmp/out";
 
+/// What the tests take from their environment, handed on to those of a guest.
+const HANDED_ON: [&str; 1] = ["SKEP_RACE_RUNS"];
+
 /// One guest.
 pub struct Guest<'a> {
     /// What it has beside a userland.
@@ -94,13 +97,20 @@ impl Guest<'_> {
                 Content::Text(text) => archive.file(&file.path, text.as_bytes()),
             }
         }
-        archive.program("init", self.init().as_bytes());
+        archive.program(
+            "init",
+            self.init(|name| std::env::var(name).ok()).as_bytes(),
+        );
         Ok(archive.finish())
     }
 
     /// The first process: mounts what a system mounts, runs the script, says how it ended, copies
     /// out what it left, powers off.
-    fn init(&self) -> String {
+    fn init(&self, environment: impl Fn(&str) -> Option<String>) -> String {
+        let handed_on: String = HANDED_ON
+            .iter()
+            .filter_map(|name| Some(format!(" {name}={}", quote(&environment(name)?))))
+            .collect();
         format!(
             "#!/bin/busybox sh\n\
              /bin/busybox --install -s /bin\n\
@@ -120,7 +130,7 @@ impl Guest<'_> {
              hostname skep-vm\n\
              mkdir -p {OUTPUT}\n\
              export SKEP_DEMO_AGENT=/bin/skep-demo-agent SKEP_VM_KERNEL={release} \
-             SKEP_VM_OUTPUT={OUTPUT} SKEP_EXPECT_BEST=1\n\
+             SKEP_VM_OUTPUT={OUTPUT} SKEP_EXPECT_BEST=1{handed_on}\n\
              cd /tmp\n\
              echo \"{begins}\"\n\
              (\n{script}\n) 2>&1\n\
@@ -145,4 +155,25 @@ impl Guest<'_> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_handed_what_the_tests_take_from_their_environment_and_nothing_else() {
+        let kernel = Kernel {
+            release: "6.1.0".to_owned(),
+            image: PathBuf::new(),
+        };
+        let guest = Guest {
+            files: &[],
+            kernel: &kernel,
+            script: "true",
+        };
+        let init = guest.init(|name| (name == "SKEP_RACE_RUNS").then(|| "1 000".to_owned()));
+        assert!(init.contains(" SKEP_RACE_RUNS='1 000'\n"), "{init}");
+        assert!(!guest.init(|_| None).contains("SKEP_RACE_RUNS"));
+    }
 }

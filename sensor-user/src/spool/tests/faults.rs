@@ -152,3 +152,39 @@ fn a_clock_that_was_set_back_gives_no_epoch_twice() {
     drop(spool);
     assert_eq!(open_spool(dir.path(), MIB).position().unwrap().0, last);
 }
+
+#[test]
+fn what_another_version_of_the_sensor_left_is_kept_aside_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    for number in 1..=3 {
+        spool.append(&open(number, 30, 1));
+    }
+    read(&spool, 1);
+    let epoch = spool.position().unwrap().0;
+    drop(spool);
+    let file = segment::path(dir.path(), 1);
+    let whole = fs::read(&file).unwrap();
+    for version in [b'0', b'2'] {
+        let mut other = whole.clone();
+        other[7] = version;
+        fs::write(&file, &other).unwrap();
+        let spool = open_spool(dir.path(), MIB);
+        spool.append(&open(9, 10, 1));
+        assert_eq!(numbers(&read(&spool, 1)), [(1, 9)]);
+        assert!(
+            spool.position().unwrap().0 > epoch,
+            "its numbers are another's"
+        );
+        drop(spool);
+        let aside = segment::aside_path(dir.path(), 1);
+        assert_eq!(fs::read(aside).unwrap(), other);
+        // As if nothing had been written since.
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "seg") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+}

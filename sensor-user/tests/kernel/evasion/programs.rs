@@ -8,11 +8,12 @@ use std::{
         unix::{fs::PermissionsExt, process::CommandExt},
     },
     process::Command,
+    time::{Duration, Instant},
 };
 
-use skep_sensor::event::{CoverageKind, Detail};
+use skep_sensor::event::{CoverageKind, Detail, Event};
 
-use crate::sensor::actor;
+use crate::sensor::{actor, shown};
 
 use super::{
     Group, Technique,
@@ -99,9 +100,27 @@ pub const GROUP: Group = Group {
     ],
 };
 
-/// Milliseconds an agent without a file lives: long enough for the sensor to look at its process. One
-/// that ends before that is another technique.
-const LIVES: &str = "1000";
+/// How long an agent without a file waits for being seen at most. One that ends before the sensor has
+/// looked at its process is another technique.
+const LIVES: Duration = Duration::from_secs(30);
+
+/// Sends out an agent that waits for the file `gate` once it has opened the secret: until that is
+/// reported, or is not going to be.
+fn act_until_seen(stage: &Stage, command: Command, secret: &str, gate: &str) -> Attempt {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = Instant::now();
+            let is_it = |event: &Event| {
+                matches!(&event.detail, Detail::Open(file) if shown(file) == secret)
+            };
+            while stage.sensor.find(is_it).is_none() && begun.elapsed() < LIVES {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            fs::write(gate, "").expect("own folder");
+        });
+        stage.act_as(command)
+    })
+}
 
 /// An agent started by this command line opens the secret.
 fn opens_secret(stage: &Stage, mut command: Command) -> Verdict {
@@ -139,10 +158,10 @@ fn symbolic_link(stage: &Stage) -> Verdict {
 }
 
 fn agent_in_memory(stage: &Stage) -> Verdict {
-    let secret = stage.secret();
+    let (secret, gate) = (stage.secret(), stage.path("seen"));
     run_from_memory(
-        &["dbus-daemon", "do", "open", &secret, "sleep", LIVES],
-        |command| stage.act_as(command).recognised(&secret),
+        &["dbus-daemon", "do", "open", &secret, "wait-for", &gate],
+        |command| act_until_seen(stage, command, &secret, &gate).recognised(&secret),
     )
 }
 
@@ -229,11 +248,11 @@ fn agent_through_descriptor(stage: &Stage) -> Verdict {
     fs::remove_file(copy).expect("own folder");
     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("own descriptor");
     let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let secret = stage.secret();
+    let (secret, gate) = (stage.secret(), stage.path("seen"));
     command
         .arg0("sshd")
-        .args(["do", "open", &secret, "sleep", LIVES]);
-    stage.act_as(command).recognised(&secret)
+        .args(["do", "open", &secret, "wait-for", &gate]);
+    act_until_seen(stage, command, &secret, &gate).recognised(&secret)
 }
 
 fn shebang_chain(stage: &Stage) -> Verdict {

@@ -37,6 +37,8 @@ pub fn act() {
     inet(SocketAddr::from((Ipv4Addr::LOCALHOST, DISCARD)));
     inet(SocketAddr::from((Ipv6Addr::LOCALHOST, DISCARD)));
     unix();
+    other_family();
+    rare_socket();
     io_uring();
 }
 
@@ -125,6 +127,36 @@ fn unix() {
     {
         let _ = sender.send_to_addr(b"", &address);
         drop(receiver);
+    }
+}
+
+/// Asks for a connect to a family that is neither unix nor inet. The kernel refuses it, after the hook:
+/// the socket is of another family.
+fn other_family() {
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else {
+        return;
+    };
+    // SAFETY: all zeroes is a valid address of that family.
+    let mut peer: libc::sockaddr_vm = unsafe { zeroed() };
+    peer.svm_family = libc::AF_VSOCK as libc::sa_family_t;
+    let len = size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: the address outlives the call.
+    unsafe { libc::connect(socket.as_raw_fd(), (&raw const peer).cast(), len) };
+}
+
+/// Makes a socket of a kind of which no connect hook sees the peers. One that nobody needs a privilege
+/// for, else a raw one.
+pub fn rare_socket() {
+    for (kind, protocol) in [
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        (libc::SOCK_RAW, libc::IPPROTO_ICMP),
+    ] {
+        // SAFETY: a plain system call without pointers.
+        let fd = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, protocol) };
+        close(fd.into());
+        if fd >= 0 {
+            return;
+        }
     }
 }
 

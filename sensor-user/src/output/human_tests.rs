@@ -156,6 +156,21 @@ fn unknown_is_shown_as_a_question_mark() {
 }
 
 #[test]
+fn a_peer_that_is_no_ip_address_has_its_family_before_it() {
+    let peer = |family, path: Option<&str>| {
+        let mut event = sample::connect_unix();
+        if let Detail::Connect(net) = &mut event.detail {
+            (net.family, net.path) = (family, path.map(Text::from));
+        }
+        line(&event)
+    };
+    let vsock = peer(NetFamily::Vsock, Some("2:1024"));
+    assert!(vsock.contains("vsock:2:1024"), "{vsock}");
+    let other = peer(NetFamily::Other(31), None);
+    assert!(other.contains("family 31 ?"), "{other}");
+}
+
+#[test]
 fn arguments_are_quoted_for_a_shell_and_cannot_move_the_cursor() {
     let argv = [
         &b"a"[..],

@@ -1,10 +1,11 @@
 //! Opens, connects and the like: what a process does, under the process it is.
 
-use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
+use super::{IGNORED, Judge, Tracker, Verdicts, process::Member, session::Unseen};
 use crate::{
     act::{self, Act, Folding, RecordId, Sink, Target},
     decode::{self, Common},
-    event::{self, CoverageKind, CoveragePhase, Detail},
+    event::{self, CoverageKind, Detail},
+    output::socket_name,
 };
 
 /// Whether a record's process is one of a session.
@@ -109,10 +110,11 @@ impl<J: Judge> Tracker<J> {
         });
     }
 
-    /// The open hook does not see what is asked through an io_uring: the session says so.
-    pub(super) fn io_uring(
+    /// What goes through it is not seen: the session says so, the first time.
+    pub(super) fn unseen(
         &mut self,
         common: &Common,
+        means: Unseen,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
@@ -125,18 +127,30 @@ impl<J: Judge> Tracker<J> {
         else {
             return;
         };
+        if let Some(session) = self.sessions.get_mut(id)
+            && !session.begins(means)
+        {
+            return;
+        }
         let now = self.clock.unix(common.time_ns);
-        let coverage = event::Coverage {
-            what: CoverageKind::IoUring,
-            phase: CoveragePhase::Point,
-            hook: Some(common.hook.name()),
-            first: now,
-            last: now,
-            count: 0,
-            reason: "an io_uring was set up; what is opened through it is not seen by this host's open hook"
-                .to_owned(),
+        let (what, reason) = match means {
+            Unseen::Uring => (
+                CoverageKind::IoUring,
+                "an io_uring was set up; what is opened through it is not seen by this host's open hook"
+                    .to_owned(),
+            ),
+            Unseen::Socket(kind) => (
+                CoverageKind::Socket,
+                format!(
+                    "a socket was made ({}); what is sent through it, and to whom, is not seen",
+                    socket_name(kind)
+                ),
+            ),
         };
-        let detail = Detail::Coverage(coverage);
+        let detail = Detail::Coverage(event::Coverage {
+            hook: Some(common.hook.name()),
+            ..event::Coverage::point(what, (now, now), 0, reason)
+        });
         self.emit(common, id, Some(process), None, detail, out);
     }
 

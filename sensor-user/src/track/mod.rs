@@ -34,7 +34,7 @@ use self::{
     adopt::Expected,
     changes::Change,
     process::{Inserted, Member, Processes},
-    session::{Session, Sessions},
+    session::{Session, Sessions, Unseen},
 };
 use crate::{
     act::Sink,
@@ -217,7 +217,8 @@ impl<J: Judge> Tracker<J> {
             Body::Exit(exit) => self.exit(&common, exit, out),
             Body::Open(open) => self.open(&common, open, verdicts, out),
             Body::Connect(connect) => self.connect(&common, connect, verdicts, out),
-            Body::Uring => self.io_uring(&common, verdicts, out),
+            Body::Uring => self.unseen(&common, Unseen::Uring, verdicts, out),
+            Body::Socket(kind) => self.unseen(&common, Unseen::Socket(kind), verdicts, out),
             Body::Task(task) => {
                 self.consumed += 1;
                 if self.walked.len() < self.bounds.walked {

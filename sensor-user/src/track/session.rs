@@ -11,10 +11,13 @@ use skep_abi::Claim;
 
 use super::bounds::{Bounds, Evicted};
 use crate::{
+    decode::SocketKind,
     enrich::SessionFacts,
     event::{Agent, Found, Phase, SessionId, SessionInfo},
 };
 
+/// Means of one session that are told at most.
+const UNSEEN_TOLD: usize = 16;
 /// Ended sessions that are still known, for records that arrive late (their fork was lost).
 const ENDED_KEPT: usize = 256;
 
@@ -29,6 +32,15 @@ pub struct Session {
     processes: usize,
     /// Claims answered with it, to be forgotten with it.
     claims: VecDeque<Claim>,
+    /// What was told of it, at most [`UNSEEN_TOLD`].
+    unseen: Vec<Unseen>,
+}
+
+/// A means by which a session can act without being seen by the hooks there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    Uring,
+    Socket(SocketKind),
 }
 
 /// Live sessions, and the last [`ENDED_KEPT`] that ended. Bounded in number ([`Bounds::sessions`]) and
@@ -57,7 +69,18 @@ impl Session {
             gaps: 0,
             processes: 0,
             claims: VecDeque::new(),
+            unseen: Vec::new(),
         }
+    }
+
+    /// Whether it has not used this means before. Only the first use is told, and no more than
+    /// [`UNSEEN_TOLD`] of them: they do not fill the lane of findings.
+    pub fn begins(&mut self, means: Unseen) -> bool {
+        let begins = self.unseen.len() < UNSEEN_TOLD && !self.unseen.contains(&means);
+        if begins {
+            self.unseen.push(means);
+        }
+        begins
     }
 
     /// Whether a process of it lives.

@@ -34,6 +34,7 @@ const SOCK_TYPE_MASK: u64 = 0xf;
 const IPPROTO_IP: u32 = 0;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
+const IPPROTO_MPTCP: u32 = 262;
 
 /// What was asked of `socket`.
 #[derive(Clone, Copy)]
@@ -124,7 +125,8 @@ fn is_told(made: Made) -> bool {
         AF_UNIX | AF_NETLINK | AF_KEY | AF_ALG => false,
         AF_INET | AF_INET6 => !matches!(
             (made.kind, made.protocol),
-            (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) | (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP)
+            (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP | IPPROTO_MPTCP)
+                | (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP)
         ),
         AF_VSOCK => !matches!(made.kind, SOCK_STREAM | SOCK_SEQPACKET),
         _ => true,

@@ -140,7 +140,7 @@ fn unknown_is_shown_as_a_question_mark() {
     event.agent = None;
     event.result = None;
     event.detail = Detail::Connect(Net {
-        family: crate::event::NetFamily::Inet6,
+        family: NetFamily::Inet6,
         addr: None,
         port: None,
         proto: None,

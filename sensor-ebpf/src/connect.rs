@@ -7,8 +7,12 @@
 //!   addrlen, int flags)` (5.5), which no other connect passes; datagram sockets are `unix_send`'s;
 //! - unix, else: LSM `socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`
 //!   (5.7) or fentry `security_socket_connect` (5.5); also inet where cgroup programs are refused.
+//! - other families (vsock, bluetooth …): the same two, in a program that leaves out the families that
+//!   have better ones;
 //! - last: tracepoints `sys_enter_connect` and `sys_exit_connect`, which know the outcome but neither
-//!   the protocol nor io_uring.
+//!   the protocol nor io_uring nor 32-bit system calls.
+//!
+//! Left out: `AF_UNSPEC`, which ends a connection, and `AF_NETLINK`, which leads into the kernel.
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -29,11 +33,15 @@ use crate::{
     ring::Urgency,
 };
 
+/// `AF_*` (linux/socket.h).
+const AF_UNSPEC: u16 = 0;
 pub const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
+pub const AF_NETLINK: u16 = 16;
+pub const AF_VSOCK: u16 = 40;
 /// `enum sock_type` (linux/net.h).
-const SOCK_DGRAM: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const SOCK_DGRAM: u16 = 2;
 /// Bytes of `sa_family_t`.
 const FAMILY_BYTES: u64 = 2;
 /// A cgroup program's "go on".
@@ -43,11 +51,28 @@ const ALLOW: i32 = 1;
 #[unsafe(no_mangle)]
 static CGROUP_INET: u8 = 0;
 
+/// What a program is there to report.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Families {
+    /// Whatever the cgroup programs do not.
+    All,
+    Unix,
+    /// Neither unix nor inet.
+    Other,
+}
+
 #[inline(always)]
-fn wanted(family: u16) -> bool {
-    // SAFETY: a plain global; volatile because the daemon changes it before load.
-    let cgroup_inet = unsafe { core::ptr::read_volatile(&raw const CGROUP_INET) };
-    family == AF_UNIX || (cgroup_inet == 0 && (family == AF_INET || family == AF_INET6))
+fn wanted(family: u16, families: Families) -> bool {
+    match family {
+        AF_UNSPEC | AF_NETLINK => false,
+        AF_UNIX => families != Families::Other,
+        AF_INET | AF_INET6 => {
+            // SAFETY: a plain global; volatile because the daemon changes it before load.
+            let cgroup_inet = unsafe { core::ptr::read_volatile(&raw const CGROUP_INET) };
+            families == Families::All && cgroup_inet == 0
+        }
+        _ => families != Families::Unix,
+    }
 }
 
 // === inet: cgroup ===
@@ -122,6 +147,7 @@ fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
 pub fn lsm_socket_connect(ctx: LsmContext) -> i32 {
     try_socket_connect(
         Hook::LsmSocketConnect,
+        Families::All,
         Address::of(ctx.arg::<*const u8>(0)),
         Address::of(ctx.arg::<*const u8>(1)),
         ctx.arg::<i32>(2),
@@ -134,6 +160,19 @@ pub fn lsm_socket_connect(ctx: LsmContext) -> i32 {
 pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
     try_socket_connect(
         Hook::FentrySocketConnect,
+        Families::All,
+        Address::of(ctx.arg::<*const u8>(0)),
+        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<i32>(2),
+    );
+    0
+}
+
+#[fentry(function = "security_socket_connect")]
+pub fn fentry_other_connect(ctx: FEntryContext) -> i32 {
+    try_socket_connect(
+        Hook::FentrySocketConnect,
+        Families::Other,
         Address::of(ctx.arg::<*const u8>(0)),
         Address::of(ctx.arg::<*const u8>(1)),
         ctx.arg::<i32>(2),
@@ -145,6 +184,7 @@ pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
 pub fn fentry_unix_stream_connect(ctx: FEntryContext) -> i32 {
     try_socket_connect(
         Hook::FentryUnixStreamConnect,
+        Families::Unix,
         Address::of(ctx.arg::<*const u8>(0)),
         Address::of(ctx.arg::<*const u8>(1)),
         ctx.arg::<i32>(2),
@@ -153,7 +193,7 @@ pub fn fentry_unix_stream_connect(ctx: FEntryContext) -> i32 {
 }
 
 #[inline(always)]
-fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
+fn try_socket_connect(hook: Hook, families: Families, socket: Address, address: Address, len: i32) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(state) = watched(pid_tgid) else {
         return;
@@ -173,7 +213,7 @@ fn try_socket_connect(hook: Hook, socket: Address, address: Address, len: i32) {
     {
         return;
     }
-    send(hook, pid_tgid, &state, peer, proto.ok(), None);
+    send(hook, families, pid_tgid, &state, peer, proto.ok(), None);
 }
 
 // === tracepoints ===
@@ -198,6 +238,7 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
         };
         send(
             Hook::TpConnect,
+            Families::All,
             pid_tgid,
             &state,
             peer,
@@ -255,6 +296,7 @@ impl Peer {
 #[inline(always)]
 fn send(
     hook: Hook,
+    families: Families,
     pid_tgid: u64,
     state: &ProcessState,
     peer: Peer,
@@ -268,7 +310,7 @@ fn send(
         }
         return;
     };
-    if !wanted(family) {
+    if !wanted(family, families) {
         return;
     }
     let header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
@@ -301,7 +343,8 @@ fn send(
     draft.send(Urgency::Whenever);
 }
 
-/// Reads address and port (`sockaddr_in`, `sockaddr_in6`) or path (`sockaddr_un`).
+/// Reads address and port (`sockaddr_in`, `sockaddr_in6`, `sockaddr_vm`) or path (`sockaddr_un`). What
+/// an address of another family says is not read.
 #[inline(always)]
 fn fill(draft: &mut Draft<Connect>, peer: Peer, family: u16) -> Read<()> {
     let connect = draft.fixed();
@@ -309,15 +352,19 @@ fn fill(draft: &mut Draft<Connect>, peer: Peer, family: u16) -> Read<()> {
         peer.path(draft)?;
         return Ok(());
     }
-    // SAFETY: the fixed part of a draft.
+    // SAFETY: the fixed part of a draft; it was set to zeroes.
     unsafe {
-        (*connect).port = u16::from_be(peer.read(2)?);
-        if family == AF_INET {
-            let [a, b, c, d] = peer.read::<[u8; 4]>(4)?;
-            (*connect).addr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        } else {
-            (*connect).addr = peer.read(8)?;
+        let addr = &raw mut (*connect).addr;
+        match family {
+            AF_INET => addr.cast::<[u8; 4]>().write(peer.read(4)?),
+            AF_INET6 => addr.write(peer.read(8)?),
+            AF_VSOCK => {
+                addr.cast::<[u8; 8]>().write(peer.read(4)?);
+                return Ok(());
+            }
+            _ => return Err(Unreadable),
         }
+        (*connect).port = u16::from_be(peer.read(2)?);
     }
     Ok(())
 }

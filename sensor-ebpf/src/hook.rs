@@ -27,11 +27,14 @@ pub enum Hook {
     FentryUnixMaySend = 28,
     FentryUnixStreamConnect = 29,
     TpIoUringSetup = 30,
+    FentrySocketPostCreate = 31,
+    LsmSocketPostCreate = 32,
+    TpSocket = 33,
     TaskWalk = 40,
 }
 
 impl Hook {
-    pub const ALL: [Hook; 24] = [
+    pub const ALL: [Hook; 27] = [
         Hook::RawTpExec,
         Hook::RawTpFork,
         Hook::RawTpExit,
@@ -55,6 +58,9 @@ impl Hook {
         Hook::FentryUnixMaySend,
         Hook::FentryUnixStreamConnect,
         Hook::TpIoUringSetup,
+        Hook::FentrySocketPostCreate,
+        Hook::LsmSocketPostCreate,
+        Hook::TpSocket,
         Hook::TaskWalk,
     ];
 
@@ -88,6 +94,9 @@ impl Hook {
             Hook::FentryUnixMaySend => "fentry/security_unix_may_send",
             Hook::FentryUnixStreamConnect => "fentry/unix_stream_connect",
             Hook::TpIoUringSetup => "tp/sys_exit_io_uring_setup",
+            Hook::FentrySocketPostCreate => "fentry/security_socket_post_create",
+            Hook::LsmSocketPostCreate => "lsm/socket_post_create",
+            Hook::TpSocket => "tp/sys_exit_socket",
             Hook::TaskWalk => "raw_tp/task_walk",
         }
     }

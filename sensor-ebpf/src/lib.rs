@@ -77,10 +77,12 @@ pub enum Kind {
     Task = 6,
     /// An io_uring was set up where the open hook does not see what is asked through it.
     Uring = 7,
+    /// A socket was made whose peers no connect hook sees.
+    Socket = 8,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Exec,
         Kind::Fork,
         Kind::Exit,
@@ -88,6 +90,7 @@ impl Kind {
         Kind::Connect,
         Kind::Task,
         Kind::Uring,
+        Kind::Socket,
     ];
 
     pub const fn from_u16(value: u16) -> Option<Self> {
@@ -99,6 +102,7 @@ impl Kind {
             5 => Some(Kind::Connect),
             6 => Some(Kind::Task),
             7 => Some(Kind::Uring),
+            8 => Some(Kind::Socket),
             _ => None,
         }
     }
@@ -112,6 +116,7 @@ impl Kind {
             Kind::Connect => "connect",
             Kind::Task => "task",
             Kind::Uring => "io_uring",
+            Kind::Socket => "socket",
         }
     }
 }
@@ -483,16 +488,30 @@ pub struct Uring {
     pub pad: u32,
 }
 
+/// A watched process made a socket whose peers no connect hook sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Socket {
+    pub header: Header,
+    /// `AF_*` (linux/socket.h).
+    pub family: u16,
+    /// `SOCK_*` (linux/net.h).
+    pub kind: u16,
+    /// As given to `socket`: `IPPROTO_*` for inet.
+    pub protocol: u32,
+}
+
 /// A connect, or a datagram sent to a named peer. Tail: path of a unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Connect {
     pub header: Header,
-    /// IPv6 address, or IPv4 address in the first four bytes; network order.
+    /// IPv6 address, or IPv4 address in the first four bytes; network order. Of vsock, port and
+    /// context id, four bytes each; host order.
     pub addr: [u8; 16],
     /// 0 or a negative errno (`-EINPROGRESS` for a non-blocking connect).
     pub result: i32,
-    /// `AF_*` (linux/socket.h): 1 unix, 2 inet, 10 inet6.
+    /// `AF_*` (linux/socket.h): 1 unix, 2 inet, 10 inet6, 40 vsock; of others there is no address.
     pub family: u16,
     /// Host byte order.
     pub port: u16,
@@ -507,7 +526,7 @@ const _: () = {
     assert!(size_of::<FileKey>() == 24);
     assert!(size_of::<Claim>() == 16);
     assert!(size_of::<ProcessState>() == 48);
-    assert!(size_of::<SessionState>() == 35 * 8 + 24);
+    assert!(size_of::<SessionState>() == 40 * 8 + 24);
     assert!(size_of::<Control>() == 8);
     assert!(size_of::<FoldKey>() == 56);
     assert!(size_of::<FoldCount>() == 32);
@@ -529,5 +548,6 @@ const _: () = {
     assert!(size_of::<Connect>() == 104);
     assert!(size_of::<Task>() == 72 + 24 + 8 + 8);
     assert!(size_of::<Uring>() == 80);
+    assert!(size_of::<Socket>() == 80);
     assert!(size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES);
 };

@@ -27,6 +27,7 @@ mod open_syscall;
 mod path;
 mod record;
 mod ring;
+mod socket;
 mod unix_send;
 mod walk;
 

@@ -3,7 +3,7 @@
 
 use crate::{
     Claim, ClaimVerdict, Connect, Control, Exec, Exit, FileKey, FoldCount, FoldKey, Fork, Header,
-    Open, ProcessState, SessionState, Task, Uring, Walk,
+    Open, ProcessState, SessionState, Socket, Task, Uring, Walk,
 };
 
 // SAFETY: `#[repr(C)]`, integers only, no padding (asserted sizes), every bit pattern is valid.
@@ -34,6 +34,8 @@ unsafe impl aya::Pod for FoldCount {}
 unsafe impl aya::Pod for FoldKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for SessionState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Socket {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Task {}
 // SAFETY: as above.

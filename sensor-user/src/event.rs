@@ -134,6 +134,9 @@ pub enum NetFamily {
     Inet,
     Inet6,
     Unix,
+    Vsock,
+    /// Any other, by its number (`AF_*`, linux/socket.h).
+    Other(u16),
 }
 
 /// A connection, or a datagram to a named peer.
@@ -144,7 +147,7 @@ pub struct Net {
     pub port: Option<u16>,
     /// IANA protocol number (`IPPROTO_*`).
     pub proto: Option<u8>,
-    /// Unix sockets: the path; an abstract name starts with `@`.
+    /// Unix sockets: the path; an abstract name starts with `@`. Vsock: `CID:PORT`.
     pub path: Option<Text>,
     pub count: u64,
     pub last: Option<UnixNanos>,
@@ -241,6 +244,8 @@ pub enum CoverageKind {
     Hook,
     /// The session set up an `io_uring` where the open hook does not see it.
     IoUring,
+    /// The session made a socket whose peers no connect hook sees.
+    Socket,
     /// The self-test went through every hook.
     Canary,
     /// A table at its bound let something go.
@@ -347,11 +352,12 @@ impl Coverage {
 }
 
 impl CoverageKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Blind,
         Self::Throttled,
         Self::Hook,
         Self::IoUring,
+        Self::Socket,
         Self::Canary,
         Self::Evicted,
         Self::Unjudged,
@@ -367,6 +373,7 @@ impl CoverageKind {
             Self::Throttled => "throttled",
             Self::Hook => "hook",
             Self::IoUring => "io_uring",
+            Self::Socket => "socket",
             Self::Canary => "canary",
             Self::Evicted => "evicted",
             Self::Unjudged => "unjudged",

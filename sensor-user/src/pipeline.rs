@@ -384,8 +384,7 @@ impl<J: Judge> Pipeline<J> {
             tracing::error!(%error, "the kernel's accounts cannot be read");
         }
         let now = self.clock.now();
-        self.tracker
-            .tell_due_rings(now, last, &mut Each(|event| sink(event)));
+        self.tracker.tell_due_rings(now, last, &mut Each(&mut sink));
         self.looked_at = Instant::now();
         self.tell_evicted(sink);
     }

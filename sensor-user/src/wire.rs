@@ -132,7 +132,7 @@ fn net(net: &Net) -> v1::Net {
         last,
     } = net;
     v1::Net {
-        family: family_name(*family).to_owned(),
+        family: family_name(*family).into_owned(),
         addr: addr.map(|addr| addr.to_string()),
         port: port.map(u32::from),
         proto: proto.map(proto_name),

@@ -65,6 +65,7 @@ fn from_wire(event: v1::Event) -> Event {
                 "inet" => NetFamily::Inet,
                 "inet6" => NetFamily::Inet6,
                 "unix" => NetFamily::Unix,
+                "vsock" => NetFamily::Vsock,
                 other => panic!("{other}"),
             },
             addr: net.addr.map(|addr| addr.parse().unwrap()),

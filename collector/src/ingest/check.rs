@@ -197,6 +197,14 @@ fn process_fits(process: &Process) -> Result<(), &'static str> {
     fits::<i32>(process.ppid).ok_or("process.ppid is more than 2^31")
 }
 
+/// A family that has a name here, or the number of another (`AF_*`), as short as can be.
+fn is_family(text: &str) -> bool {
+    ["inet", "inet6", "unix", "vsock"].contains(&text)
+        || text
+            .parse()
+            .is_ok_and(|number: u16| number.to_string() == text)
+}
+
 fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), &'static str> {
     let part = |fits: &[Result<(), &'static str>], index: Option<u32>| match index {
         Some(index) => fits[index as usize],
@@ -218,8 +226,8 @@ fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), &'static str> {
             time(file.last_unix_nano.unwrap_or_default())
         }
         Detail::Connect(net) => {
-            if !["inet", "inet6", "unix"].contains(&net.family.as_str()) {
-                return Err("net.family is not inet, inet6 or unix");
+            if !is_family(&net.family) {
+                return Err("net.family is not inet, inet6, unix, vsock or a number");
             }
             fits::<u16>(net.port).ok_or("net.port is more than 65535")?;
             counted(net.count)?;
@@ -303,4 +311,19 @@ fn fact(name: &str, text: String) -> Result<Option<String>, Refusal> {
         return Err(Refusal::malformed(reason));
     }
     Ok((!text.is_empty()).then_some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_a_known_name_or_a_number() {
+        for family in ["inet", "inet6", "unix", "vsock", "31", "0"] {
+            assert!(is_family(family), "{family}");
+        }
+        for family in ["", "Inet", "ipx", "031", "+31", "65536", "-1"] {
+            assert!(!is_family(family), "{family}");
+        }
+    }
 }

@@ -91,7 +91,10 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        if let Poll::Pending = Pin::new(&mut self.stream).poll_read(cx, buffer)? {
+        if Pin::new(&mut self.stream)
+            .poll_read(cx, buffer)?
+            .is_pending()
+        {
             if let Some(due) = &mut self.due {
                 ready!(due.as_mut().poll(cx));
                 return Poll::Ready(Err(self.refuse("it says nothing")));

@@ -38,7 +38,7 @@ pub const VIEWS: &[View] = &[
     },
     View {
         name: "net",
-        about: "connections and datagrams to named peers; destination is address:port or the path",
+        about: "connections and datagrams to named peers; destination is address:port, the path, or the family",
         sql: "
             SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe,
                    net_family AS family, net_addr AS addr, net_port AS port, net_proto AS proto,
@@ -47,7 +47,9 @@ pub const VIEWS: &[View] = &[
                         THEN '[' || net_addr || ']:' || CAST(net_port AS VARCHAR)
                         WHEN net_family = 'inet'
                         THEN net_addr || ':' || CAST(net_port AS VARCHAR)
-                        ELSE net_path END AS destination,
+                        WHEN net_family = 'unix' THEN net_path
+                        WHEN net_family = 'vsock' THEN 'vsock:' || coalesce(net_path, '?')
+                        ELSE 'family ' || net_family END AS destination,
                    count, last, result, hook
             FROM events WHERE class = 'connect'",
     },

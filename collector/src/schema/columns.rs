@@ -80,11 +80,11 @@ columns! {
     "file_mode" int(r => r.file()?.mode) of &[Open], by Event, "file type and permission bits; null when the open failed";
     "count" long(r => r.count()) of &[Open, Connect, Lost, Coverage], by Event, "how many opens, connects or records lost the row stands for; of coverage, records concerned (0: none, or not a number of records)";
     "last" time(r => r.last()) of &[Open, Connect], by Event, "time of the last of them; null when there is one";
-    "net_family" text(r => r.net().map(|n| n.family.as_str())) of &[Connect], by Event, "inet, inet6 or unix";
+    "net_family" text(r => r.net().map(|n| n.family.as_str())) of &[Connect], by Event, "inet, inet6, unix, vsock, or the number of another";
     "net_addr" text(r => r.net()?.addr.as_deref()) of &[Connect], by Event, "address connected to";
     "net_port" int(r => r.net()?.port) of &[Connect], by Event, "port connected to";
     "net_proto" text(r => r.net()?.proto.as_deref()) of &[Connect], by Event, "tcp, udp …; null for unix sockets";
-    "net_path" text(r => r.net()?.path.as_deref()) of &[Connect], by Event, "unix socket; an abstract name starts with @";
+    "net_path" text(r => r.net()?.path.as_deref()) of &[Connect], by Event, "unix socket; an abstract name starts with @; of vsock, CID:PORT";
     "result" int(r => r.event.result) of ALL, by Event, "0 or a negative errno; null when the hook runs before the outcome";
     "hook" text(r => r.hook()) of ALL, by Hook, "which kernel hook saw it";
     "exec_filename" text(r => r.exec()?.filename.as_deref()) of &[Exec], by Event, "name given to execve; differs from exe for scripts and links";
@@ -111,7 +111,7 @@ columns! {
     "process_inferred" boolean(r => r.process().map(|p| p.inferred)) of ALL, by Process, "process was read from /proc, not observed from its start";
     "session_gaps" long(r => r.session()?.gaps) of &[Session], by Event, "known gaps in the session's story so far";
     "session_found" text(r => r.found()) of &[Session], by Event, "observed, resumed or running: how the sensor came to know of the session";
-    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) of &[Coverage], by Event, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, canary, evicted, unjudged, vanished, untested, degraded";
+    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) of &[Coverage], by Event, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded";
     "coverage_phase" text(r => r.coverage_phase()) of &[Coverage], by Event, "begin, end or point";
     "coverage_hook" text(r => r.coverage()?.hook.as_deref()) of &[Coverage], by Event, "hook concerned; null when all are, or none";
     "coverage_first" time(r => r.coverage().map(|c| c.first_unix_nano)) of &[Coverage], by Event, "begin of the time it speaks of";

@@ -264,21 +264,21 @@ mod tests {
     #[test]
     fn rows_that_are_read_together_are_of_one_time() {
         let reader = ParquetRecordBatchReaderBuilder::try_new(stored(20_000)).unwrap();
-        let reader = reader.with_batch_size(CHUNK_ROWS).build().unwrap();
+        let reader = reader.with_batch_size(BLOCK_ROWS).build().unwrap();
         let mut last = i64::MIN;
-        let mut chunks = 0;
-        for chunk in reader {
-            let chunk = chunk.unwrap();
-            let times = times(&chunk);
+        let mut blocks = 0;
+        for block in reader {
+            let block = block.unwrap();
+            let times = times(&block);
             let first = times.iter().min().unwrap();
             assert!(
                 *first > last,
-                "chunk {chunks} begins before the one before ends"
+                "block {blocks} begins before the one before ends"
             );
             last = *times.iter().max().unwrap();
-            chunks += 1;
+            blocks += 1;
         }
-        assert_eq!(chunks, 3);
+        assert_eq!(blocks, 3);
     }
 
     #[test]

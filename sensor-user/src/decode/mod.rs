@@ -27,6 +27,7 @@ pub(crate) const LOGINUID_UNSET: u32 = u32::MAX;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_VSOCK: u16 = 40;
 
 /// A record that does not follow the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,7 @@ pub enum Body<'a> {
     Connect(Connect<'a>),
     Task(Task),
     Uring,
+    Socket(SocketKind),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +141,14 @@ pub struct Connect<'a> {
     pub result: Option<i32>,
 }
 
+/// What a socket was asked to be: `AF_*`, `SOCK_*`, and the protocol by its number in that family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketKind {
+    pub family: u16,
+    pub kind: u16,
+    pub protocol: u32,
+}
+
 /// The fixed part of a record, copied out (the ring aligns to 8, but nothing here relies on it).
 pub fn fixed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
@@ -174,6 +184,7 @@ pub fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Record<'a>, 
         Kind::Connect => Body::Connect(connect(bytes, room)?),
         Kind::Task => Body::Task(task(bytes)?),
         Kind::Uring => Body::Uring,
+        Kind::Socket => Body::Socket(socket(bytes)?),
     };
     Ok(Record { common, body })
 }
@@ -310,6 +321,15 @@ fn task(bytes: &[u8]) -> Result<Task, Malformed> {
     })
 }
 
+fn socket(bytes: &[u8]) -> Result<SocketKind, Malformed> {
+    let raw = fixed::<abi::Socket>(bytes).ok_or(Malformed("socket cut short"))?;
+    Ok(SocketKind {
+        family: raw.family,
+        kind: raw.kind,
+        protocol: raw.protocol,
+    })
+}
+
 fn connect<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Connect<'a>, Malformed> {
     let raw = fixed::<abi::Connect>(bytes).ok_or(Malformed("connect cut short"))?;
     let have = |bit: u32| raw.header.missing & bit == 0;
@@ -335,9 +355,15 @@ fn connect<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Connect<'a>, Ma
             (family, Some(address), None)
         }
         AF_UNIX => (NetFamily::Unix, None, path::unix(sun_path, room)),
-        _ => return Err(Malformed("unknown address family")),
+        AF_VSOCK => {
+            let [_, _, _, _, e, f, g, h, ..] = raw.addr;
+            let (port, cid) = ([a, b, c, d], [e, f, g, h]);
+            let (port, cid) = (u32::from_ne_bytes(port), u32::from_ne_bytes(cid));
+            (NetFamily::Vsock, None, Some(path::vsock(cid, port, room)))
+        }
+        number => (NetFamily::Other(number), None, None),
     };
-    let inet = raw.family != AF_UNIX;
+    let inet = addr.is_some();
     Ok(Connect {
         family,
         addr: addr.filter(|_| known),

@@ -1,5 +1,7 @@
 //! Path forms of the ABI (`skep_abi::PathForm`) to bytes as people know them.
 
+use std::io::Write;
+
 /// Mark of a path whose leading part could not be read.
 const CUT: &[u8] = "…".as_bytes();
 
@@ -64,6 +66,14 @@ pub fn unix<'a>(bytes: &'a [u8], out: &'a mut Vec<u8>) -> Option<&'a [u8]> {
         }
         path => Some(string(path)),
     }
+}
+
+/// An address of vsock(7), written `CID:PORT`.
+pub fn vsock(cid: u32, port: u32, out: &mut Vec<u8>) -> &[u8] {
+    out.clear();
+    // Writing to memory does not fail.
+    let _ = write!(out, "{cid}:{port}");
+    out
 }
 
 #[cfg(test)]

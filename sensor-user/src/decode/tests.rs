@@ -169,6 +169,52 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
 }
 
 #[test]
+fn a_vsock_peer_is_context_and_port_and_other_families_are_their_number() {
+    let mut record = abi::Connect {
+        header: header(
+            Kind::Connect,
+            Hook::FentrySocketConnect,
+            size_of::<abi::Connect>(),
+        ),
+        addr: [0; 16],
+        result: 0,
+        family: AF_VSOCK,
+        port: 0,
+        proto: 0,
+        pad: 0,
+        path_len: 0,
+        pad2: 0,
+    };
+    record.addr[..4].copy_from_slice(&1024u32.to_ne_bytes());
+    record.addr[4..8].copy_from_slice(&2u32.to_ne_bytes());
+    let expected = Connect {
+        family: NetFamily::Vsock,
+        addr: None,
+        port: None,
+        proto: None,
+        path: Some(b"2:1024"),
+        result: Some(0),
+    };
+    let (whole, mut room) = (bytes(&record, b""), Vec::new());
+    assert_eq!(
+        decode(&whole, &mut room).unwrap().body,
+        Body::Connect(expected)
+    );
+
+    (record.family, record.header.missing) = (31, MISSING_ADDR);
+    let expected = Connect {
+        family: NetFamily::Other(31),
+        path: None,
+        ..expected
+    };
+    let whole = bytes(&record, b"");
+    assert_eq!(
+        decode(&whole, &mut room).unwrap().body,
+        Body::Connect(expected)
+    );
+}
+
+#[test]
 fn lengths_that_do_not_fit_are_malformed() {
     let whole = exec_record(b"sh\0", b"sh\0", 1, 3);
     for len in 0..whole.len() {
@@ -184,7 +230,7 @@ fn lengths_that_do_not_fit_are_malformed() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(mut noise in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u16..8) {
+    fn no_bytes_make_it_panic(mut noise in proptest::collection::vec(any::<u8>(), 0..400), kind in 0u16..9) {
         let _ = decode(&noise, &mut Vec::new());
         // And with a header that gets past the first checks.
         if noise.len() >= size_of::<Header>() {

@@ -46,6 +46,8 @@ pub fn act() -> Steps {
             [Steps::CONNECT6, Steps::SENDMSG6],
         ))
         .and(unix())
+        .and(other_family())
+        .and(rare_socket())
         .and(io_uring())
 }
 
@@ -149,6 +151,39 @@ fn unix() -> Steps {
     Steps::CONNECT_UNIX
         .when(connected)
         .and(Steps::SEND_UNIX.when(sent))
+}
+
+/// Asks for a connect to a family that is neither unix nor inet. The kernel refuses it, after the hook:
+/// the socket is of another family.
+fn other_family() -> Steps {
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else {
+        return Steps::NONE;
+    };
+    // SAFETY: all zeroes is a valid address of that family.
+    let mut peer: libc::sockaddr_vm = unsafe { zeroed() };
+    peer.svm_family = libc::AF_VSOCK as libc::sa_family_t;
+    let len = size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: the address outlives the call.
+    let outcome = unsafe { libc::connect(socket.as_raw_fd(), (&raw const peer).cast(), len) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    let is_forbidden = matches!(error, Some(libc::EPERM | libc::EACCES | libc::ENOSYS));
+    Steps::CONNECT_OTHER.when(outcome == 0 || !is_forbidden)
+}
+
+/// Makes a socket of a kind of which no connect hook sees the peers. One that nobody needs a privilege
+/// for, else a raw one.
+pub fn rare_socket() -> Steps {
+    for (kind, protocol) in [
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        (libc::SOCK_RAW, libc::IPPROTO_ICMP),
+    ] {
+        // SAFETY: a plain system call without pointers.
+        let fd = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, protocol) };
+        if close(fd.into()) {
+            return Steps::RARE_SOCKET;
+        }
+    }
+    Steps::NONE
 }
 
 /// Sets up the smallest ring there is, where that is allowed.

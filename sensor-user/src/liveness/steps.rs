@@ -16,7 +16,7 @@ const MARK: &str = "skep-canary ";
 pub struct Steps(u32);
 
 /// Every step with its name for people.
-const NAMES: [(Steps, &str); 13] = [
+const NAMES: [(Steps, &str); 15] = [
     (Steps::LIFE, "start and end"),
     (Steps::OPENAT, "openat"),
     (Steps::OPENAT2, "openat2"),
@@ -30,6 +30,8 @@ const NAMES: [(Steps, &str); 13] = [
     (Steps::CONNECT_UNIX, "a unix connect"),
     (Steps::SEND_UNIX, "a unix datagram"),
     (Steps::IO_URING, "an io_uring"),
+    (Steps::CONNECT_OTHER, "a connect of another family"),
+    (Steps::RARE_SOCKET, "a socket of a rare kind"),
 ];
 
 impl Steps {
@@ -48,7 +50,9 @@ impl Steps {
     pub const CONNECT_UNIX: Self = Self(1 << 10);
     pub const SEND_UNIX: Self = Self(1 << 11);
     pub const IO_URING: Self = Self(1 << 12);
-    pub const ALL: Self = Self((1 << 13) - 1);
+    pub const CONNECT_OTHER: Self = Self(1 << 13);
+    pub const RARE_SOCKET: Self = Self(1 << 14);
+    pub const ALL: Self = Self((1 << 15) - 1);
 
     /// Those of which each makes the hook report; none for a hook no canary reaches.
     pub const fn reaching(hook: Hook) -> Self {
@@ -69,12 +73,15 @@ impl Steps {
             Hook::CgroupSendmsg4 => Self::SENDMSG4,
             Hook::CgroupSendmsg6 => Self::SENDMSG6,
             // Where cgroup programs serve, these leave inet to them.
-            Hook::LsmSocketConnect | Hook::FentrySocketConnect | Hook::TpConnect => {
-                Self::CONNECT_UNIX
-            }
+            Hook::LsmSocketConnect | Hook::TpConnect => Self::CONNECT_UNIX,
+            // Where `unix_stream_connect` can be hooked, it leaves unix to that.
+            Hook::FentrySocketConnect => Self::CONNECT_OTHER,
             Hook::FentryUnixStreamConnect => Self::CONNECT_UNIX,
             Hook::LsmUnixMaySend | Hook::FentryUnixMaySend => Self::SEND_UNIX,
             Hook::TpIoUringSetup => Self::IO_URING,
+            Hook::FentrySocketPostCreate | Hook::LsmSocketPostCreate | Hook::TpSocket => {
+                Self::RARE_SOCKET
+            }
             Hook::FentryFinishOpen | Hook::TaskWalk => Self::NONE,
         }
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::event::{
     Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found,
-    Lost, Net, Phase, Process, SessionInfo, Text, UnixNanos,
+    Lost, Net, NetFamily, Phase, Process, SessionInfo, Text, UnixNanos,
 };
 
 /// A longer argument is cut in the middle.
@@ -303,8 +303,11 @@ fn net_text(net: &Net) -> String {
     let mut text = match (addr, port, path) {
         (Some(addr), Some(port), _) => std::net::SocketAddr::new(*addr, *port).to_string(),
         (Some(addr), None, _) => addr.to_string(),
-        (None, _, Some(path)) => format!("unix:{}", plain(path)),
-        (None, _, None) => format!("{} ?", family_name(*family)),
+        (None, _, Some(path)) => format!("{}:{}", family_name(*family), plain(path)),
+        (None, _, None) => match family {
+            NetFamily::Other(number) => format!("family {number} ?"),
+            family => format!("{} ?", family_name(*family)),
+        },
     };
     if let Some(proto) = proto {
         let _ = write!(text, "/{}", proto_name(*proto));
@@ -412,6 +415,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::Throttled => ("throttled", "record"),
         CoverageKind::Hook => ("hook", "record"),
         CoverageKind::IoUring => ("io_uring", "set-up"),
+        CoverageKind::Socket => ("socket", "record"),
         CoverageKind::Canary => ("self-test", "record"),
         CoverageKind::Evicted => ("table full", "entry"),
         CoverageKind::Unjudged => ("unjudged", "program"),

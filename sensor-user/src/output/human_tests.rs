@@ -140,7 +140,7 @@ fn unknown_is_shown_as_a_question_mark() {
     event.agent = None;
     event.result = None;
     event.detail = Detail::Connect(Net {
-        family: crate::event::NetFamily::Inet6,
+        family: NetFamily::Inet6,
         addr: None,
         port: None,
         proto: None,
@@ -153,6 +153,21 @@ fn unknown_is_shown_as_a_question_mark() {
         "{}",
         line(&event)
     );
+}
+
+#[test]
+fn a_peer_that_is_no_ip_address_has_its_family_before_it() {
+    let peer = |family, path: Option<&str>| {
+        let mut event = sample::connect_unix();
+        if let Detail::Connect(net) = &mut event.detail {
+            (net.family, net.path) = (family, path.map(Text::from));
+        }
+        line(&event)
+    };
+    let vsock = peer(NetFamily::Vsock, Some("2:1024"));
+    assert!(vsock.contains("vsock:2:1024"), "{vsock}");
+    let other = peer(NetFamily::Other(31), None);
+    assert!(other.contains("family 31 ?"), "{other}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Structures are taken apart completely, so that a new field of an event does not compile until it
 //! has a place here.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::names::{open_flags, proto_name, result_name, time_text};
@@ -59,7 +61,7 @@ struct FileJson<'a> {
 
 #[derive(Serialize)]
 struct NetJson<'a> {
-    family: &'static str,
+    family: Cow<'static, str>,
     addr: Option<String>,
     port: Option<u16>,
     proto: Option<String>,
@@ -380,12 +382,14 @@ fn finding_json(finding: &Finding) -> FindingJson<'_> {
     }
 }
 
-/// `inet`, `inet6`, `unix`
-pub fn family_name(family: NetFamily) -> &'static str {
+/// `inet`, `inet6`, `unix`, `vsock`, or the number
+pub fn family_name(family: NetFamily) -> Cow<'static, str> {
     match family {
-        NetFamily::Inet => "inet",
-        NetFamily::Inet6 => "inet6",
-        NetFamily::Unix => "unix",
+        NetFamily::Inet => "inet".into(),
+        NetFamily::Inet6 => "inet6".into(),
+        NetFamily::Unix => "unix".into(),
+        NetFamily::Vsock => "vsock".into(),
+        NetFamily::Other(number) => number.to_string().into(),
     }
 }
 

@@ -5,4 +5,4 @@ pub mod human;
 pub mod json;
 mod names;
 
-pub use names::{errno_name, open_flags, proto_name, time_text};
+pub use names::{errno_name, open_flags, proto_name, socket_name, time_text};

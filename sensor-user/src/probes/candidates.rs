@@ -54,6 +54,7 @@ pub enum Trial {
     Open,
     ConnectInet,
     ConnectUnix,
+    Socket,
     /// Loading and attaching is all that can be tried without running a program.
     Attach,
 }
@@ -80,10 +81,13 @@ pub fn serves(program: &str) -> Option<Hook> {
         "cgroup_sendmsg6" => Hook::CgroupSendmsg6,
         "fentry_unix_stream_connect" => Hook::FentryUnixStreamConnect,
         "lsm_socket_connect" => Hook::LsmSocketConnect,
-        "fentry_socket_connect" => Hook::FentrySocketConnect,
+        "fentry_socket_connect" | "fentry_other_connect" => Hook::FentrySocketConnect,
         "lsm_unix_may_send" => Hook::LsmUnixMaySend,
         "fentry_unix_may_send" => Hook::FentryUnixMaySend,
         "enter_connect" | "exit_connect" => Hook::TpConnect,
+        "fentry_socket_post_create" => Hook::FentrySocketPostCreate,
+        "lsm_socket_post_create" => Hook::LsmSocketPostCreate,
+        "enter_socket" | "exit_socket" => Hook::TpSocket,
         _ => return None,
     })
 }
@@ -113,6 +117,8 @@ const LSM_SOCKET_CONNECT: Candidate = Candidate {
     limits: "",
     reports: Hook::LsmSocketConnect,
 };
+/// What these do not see of inet.
+const UNCONNECTED: &str = "what is sent without a connect (datagrams, TCP fast open) is not seen";
 const FENTRY_SOCKET_CONNECT: Candidate = Candidate {
     name: "fentry/security_socket_connect",
     programs: &[
@@ -136,6 +142,10 @@ const FENTRY_UNIX_CONNECT: Candidate = Candidate {
             Attach::Fentry("unix_stream_connect"),
         ),
         required(
+            "fentry_other_connect",
+            Attach::Fentry("security_socket_connect"),
+        ),
+        required(
             "fentry_unix_may_send",
             Attach::Fentry("security_unix_may_send"),
         ),
@@ -149,12 +159,13 @@ const TP_CONNECT: Candidate = Candidate {
         required("exit_connect", Attach::Tracepoint("sys_exit_connect")),
         required("enter_connect", Attach::Tracepoint("sys_enter_connect")),
     ],
-    limits: "connects made through io_uring, and datagrams sent without a connect, are not seen",
+    limits: "connects made through io_uring or by 32-bit system calls, and what is sent without a connect \
+             (datagrams, TCP fast open), are not seen",
     reports: Hook::TpConnect,
 };
 
 /// Every fact, in the order of attaching: what ends or follows a process before what starts one.
-pub const FACTS: [Fact; 6] = [
+pub const FACTS: [Fact; 7] = [
     Fact {
         name: "exit",
         candidates: &[Candidate {
@@ -234,7 +245,8 @@ pub const FACTS: [Fact; 6] = [
                         Attach::Tracepoint("sys_exit_io_uring_setup"),
                     ),
                 ],
-                limits: "opens made through io_uring are not seen, only that one was set up",
+                limits: "opens made by 32-bit system calls are not seen, nor those made through io_uring, \
+                         only that one was set up",
                 reports: Hook::TpOpenat,
             },
         ],
@@ -255,8 +267,14 @@ pub const FACTS: [Fact; 6] = [
                 limits: "",
                 reports: Hook::CgroupConnect4,
             },
-            LSM_SOCKET_CONNECT,
-            FENTRY_SOCKET_CONNECT,
+            Candidate {
+                limits: UNCONNECTED,
+                ..LSM_SOCKET_CONNECT
+            },
+            Candidate {
+                limits: UNCONNECTED,
+                ..FENTRY_SOCKET_CONNECT
+            },
             TP_CONNECT,
         ],
         required: false,
@@ -272,6 +290,40 @@ pub const FACTS: [Fact; 6] = [
         ],
         required: false,
         trial: Trial::ConnectUnix,
+    },
+    Fact {
+        name: "socket",
+        candidates: &[
+            Candidate {
+                name: "fentry/security_socket_post_create",
+                programs: &[required(
+                    "fentry_socket_post_create",
+                    Attach::Fentry("security_socket_post_create"),
+                )],
+                limits: "",
+                reports: Hook::FentrySocketPostCreate,
+            },
+            Candidate {
+                name: "lsm/socket_post_create",
+                programs: &[required(
+                    "lsm_socket_post_create",
+                    Attach::Lsm("socket_post_create"),
+                )],
+                limits: "",
+                reports: Hook::LsmSocketPostCreate,
+            },
+            Candidate {
+                name: "tp/sys_socket",
+                programs: &[
+                    required("exit_socket", Attach::Tracepoint("sys_exit_socket")),
+                    required("enter_socket", Attach::Tracepoint("sys_enter_socket")),
+                ],
+                limits: "sockets made through io_uring or by 32-bit system calls are not seen",
+                reports: Hook::TpSocket,
+            },
+        ],
+        required: false,
+        trial: Trial::Socket,
     },
     Fact {
         name: "exec",

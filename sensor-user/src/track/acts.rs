@@ -3,8 +3,9 @@
 use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
 use crate::{
     act::{self, Act, Folding, RecordId, Sink, Target},
-    decode::{self, Common},
-    event,
+    decode::{self, Common, SocketKind},
+    event::{self, CoverageKind, Detail},
+    output::socket_name,
 };
 
 /// Whether a record's process is one of a session.
@@ -107,6 +108,45 @@ impl<J: Judge> Tracker<J> {
             hook: common.hook.name(),
             target,
         });
+    }
+
+    /// A socket whose peers no hook sees: told once for each kind, and a gap of the session.
+    pub(super) fn rare_socket(
+        &mut self,
+        common: &Common,
+        kind: SocketKind,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let member = match self.known(common, verdicts, out) {
+            Known::Not => return,
+            Known::NoRoom(member) => Some(member),
+            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
+        };
+        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
+        else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let is_first = session.made_no_socket();
+        if !session.makes(kind) {
+            return;
+        }
+        let now = self.clock.unix(common.time_ns);
+        let reason = format!(
+            "a socket was made ({}); what is sent through it, and to whom, is not seen",
+            socket_name(kind)
+        );
+        let detail = Detail::Coverage(event::Coverage {
+            hook: Some(common.hook.name()),
+            ..event::Coverage::point(CoverageKind::Socket, (now, now), 0, reason)
+        });
+        self.emit(common, id, Some(process), None, detail, out);
+        if is_first && let Some(info) = self.note_gap(id) {
+            self.emit(common, id, None, None, Detail::Session(info), out);
+        }
     }
 
     /// Makes the process of a record known, under its own pid and as what it runs.

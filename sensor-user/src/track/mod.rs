@@ -197,6 +197,7 @@ impl<J: Judge> Tracker<J> {
             Body::Open(open) => self.open(&common, open, verdicts, out),
             Body::Connect(connect) => self.connect(&common, connect, verdicts, out),
             Body::Uring => self.io_uring(&common, verdicts, out),
+            Body::Socket(kind) => self.rare_socket(&common, kind, verdicts, out),
             Body::Task(task) => {
                 self.consumed += 1;
                 if self.walked.len() < self.bounds.walked {

@@ -14,10 +14,13 @@ use super::{
     rings::Rings,
 };
 use crate::{
+    decode::SocketKind,
     enrich::SessionFacts,
     event::{Agent, Found, Phase, SessionId, SessionInfo},
 };
 
+/// Kinds of sockets of one session that are told at most.
+const SOCKETS_TOLD: usize = 16;
 /// Ended sessions that are still known, for records that arrive late (their fork was lost).
 const ENDED_KEPT: usize = 256;
 
@@ -34,6 +37,8 @@ pub struct Session {
     processes: usize,
     /// Claims answered with it, to be forgotten with it.
     claims: VecDeque<Claim>,
+    /// Kinds of sockets it was told to have made, at most [`SOCKETS_TOLD`].
+    sockets: Vec<SocketKind>,
 }
 
 /// Live sessions, and the last [`ENDED_KEPT`] that ended. Bounded in number ([`Bounds::sessions`]) and
@@ -63,7 +68,22 @@ impl Session {
             rings: Rings::default(),
             processes: 0,
             claims: VecDeque::new(),
+            sockets: Vec::new(),
         }
+    }
+
+    /// Whether it has not made a socket of this kind before. Only the first is told, and no more than
+    /// [`SOCKETS_TOLD`] of them: they do not fill the lane of findings.
+    pub fn makes(&mut self, kind: SocketKind) -> bool {
+        let is_new = self.sockets.len() < SOCKETS_TOLD && !self.sockets.contains(&kind);
+        if is_new {
+            self.sockets.push(kind);
+        }
+        is_new
+    }
+
+    pub fn made_no_socket(&self) -> bool {
+        self.sockets.is_empty()
     }
 
     /// Whether a process of it lives.

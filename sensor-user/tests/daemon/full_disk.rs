@@ -9,7 +9,7 @@ use skep_sensor::spool::{Lane, Lanes};
 
 use crate::{
     accounts::told_of,
-    collector::Absent,
+    collector::{Absent, Collector},
     running::{
         Running, actor, calm, configure, ended, sensor, settled, status, wait_for, wait_or_explain,
     },
@@ -258,7 +258,7 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
 #[test]
 fn a_journal_that_cannot_be_written_is_told_and_shown_until_it_can() {
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start(0);
+    let collector = Collector::start();
     let config = configure(directory.path(), collector.address);
     // What is in the way of the file that is to take the journal's place.
     let in_the_way = directory.path().join("state/sessions.journal.new/x");

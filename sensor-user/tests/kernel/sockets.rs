@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixListener,
 };
 
-use skep_sensor::event::NetFamily;
+use skep_sensor::event::{CoverageKind, Detail, NetFamily};
 
 use crate::sensor::{scratch, sensor};
 
@@ -51,6 +51,51 @@ fn a_datagram_without_a_connect_is_seen() {
     let (event, net) = connects[0];
     assert_eq!((net.port, net.proto), (Some(port), Some(UDP)));
     assert_eq!(event.hook, Some("cgroup/sendmsg4"));
+}
+
+#[test]
+fn a_connect_to_another_family_has_its_number_and_none_into_the_kernel_is_told() {
+    const BLUETOOTH: u64 = libc::AF_BLUETOOTH as u64;
+    let families = [libc::AF_NETLINK as u64, libc::AF_UNSPEC as u64, BLUETOOTH];
+    let families = families.map(|family| family.to_string());
+    let actions: Vec<&str> = families
+        .iter()
+        .flat_map(|family| ["connect-family", family])
+        .collect();
+    let run = sensor().run(&actions);
+    let found: Vec<_> = run
+        .connects()
+        .into_iter()
+        .map(|(_, net)| (net.family, net.addr, net.path.clone()))
+        .collect();
+    let expected = NetFamily::Other(BLUETOOTH as u16);
+    assert_eq!(found, [(expected, None, None)], "{}", run.describe());
+}
+
+#[test]
+fn a_kind_of_socket_whose_peers_are_not_seen_is_told_once_a_session() {
+    let sends = ["raw4", "127.0.0.1", "0"];
+    let run = sensor().run(
+        &[
+            &sends[..],
+            &sends,
+            &["packet", "connect4", "127.0.0.1", "9"],
+        ]
+        .concat(),
+    );
+    let told: Vec<_> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.detail {
+            Detail::Coverage(coverage) if coverage.what == CoverageKind::Socket => {
+                assert!(event.process.is_some());
+                coverage.reason.split(['(', ')']).nth(1)
+            }
+            _ => None,
+        })
+        .collect();
+    let expected = ["inet raw 253", "packet dgram protocol 0"];
+    assert_eq!(told, expected, "{}", run.describe());
 }
 
 #[test]

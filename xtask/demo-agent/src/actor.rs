@@ -12,8 +12,10 @@
 mod action;
 mod deed;
 mod files;
+mod int80;
 mod place;
 mod process;
+mod socket;
 mod spawn;
 mod storm;
 mod syscall;
@@ -73,6 +75,7 @@ fn describe(error: &io::Error) -> String {
         libc::ENAMETOOLONG => "ENAMETOOLONG",
         libc::ENOSYS => "ENOSYS",
         libc::EOPNOTSUPP => "EOPNOTSUPP",
+        libc::EPROTONOSUPPORT => "EPROTONOSUPPORT",
         libc::EAFNOSUPPORT => "EAFNOSUPPORT",
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::ENETUNREACH => "ENETUNREACH",

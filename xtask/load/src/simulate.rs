@@ -144,6 +144,7 @@ impl Identity {
             ("open", open),
             ("connect_inet", "cgroup/connect4,6 sendmsg4,6"),
             ("connect_unix", "fentry/unix_stream_connect"),
+            ("socket", "fentry/security_socket_post_create"),
         ];
         v1::Hello {
             sensor_id: self.sensor_id.clone(),

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use super::results::{Book, Column, Place, Technique, Verdict, Word};
 
 /// Facts of the table of hooks, with their headings.
-const FACTS: [(&str, &str); 6] = [
+const FACTS: [(&str, &str); 7] = [
     ("exec", "exec"),
     ("fork", "fork"),
     ("exit", "exit"),
     ("open", "open"),
     ("connect_inet", "inet connect"),
     ("connect_unix", "unix connect"),
+    ("socket", "other sockets"),
 ];
 
 const OPENING: &str = "\

@@ -76,7 +76,7 @@ impl Attempt {
     /// The verdict when this kernel refuses the means, by the actor's own words.
     pub fn refused(&self, means: &str) -> Option<Verdict> {
         let refusal = self.refusal.as_ref()?;
-        let why = ["ENOSYS", "EPERM", "EAFNOSUPPORT"]
+        let why = ["ENOSYS", "EPERM", "EAFNOSUPPORT", "EPROTONOSUPPORT"]
             .iter()
             .find(|errno| refusal.contains(*errno))
             .unwrap_or_else(|| panic!("the act did not take place: {refusal}"));
@@ -236,14 +236,35 @@ impl Attempt {
 
     /// Was a connection or a datagram to this unix socket reported? An abstract name begins with `@`.
     pub fn connected_to_unix(&self, path: &str) -> Verdict {
+        self.connected_to(NetFamily::Unix, path)
+    }
+
+    /// The same for a family of which a peer is a text.
+    pub fn connected_to(&self, family: NetFamily, path: &str) -> Verdict {
         let is_it = |net: &Net| {
-            net.family == NetFamily::Unix
-                && net.path.as_ref().is_some_and(|own| own.escaped() == path)
+            net.family == family && net.path.as_ref().is_some_and(|own| own.escaped() == path)
         };
         match self.connects().find(|(_, net)| is_it(net)) {
             Some((event, _)) => Verdict::seen(event.hook),
             None => self.nothing("the socket"),
         }
+    }
+
+    /// Did the sensor say that the session has a socket of this kind?
+    pub fn has_socket(&self, kind: &str) -> Option<Verdict> {
+        self.events.iter().find_map(|event| match &event.detail {
+            Detail::Coverage(coverage)
+                if coverage.what == CoverageKind::Socket && coverage.reason.contains(kind) =>
+            {
+                Some(Verdict::gap(
+                    coverage.hook,
+                    "no hook is called with the peers of such a socket. That the session made one, and of \
+                     which kind, is reported, as a `coverage` event (`socket`) of that session; what was \
+                     sent through it, and to whom, is not known",
+                ))
+            }
+            _ => None,
+        })
     }
 
     /// Did the sensor say that the session has an io_uring?

@@ -45,6 +45,7 @@ fn what_the_agent_did_not_do_is_not_seen() {
     assert!(is_not_seen(&attempt.connected(([127, 0, 0, 1], 9).into())));
     assert!(is_not_seen(&attempt.connected_to_unix(&other)));
     assert_eq!(attempt.has_uring(), None);
+    assert_eq!(attempt.has_socket(""), None);
 }
 
 #[test]

@@ -39,6 +39,12 @@ pub const GROUP: Group = Group {
             attempt: |stage| uring(stage, "uring-open-polled"),
         },
         Technique {
+            id: "int80-open",
+            title: "32-bit system call: open",
+            tries: "`int 0x80` from a 64-bit program: not the system call that is traced",
+            attempt: int80,
+        },
+        Technique {
             id: "openat2",
             title: "openat2",
             tries: "the newer system call, which older filters do not know",
@@ -119,6 +125,14 @@ fn uring(stage: &Stage, action: &str) -> Verdict {
     attempt
         .refused("io_uring")
         .unwrap_or_else(|| attempt.opened(&secret).or(|| attempt.has_uring()))
+}
+
+fn int80(stage: &Stage) -> Verdict {
+    let secret = stage.secret();
+    let attempt = stage.try_to_act(&["int80-open", &secret]);
+    attempt
+        .refused("`int 0x80`")
+        .unwrap_or_else(|| attempt.opened(&secret))
 }
 
 fn symbolic_link(stage: &Stage) -> Verdict {

@@ -97,6 +97,12 @@ pub const GROUP: Group = Group {
             tries: "a tool without C library or dynamic linker: nothing can be preloaded into it",
             attempt: static_binary,
         },
+        Technique {
+            id: "static-agent",
+            title: "agent as a static binary",
+            tries: "the agent itself without C library or dynamic linker",
+            attempt: static_agent,
+        },
     ],
 };
 
@@ -292,6 +298,16 @@ fn static_binary(stage: &Stage) -> Verdict {
     let mut command = agent(&["exec", BUSYBOX, "cat"]);
     command.arg(&secret);
     stage.act_as(command).executed(BUSYBOX, &secret)
+}
+
+fn static_agent(stage: &Stage) -> Verdict {
+    let program = fs::read(actor()).expect("the actor");
+    if has_interpreter(&program) {
+        return Verdict::NotPossible {
+            why: "the acting program was built with a dynamic linker here".to_owned(),
+        };
+    }
+    opens_secret(stage, Command::new(copy_of_actor(stage, "static-agent")))
 }
 
 /// Whether an ELF file of 64 bits asks for a dynamic linker (`PT_INTERP`, linux/elf.h).

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use skep_sensor::event::NetFamily;
+
 use super::{Group, Technique, stage::Stage, verdict::Verdict};
 
 pub const GROUP: Group = Group {
@@ -38,6 +40,24 @@ pub const GROUP: Group = Group {
             attempt: ipv4_mapped,
         },
         Technique {
+            id: "int80-connect",
+            title: "32-bit system call: connect",
+            tries: "`int 0x80` from a 64-bit program: not the system call that is traced",
+            attempt: |stage| connection(stage, "int80-connect4", "`int 0x80`"),
+        },
+        Technique {
+            id: "tcp-fastopen",
+            title: "TCP fast open",
+            tries: "`sendto` with `MSG_FASTOPEN`: connected without connect",
+            attempt: |stage| connection(stage, "fastopen4", "TCP fast open"),
+        },
+        Technique {
+            id: "mptcp-connect",
+            title: "multipath TCP",
+            tries: "a connect of a socket that is TCP, but not by its protocol",
+            attempt: |stage| connection(stage, "mptcp4", "multipath TCP"),
+        },
+        Technique {
             id: "udp",
             title: "UDP without connect",
             tries: "`sendto` from a socket that is never connected",
@@ -66,6 +86,36 @@ pub const GROUP: Group = Group {
             title: "unix datagram without connect",
             tries: "`sendto` to a path, as to a logging or init socket",
             attempt: unix_datagram,
+        },
+        Technique {
+            id: "vsock-connect",
+            title: "vsock",
+            tries: "a connect to the host of a virtual machine (here: to this one), past every IP address",
+            attempt: vsock,
+        },
+        Technique {
+            id: "raw-socket-send",
+            title: "raw socket",
+            tries: "a packet of a protocol of its own, by `sendto`",
+            attempt: |stage| rare(stage, &["raw4", "127.0.0.1", "0"], "(inet raw 253)"),
+        },
+        Technique {
+            id: "icmp-send",
+            title: "ICMP",
+            tries: "an echo request from a ping socket, by `sendto`",
+            attempt: |stage| {
+                rare(
+                    stage,
+                    &["new-net", "icmp4", "127.0.0.1", "0"],
+                    "(inet dgram icmp)",
+                )
+            },
+        },
+        Technique {
+            id: "packet-send",
+            title: "packet socket",
+            tries: "a frame made by the agent itself, past IP",
+            attempt: |stage| rare(stage, &["packet"], "(packet dgram protocol 0)"),
         },
     ],
 };
@@ -137,6 +187,42 @@ fn ipv4_mapped(stage: &Stage) -> Verdict {
     attempt
         .refused("IPv6")
         .unwrap_or_else(|| attempt.connected(peer))
+}
+
+/// The action of this name connects to a TCP listener.
+fn connection(stage: &Stage, action: &str, means: &str) -> Verdict {
+    let (_socket, peer) = match listener(localhost4()) {
+        Ok(bound) => bound,
+        Err(verdict) => return verdict,
+    };
+    let (mark, port) = (stage.secret(), peer.port().to_string());
+    let attempt = stage.try_to_act(&with_mark(&mark, &[action, "127.0.0.1", &port]));
+    attempt
+        .refused(means)
+        .unwrap_or_else(|| attempt.connected(peer))
+}
+
+/// The actions send through a socket of a kind whose peers no hook sees.
+fn rare(stage: &Stage, actions: &[&str], kind: &str) -> Verdict {
+    let mark = stage.secret();
+    let attempt = stage.try_to_act(&with_mark(&mark, actions));
+    attempt
+        .refused("such a socket")
+        .or_else(|| attempt.has_socket(kind))
+        .unwrap_or_else(|| attempt.nothing("the socket"))
+}
+
+fn vsock(stage: &Stage) -> Verdict {
+    let mark = stage.secret();
+    let attempt = stage.try_to_act(&with_mark(&mark, &["vsock", "5000"]));
+    // Nobody listens; what is asked is whether the attempt is seen.
+    let refusal = attempt.refusal.as_deref().unwrap_or_default();
+    if refusal.contains("EAFNOSUPPORT")
+        && let Some(verdict) = attempt.refused("vsock")
+    {
+        return verdict;
+    }
+    attempt.connected_to(NetFamily::Vsock, "1:5000")
 }
 
 fn udp(stage: &Stage) -> Verdict {

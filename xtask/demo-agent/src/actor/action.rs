@@ -77,6 +77,7 @@ fn parse_one(arguments: &[OsString]) -> Result<Action, String> {
         Some(rest) => parse_one(rest),
     };
     let (length, work): (usize, Work) = match *how {
+        How::Alone(perform) => (1, Box::new(move |_| perform())),
         How::Path(perform) => {
             let path = text(1)?;
             (2, Box::new(move |_| perform(&path)))

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{files, place, process, spawn, storm, syscall, uring};
+use super::{files, int80, place, process, socket, spawn, storm, syscall, uring};
 
 /// Work that another action is to do somewhere else.
 pub type Inner<'a> = &'a dyn Fn() -> io::Result<()>;
@@ -13,6 +13,8 @@ pub type Inner<'a> = &'a dyn Fn() -> io::Result<()>;
 /// What an action takes, and what performs it.
 #[derive(Clone, Copy)]
 pub enum How {
+    /// `NAME`
+    Alone(fn() -> io::Result<()>),
     /// `NAME PATH`
     Path(fn(&OsStr) -> io::Result<()>),
     /// `NAME PATH PATH`
@@ -36,7 +38,7 @@ pub enum How {
 }
 
 use How::{
-    Address4, Address6, Around, AroundIn, Command, ForTheRest, Number, Path, PathAndNumber,
+    Address4, Address6, Alone, Around, AroundIn, Command, ForTheRest, Number, Path, PathAndNumber,
     TwoPaths,
 };
 
@@ -79,6 +81,19 @@ pub const ALL: &[(&str, How)] = &[
     // A TCP connection and a unix stream by io_uring.
     ("uring-connect4", Address4(uring::connect)),
     ("uring-connect-unix", Path(uring::connect_unix)),
+    // `openat`, and `connect` of a TCP socket, by `int 0x80`.
+    ("int80-open", Path(int80::open)),
+    ("int80-connect4", Address4(int80::connect)),
+    // A TCP connection by sending with `MSG_FASTOPEN`, and one by multipath TCP.
+    ("fastopen4", Address4(socket::fast_open)),
+    ("mptcp4", Address4(socket::multipath_connect)),
+    // One packet from a raw, a ping and a packet socket; the port says nothing.
+    ("raw4", Address4(socket::raw_send)),
+    ("icmp4", Address4(socket::icmp_send)),
+    ("packet", Alone(socket::packet_send)),
+    // `connect` to a port by vsock, and of a UDP socket to an address of this family.
+    ("vsock", Number(socket::vsock_connect)),
+    ("connect-family", Number(socket::connect_family)),
     // A TCP connection.
     ("connect4", Address4(syscall::connect)),
     ("connect6", Address6(syscall::connect)),

@@ -138,7 +138,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
         kernel: fact("host.kernel", host.kernel)?,
         arch: fact("host.arch", host.arch)?,
         boot_id: fact("host.boot_id", host.boot_id)?,
-        hooks: hooks.collect::<Result<_, Refusal>>()?,
+        hooks: hooks.collect::<Result<Vec<_>, Refusal>>()?.into(),
         sensor_id: hello.sensor_id,
         first_hello: now,
         last_hello: now,

@@ -71,6 +71,14 @@ async fn next(messages: &mut Messages, turns: &Turns) -> Result<Option<SensorMes
     Ok(next.map(|(message, _)| message))
 }
 
+/// What deadlines need.
+fn clock() -> tokio::runtime::Runtime {
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    clock.unwrap()
+}
+
 proptest! {
     #[test]
     fn messages_come_whole_however_they_were_cut(
@@ -86,6 +94,8 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         let pieces = cuts.windows(2).map(|pair| bytes[pair[0]..pair[1]].to_vec());
+        let clock = clock();
+        let _clock = clock.enter();
         let mut messages = messages(pieces.collect());
         let turns = turns();
         let mut got = Vec::new();
@@ -97,6 +107,8 @@ proptest! {
 
     #[test]
     fn noise_ends_a_stream_and_nothing_else(noise in vec(any::<u8>(), 0..64)) {
+        let clock = clock();
+        let _clock = clock.enter();
         let mut messages = messages(vec![plain(&hello(1)), noise]);
         let turns = turns();
         let first = next(&mut messages, &turns).now_or_never().unwrap();

@@ -134,7 +134,7 @@ fn sensors(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
 
 fn hooks(sensors: &[SensorFacts]) -> Result<RecordBatch, ArrowError> {
     fn of_sensor(sensor: &SensorFacts) -> impl Iterator<Item = (&SensorFacts, &Hook)> {
-        std::iter::repeat(sensor).zip(&sensor.hooks)
+        std::iter::repeat(sensor).zip(sensor.hooks.iter())
     }
     let rows: Vec<_> = sensors.iter().flat_map(of_sensor).collect();
     RecordBatch::try_from_iter_with_nullable([

@@ -10,10 +10,12 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, UInt32Array},
+    array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch},
     buffer::ScalarBuffer,
-    compute::{SortColumn, concat, lexsort_to_indices, take},
-    datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMicrosecondType},
+    compute::{concat, interleave},
+    datatypes::{
+        DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
+    },
     error::ArrowError,
 };
 
@@ -46,10 +48,12 @@ struct Shared {
 
 /// Rows in the order of their time, and within a time of their sequence.
 pub struct Sorted {
-    rows: Rows,
-    order: UInt32Array,
-    /// For each value of the session's kind which session it is; one session may have several.
-    sessions: Vec<u32>,
+    class: Class,
+    several: Vec<Rows>,
+    /// Which of the several, and the row in it.
+    order: Vec<(u32, u32)>,
+    /// For each of the several, for each value of the session's kind which session it is.
+    sessions: Vec<Vec<u32>>,
 }
 
 /// The columns of [`Rows::batch`], in the order of [`Class::schema`].
@@ -174,22 +178,48 @@ impl Rows {
         .and_then(|columns| RecordBatch::try_new(in_memory(self.class), columns))
     }
 
-    pub fn sorted(self) -> Result<Sorted, ArrowError> {
-        let place = |name| columns(self.class, By::Event).position(|column| column.name == name);
-        let column = |name| SortColumn {
-            values: Arc::clone(&self.own[place(name).expect("every class has it")]),
-            options: None,
-        };
-        let order = lexsort_to_indices(&[column("time"), column("seq")], None)?;
-        let sessions = match self.shared[SESSION].columns.first() {
-            Some(ids) => ranks(ids.as_string::<i32>().iter()),
-            None => Vec::new(),
-        };
-        Ok(Sorted {
-            rows: self,
-            order,
-            sessions,
-        })
+    /// All of several in one order, without copying them.
+    pub fn sorted(class: Class, several: Vec<Self>) -> Sorted {
+        let mut keyed = Vec::with_capacity(several.iter().map(Self::len).sum());
+        for (rows, batch) in several.iter().zip(0..) {
+            let (times, seqs) = (rows.times(), rows.seqs());
+            let both = times.iter().zip(seqs).zip(0..);
+            keyed.extend(both.map(|((time, seq), row)| (*time, *seq, batch, row)));
+        }
+        keyed.sort_unstable();
+        let ids = several
+            .iter()
+            .flat_map(|rows| rows.shared[SESSION].columns[0].as_string::<i32>());
+        let mut ranks = ranks(ids).into_iter();
+        let values = |rows: &Self| rows.shared[SESSION].values();
+        Sorted {
+            class,
+            sessions: several
+                .iter()
+                .map(|rows| ranks.by_ref().take(values(rows)).collect())
+                .collect(),
+            order: keyed
+                .into_iter()
+                .map(|(_, _, batch, row)| (batch, row))
+                .collect(),
+            several,
+        }
+    }
+
+    /// Microseconds.
+    fn times(&self) -> &[i64] {
+        self.own_column("time")
+            .as_primitive::<TimestampMicrosecondType>()
+            .values()
+    }
+
+    fn seqs(&self) -> &[i64] {
+        self.own_column("seq").as_primitive::<Int64Type>().values()
+    }
+
+    fn own_column(&self, name: &str) -> &ArrayRef {
+        let place = columns(self.class, By::Event).position(|column| column.name == name);
+        &self.own[place.expect("every class has it")]
     }
 
     /// All columns in their order; what is shared and what is not made into arrays by two functions.
@@ -224,32 +254,54 @@ impl Shared {
 
 impl Sorted {
     /// Microseconds of each row.
-    pub fn times(&self) -> Result<Vec<i64>, ArrowError> {
-        let place = columns(self.rows.class, By::Event).position(|column| column.name == "time");
-        let times = &self.rows.own[place.expect("every class has it")];
-        let times = take(times, &self.order, None)?;
-        Ok(times
-            .as_primitive::<TimestampMicrosecondType>()
-            .values()
-            .to_vec())
+    pub fn times(&self) -> Vec<i64> {
+        let times: Vec<_> = self.several.iter().map(Rows::times).collect();
+        let of_row = |(batch, row): &(u32, u32)| times[*batch as usize][*row as usize];
+        self.order.iter().map(of_row).collect()
     }
 
     /// Those of a range, each session's together, with the columns of [`Class::schema`].
     pub fn block(&self, range: Range<usize>) -> Result<RecordBatch, ArrowError> {
-        let rows = &self.rows;
-        let keys = &rows.shared[SESSION].keys;
-        let mut block = self.order.values()[range].to_vec();
-        block.sort_by_key(|row| self.sessions[keys[*row as usize] as usize]);
-        let order = UInt32Array::from(block);
-        let keys = rows.shared.each_ref().map(|shared| {
-            let keys = order.values().iter().map(|row| shared.keys[*row as usize]);
-            Int32Array::from_iter_values(keys)
-        });
-        let columns = rows.columns(
-            |kind, column| take(column, &keys[kind], None),
-            |column| take(column, &order, None),
-        )?;
-        RecordBatch::try_new(rows.class.schema(), columns)
+        let mut rows: Vec<(usize, usize)> = self.order[range]
+            .iter()
+            .map(|(batch, row)| (*batch as usize, *row as usize))
+            .collect();
+        let key = |kind: usize, batch: usize, row: usize| {
+            let keys = &self.several[batch].shared[kind].keys;
+            usize::try_from(keys[row]).expect("an index of a value")
+        };
+        rows.sort_by_key(|(batch, row)| self.sessions[*batch][key(SESSION, *batch, *row)]);
+        let gathered = |column: &dyn Fn(&Rows) -> &ArrayRef, places: &[(usize, usize)]| {
+            let arrays: Vec<&dyn Array> = self
+                .several
+                .iter()
+                .map(|rows| column(rows).as_ref())
+                .collect();
+            interleave(&arrays, places)
+        };
+        let mut own = 0..;
+        let mut shared = SHARED.map(|_| 0..);
+        let values: Vec<Vec<(usize, usize)>> = (0..SHARED.len())
+            .map(|kind| {
+                let value = |(batch, row): &(usize, usize)| (*batch, key(kind, *batch, *row));
+                rows.iter().map(value).collect()
+            })
+            .collect();
+        let columns =
+            stored(self.class).map(
+                |column| match SHARED.iter().position(|by| *by == column.by) {
+                    Some(kind) => {
+                        let index: usize = shared[kind].next().expect("it has no end");
+                        gathered(&|rows| &rows.shared[kind].columns[index], &values[kind])
+                    }
+                    None => {
+                        let index: usize = own.next().expect("it has no end");
+                        gathered(&|rows| &rows.own[index], &rows)
+                    }
+                },
+            );
+        let columns: Result<Vec<_>, _> = columns.collect();
+        RecordBatch::try_new(self.class.schema(), columns?)
     }
 }
 

@@ -56,9 +56,9 @@ pub(super) struct Encoded {
 }
 
 /// Encodes rows, taken as they came, as one file a day.
-pub(super) fn encode(class: Class, rows: &[Rows], now: Timestamp) -> Result<Vec<Encoded>> {
-    let rows = Rows::concat(class, rows)?.sorted()?;
-    by_day(&rows.times()?, now)
+pub(super) fn encode(class: Class, rows: Vec<Rows>, now: Timestamp) -> Result<Vec<Encoded>> {
+    let rows = Rows::sorted(class, rows);
+    by_day(&rows.times(), now)
         .into_iter()
         .map(|(day, ranges)| {
             let mut file = FileWriter::new(class, day)?;
@@ -250,7 +250,7 @@ mod tests {
         let rows: Vec<_> = batch.rows(&origin, 0).collect();
         let rows = Rows::encode(Class::Exit, &rows);
         let now = Timestamp::from_nanosecond(NOON.into()).unwrap();
-        let files = encode(Class::Exit, &[rows], now).unwrap();
+        let files = encode(Class::Exit, vec![rows], now).unwrap();
         let [file] = files.try_into().ok().expect("a day");
         file.bytes.into()
     }

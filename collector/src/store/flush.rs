@@ -6,8 +6,7 @@
 //! - whatever fails, or is killed, between two steps is done again: a class whose table has the
 //!   position already is left out, files that no commit names are deleted by vacuum later.
 //!
-//! Bounds: one flush at a time; memory of the rows, and of one class's rows a second time while they
-//! are sorted and encoded.
+//! Bounds: one flush at a time; memory of the rows, of their order, and of a block in the making.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -76,7 +75,7 @@ async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Resul
     }
     if !in_doubt || table.position(&shared.log_id).await? < position {
         let now = Timestamp::now();
-        let encoded = blocking(move || file::encode(class, &rows, now)).await?;
+        let encoded = blocking(move || file::encode(class, rows, now)).await?;
         let mut files = Vec::with_capacity(encoded.len());
         for encoded in encoded {
             let path = shared.place.path(class, &encoded.file.path);

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client;
 use super::service::Service;
+use crate::agents;
 use crate::command::Run;
 
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
@@ -168,6 +169,32 @@ impl Stage {
             );
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// How long it takes from an agent's open to its row in an answer.
+    pub fn time_until_visible(&self) -> Result<Duration> {
+        let file = self.configuration.with_file_name("opened to be seen");
+        let sql = format!(
+            "SELECT 1 FROM files WHERE path = '{}' LIMIT 1",
+            file.display()
+        );
+        let folder = self.configuration.parent().context("a file in a folder")?;
+        let begun = Instant::now();
+        let mut agent = Command::new(self.programs.join(agents::DEMO));
+        agent
+            .args(["do", "create"])
+            .arg(&file)
+            .current_dir(folder)
+            .run()?;
+        while self.query(&sql)?.is_empty() {
+            ensure!(
+                begun.elapsed() < ARRIVES_WITHIN,
+                "an open is not there for queries after {} s",
+                ARRIVES_WITHIN.as_secs()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(begun.elapsed())
     }
 
     fn sensor_command(&self) -> Command {

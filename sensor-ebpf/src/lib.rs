@@ -49,7 +49,7 @@ pub const CANARY_SESSION: u64 = 1;
 /// Kernel session id under which processes are accounted that wait for a verdict.
 pub const PENDING_SESSION: u64 = 0;
 /// Slots in which the shares of claims are counted; a power of two.
-pub const PENDING_SHARES: u32 = 64;
+pub const PENDING_SHARES: u32 = 4096;
 /// Claims of which it is remembered that records were lost.
 pub const LOST_WAITING_CLAIMS: u32 = 1024;
 /// Kinds of open that can be told apart at one time, those of epochs that are not taken out included.

@@ -54,12 +54,16 @@ impl Events {
         let kept = schema::in_memory(class);
         let rows = MemorySourceConfig::try_new_exec(&[rows], kept, Some(wanted.to_vec()))?;
         let stored = class.queried();
-        let columns = wanted.iter().enumerate().map(|(index, column)| {
-            let field = stored.field(*column);
+        let columns = wanted.iter().enumerate().map(|(index, column_index)| {
+            let field = stored.field(*column_index);
             let column: Arc<dyn PhysicalExpr> =
                 Arc::new(expressions::Column::new(field.name(), index));
-            let plain = expressions::cast(column, &rows.schema(), field.data_type().clone())?;
-            Ok((plain, field.name().clone()))
+            // By way of the plain type: a dictionary may have a null among its values, and a cast to
+            // views would make an empty text of it.
+            let plain = class.schema().field(*column_index).data_type().clone();
+            let plain = expressions::cast(column, &rows.schema(), plain)?;
+            let viewed = expressions::cast(plain, &rows.schema(), field.data_type().clone())?;
+            Ok((viewed, field.name().clone()))
         });
         let columns: Result<Vec<_>> = columns.collect();
         Ok(Arc::new(ProjectionExec::try_new(columns?, rows)?))

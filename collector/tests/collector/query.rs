@@ -192,7 +192,7 @@ async fn a_condition_on_a_session_reaches_every_scan_of_a_view() {
         assert!(!scans.is_empty(), "{view}");
         for scan in scans {
             assert!(
-                scan.contains(r#"events.session = Utf8("aaaa0000")"#),
+                scan.contains(r#"events.session = Utf8View("aaaa0000")"#),
                 "{view}: {scan}"
             );
         }
@@ -217,7 +217,7 @@ async fn inventory_and_sessions_read_the_events_of_class_session_alone() {
         let scans = scans(&collector, &format!("SELECT * FROM {view}")).await;
         assert_eq!(scans.len(), 1, "{view}");
         assert!(
-            scans[0].contains(r#"events.class = Utf8("session")"#),
+            scans[0].contains(r#"events.class = Utf8View("session")"#),
             "{view}: {}",
             scans[0]
         );

@@ -161,13 +161,25 @@ fn answer(listener: &UnixListener, board: &StatusBoard, stop: &AtomicBool) {
         if stop.load(Ordering::Acquire) {
             return;
         }
-        let answered = client.and_then(|client| send(client, &board.current(FRESHNESS)));
+        let answered = client.and_then(|client| match is_gone(&client)? {
+            true => Ok(()),
+            false => send(client, &board.current(FRESHNESS)),
+        });
         if let Err(error) = answered {
             tracing::debug!(%error, "status client not answered");
             // Out of descriptors, `accept` fails at once: do not spin.
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
+}
+
+/// Whether a client waits for no answer any more: those behind it do.
+fn is_gone(mut client: &UnixStream) -> io::Result<bool> {
+    client.set_nonblocking(true)?;
+    // It has nothing to say, so that all there can be to read is its end.
+    let said = client.read(&mut [0]);
+    client.set_nonblocking(false)?;
+    Ok(matches!(said, Ok(0)))
 }
 
 fn send(mut client: UnixStream, status: &Status) -> io::Result<()> {

@@ -448,25 +448,22 @@ fn a_session_keeps_its_id_when_derived_again() {
 }
 
 #[test]
-fn a_means_of_not_being_seen_is_told_once_a_session_and_no_more_than_some() {
+fn a_rare_kind_of_socket_is_told_once_a_session_and_no_more_than_some() {
     let mut world = World::new();
     world.exec(10, &["claude", "claude"], None);
     world.exec(20, &["codex", "codex"], None);
-    let socket = |protocol| {
-        Body::Socket(decode::SocketKind {
+    let mut told = |pid, protocol| {
+        let socket = Body::Socket(decode::SocketKind {
             family: 2,
             kind: 3,
             protocol,
-        })
+        });
+        classes(&world.record(pid, None, Hook::TpSocket, socket))
     };
-    let mut told = |pid, body| {
-        let events = world.record(pid, None, Hook::TpSocket, body);
-        events.len()
-    };
-    assert_eq!(told(10, Body::Uring), 1);
-    assert_eq!(told(10, Body::Uring), 0);
-    assert_eq!(told(20, Body::Uring), 1, "another session");
-    let many: usize = (0..100).map(|protocol| told(10, socket(protocol))).sum();
-    assert_eq!(many, 15, "and the ring");
-    assert_eq!(told(10, socket(1)), 0);
+    assert_eq!(told(10, 1), ["coverage", "session"], "the first is a gap");
+    assert_eq!(told(10, 1), Vec::<&str>::new());
+    assert_eq!(told(10, 2), ["coverage"]);
+    assert_eq!(told(20, 1), ["coverage", "session"], "another session");
+    let many: usize = (0..100).map(|protocol| told(10, protocol).len()).sum();
+    assert_eq!(many, 14, "16 kinds in all");
 }

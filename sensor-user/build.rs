@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// From this package's folder.
+const KERNEL_CRATE: &str = "../sensor-ebpf";
+
 fn main() -> ExitCode {
     match embed() {
         Ok(()) => ExitCode::SUCCESS,
@@ -15,12 +18,14 @@ fn main() -> ExitCode {
 
 fn embed() -> Result<(), Box<dyn std::error::Error>> {
     let manifest = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
-    let source = manifest.join("../sensor-ebpf").canonicalize()?;
+    let source = manifest.join(KERNEL_CRATE).canonicalize()?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
     println!("cargo::rerun-if-changed=build.rs");
+    // Relative, so that they are this checkout's: checkouts that share a target folder share what cargo
+    // remembers of them, and would be given the kernel object of another.
     for watched in ["src", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", source.join(watched).display());
+        println!("cargo::rerun-if-changed={KERNEL_CRATE}/{watched}");
     }
     println!("cargo::rerun-if-env-changed=SKEP_CACHE");
 

@@ -14,7 +14,7 @@ use crate::vm::test_program;
 
 use super::boots;
 use super::daemon::{Daemon, Records};
-use super::page::verdict;
+use super::page::{verdict, verdict_at_least};
 
 /// Time between the start and the first look: what attaching took is given back by then.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -91,11 +91,7 @@ fn throughput(text: &mut String, example: &Path) -> Result<()> {
     let took: Throughput = serde_json::from_str(&line)
         .with_context(|| format!("not what {EXAMPLE} used to say: {line}"))?;
     let rate = took.records_per_second;
-    let verdict = if rate >= GOAL_RATE {
-        "met".to_owned()
-    } else {
-        format!("**missed by {:.1} %**", (1.0 - rate / GOAL_RATE) * 100.0)
-    };
+    let verdict = verdict_at_least(rate, GOAL_RATE);
     writeln!(
         text,
         "| one processor | at least | measured | |\n|---|--:|--:|---|\n\

@@ -99,11 +99,7 @@ pub fn origin(place: Place, arguments: &str, write: bool) -> Result<String> {
     let day = Command::new("date")
         .args(["-u", "+%Y-%m-%d"])
         .quiet_output()?;
-    let revision = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=10"])
-        .current_dir(workspace::root())
-        .quiet_output()
-        .unwrap_or_else(|_| "no git revision".to_owned());
+    let revision = revision().unwrap_or_else(|_| "no git revision".to_owned());
     Ok(format!(
         "`cargo xtask bench {} --only {}{arguments}{}`, {}, {} × {model}, kernel {}, source {}.\n",
         place.bench,
@@ -112,8 +108,27 @@ pub fn origin(place: Place, arguments: &str, write: bool) -> Result<String> {
         day.trim(),
         processors,
         kernel.trim(),
-        revision.trim()
+        revision
     ))
+}
+
+/// The commit, and whether anything but this page differs from it: another part of the same run may have
+/// written there already.
+fn revision() -> Result<String> {
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(arguments)
+            .current_dir(workspace::root())
+            .quiet_output()
+    };
+    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--", ".", ":!docs/performance.md"])?;
+    let dirty = if changed.trim().is_empty() {
+        ""
+    } else {
+        "-dirty"
+    };
+    Ok(format!("{}{dirty}", commit.trim()))
 }
 
 /// Puts a part's text between its marks on the page.
@@ -144,19 +159,20 @@ fn replaced(page: &str, place: Place, text: &str) -> Result<String> {
 
 /// [`verdict`] of a value that should be at least the goal.
 pub fn verdict_at_least(value: f64, goal: f64) -> String {
-    if value >= goal {
-        "met".to_owned()
-    } else {
-        format!("**missed by {:.1} %**", (1.0 - value / goal) * 100.0)
-    }
+    met_unless(1.0 - value / goal)
 }
 
 /// `met`, or by how much not.
 pub fn verdict(value: f64, goal: f64) -> String {
-    if value <= goal {
-        "met".to_owned()
-    } else {
-        format!("**missed by {:.1} %**", (value / goal - 1.0) * 100.0)
+    met_unless(value / goal - 1.0)
+}
+
+/// What would be shown as 0.0 % is not missed.
+fn met_unless(missed_by: f64) -> String {
+    match format!("{:.1}", missed_by * 100.0).as_str() {
+        "0.0" => "met".to_owned(),
+        percent if missed_by > 0.0 => format!("**missed by {percent} %**"),
+        _ => "met".to_owned(),
     }
 }
 
@@ -214,5 +230,9 @@ mod tests {
     fn a_goal_is_met_at_its_limit() {
         assert_eq!(verdict(1.01, 1.01), "met");
         assert_eq!(verdict(1.11, 1.0), "**missed by 11.0 %**");
+        assert_eq!(verdict(1.436_1, 1.436), "met", "not by 0.0 %");
+        assert_eq!(verdict(0.5, 1.0), "met");
+        assert_eq!(verdict_at_least(2.0, 1.0), "met");
+        assert_eq!(verdict_at_least(0.9, 1.0), "**missed by 10.0 %**");
     }
 }

@@ -1,15 +1,17 @@
 //! Opens, connects and the like: what a process does, under the process it is.
 
+use std::sync::Arc;
+
 use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
 use crate::{
     act::{self, Act, Folding, RecordId, Sink, Target},
     decode::{self, Common, SocketKind},
-    event::{self, CoverageKind, Detail},
+    event::{self, CoverageKind, Detail, Process, SessionId},
     output::socket_name,
 };
 
 /// Whether a record's process is one of a session.
-pub(super) enum Known {
+enum Known {
     Not,
     /// It is, and the table has it, under its own pid.
     Followed,
@@ -118,13 +120,7 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
-        let member = match self.known(common, verdicts, out) {
-            Known::Not => return,
-            Known::NoRoom(member) => Some(member),
-            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
-        };
-        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
-        else {
+        let Some((id, process)) = self.doer(common, verdicts, out) else {
             return;
         };
         let Some(session) = self.sessions.get_mut(id) else {
@@ -149,8 +145,23 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
+    /// The session and the process of a record, if it is one of a session.
+    pub(super) fn doer(
+        &mut self,
+        common: &Common,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) -> Option<(SessionId, Arc<Process>)> {
+        let member = match self.known(common, verdicts, out) {
+            Known::Not => None,
+            Known::NoRoom(member) => Some(member),
+            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
+        }?;
+        Some((member.session, member.own?))
+    }
+
     /// Makes the process of a record known, under its own pid and as what it runs.
-    pub(super) fn known(
+    fn known(
         &mut self,
         common: &Common,
         verdicts: &mut impl Verdicts,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use skep_abi::Hook;
 
-use super::{Judge, Tracker, Verdicts, acts::Known};
+use super::{Judge, Tracker, Verdicts};
 use crate::{
     act::Sink,
     decode::Common,
@@ -60,13 +60,7 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
-        let member = match self.known(common, verdicts, out) {
-            Known::Not => return,
-            Known::NoRoom(member) => Some(member),
-            Known::Followed => self.processes.get(common.tgid, common.start_ns).cloned(),
-        };
-        let Some((id, process)) = member.and_then(|member| Some((member.session, member.own?)))
-        else {
+        let Some((id, process)) = self.doer(common, verdicts, out) else {
             return;
         };
         let now = self.clock.unix(common.time_ns);

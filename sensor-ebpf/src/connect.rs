@@ -9,8 +9,9 @@
 //!   (5.7) or fentry `security_socket_connect` (5.5); also inet where cgroup programs are refused.
 //! - other families (vsock, bluetooth …): the same two, in a program that leaves out the families that
 //!   have better ones;
-//! - last: tracepoints `sys_enter_connect` and `sys_exit_connect`, which know the outcome but neither
-//!   the protocol nor io_uring nor 32-bit system calls.
+//! - last: tracepoint `sys_exit_connect`, alone (5.15) or together with `sys_enter_connect`
+//!   ([`crate::syscall`]), which know the outcome but neither the protocol nor io_uring nor 32-bit system
+//!   calls.
 //!
 //! Left out: `AF_UNSPEC`, which ends a connection, and `AF_NETLINK`, which leads into the kernel.
 
@@ -27,10 +28,10 @@ use skep_abi::{
 
 use crate::{
     interest::{may_be_watched, watched},
-    kernel::{Address, Place, Read, Unreadable},
-    open_syscall::{argument, enter, take},
+    kernel::{Address, Place, Read, Typed, Unreadable},
     record::{self, Draft},
     ring::Urgency,
+    syscall::{Call, Entered, argument, enter, result, take},
 };
 
 /// `AF_*` (linux/socket.h).
@@ -148,8 +149,8 @@ pub fn lsm_socket_connect(ctx: LsmContext) -> i32 {
     try_socket_connect(
         Hook::LsmSocketConnect,
         Families::All,
-        Address::of(ctx.arg::<*const u8>(0)),
-        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<*const u8>(0),
+        ctx.arg::<*const u8>(1),
         ctx.arg::<i32>(2),
     );
     // The verdict of the LSM before us.
@@ -161,8 +162,8 @@ pub fn fentry_socket_connect(ctx: FEntryContext) -> i32 {
     try_socket_connect(
         Hook::FentrySocketConnect,
         Families::All,
-        Address::of(ctx.arg::<*const u8>(0)),
-        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<*const u8>(0),
+        ctx.arg::<*const u8>(1),
         ctx.arg::<i32>(2),
     );
     0
@@ -173,8 +174,8 @@ pub fn fentry_other_connect(ctx: FEntryContext) -> i32 {
     try_socket_connect(
         Hook::FentrySocketConnect,
         Families::Other,
-        Address::of(ctx.arg::<*const u8>(0)),
-        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<*const u8>(0),
+        ctx.arg::<*const u8>(1),
         ctx.arg::<i32>(2),
     );
     0
@@ -185,38 +186,63 @@ pub fn fentry_unix_stream_connect(ctx: FEntryContext) -> i32 {
     try_socket_connect(
         Hook::FentryUnixStreamConnect,
         Families::Unix,
-        Address::of(ctx.arg::<*const u8>(0)),
-        Address::of(ctx.arg::<*const u8>(1)),
+        ctx.arg::<*const u8>(0),
+        ctx.arg::<*const u8>(1),
         ctx.arg::<i32>(2),
     );
     0
 }
 
 #[inline(always)]
-fn try_socket_connect(hook: Hook, families: Families, socket: Address, address: Address, len: i32) {
+fn try_socket_connect(
+    hook: Hook,
+    families: Families,
+    socket: *const u8,
+    address: *const u8,
+    len: i32,
+) {
+    // The family first, which tells most connects apart from those that are wanted here. It is the first
+    // member of every socket address, and the kernel's copy has room for it whatever `len` says.
+    // SAFETY: the verifier checks the load, and the kernel turns a fault into 0.
+    let family = unsafe { address.cast::<u16>().read_volatile() };
+    if !wanted(family, families) {
+        return;
+    }
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(state) = watched(pid_tgid) else {
         return;
     };
+    let socket = Typed(socket);
+    // A datagram socket's connect asks `unix_may_send` as well, and is reported there.
+    if family == AF_UNIX && matches!(socket.read::<u16>(Offset::SocketType), Ok(SOCK_DGRAM)) {
+        return;
+    }
     let proto = socket
         .follow(Offset::SocketSk)
         .and_then(|sock| sock.read::<u16>(Offset::SockProtocol))
         .map(|proto| proto as u8);
     let peer = Peer {
         memory: Memory::Kernel,
-        address: address.0,
+        address: address as u64,
         len: len as u64,
     };
-    // A datagram socket's connect asks `unix_may_send` as well, and is reported there.
-    if matches!(peer.read::<u16>(0), Ok(AF_UNIX))
-        && matches!(socket.read::<u16>(Offset::SocketType), Ok(SOCK_DGRAM))
-    {
-        return;
-    }
     send(hook, families, pid_tgid, &state, peer, proto.ok(), None);
 }
 
 // === tracepoints ===
+
+#[tracepoint(category = "syscalls", name = "sys_exit_connect")]
+pub fn exit_connect(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if let Some(state) = watched(pid_tgid) {
+        let entered = Entered::now();
+        match (entered.argument(1), entered.argument(2)) {
+            (Ok(pointer), Ok(len)) => tell(&ctx, pid_tgid, &state, pointer, len),
+            _ => record::lost(Kind::Connect, Cause::Unreadable, state.session),
+        }
+    }
+    0
+}
 
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub fn enter_connect(ctx: TracePointContext) -> u32 {
@@ -225,28 +251,35 @@ pub fn enter_connect(ctx: TracePointContext) -> u32 {
 }
 
 #[tracepoint(category = "syscalls", name = "sys_exit_connect")]
-pub fn exit_connect(ctx: TracePointContext) -> u32 {
+pub fn leave_connect(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if may_be_watched(pid_tgid)
-        && let Some(call) = take(pid_tgid)
+        && let Some(Call { pointer, extra, .. }) = take(pid_tgid)
         && let Some(state) = watched(pid_tgid)
     {
-        let peer = Peer {
-            memory: Memory::User,
-            address: call.pointer,
-            len: call.extra,
-        };
-        send(
-            Hook::TpConnect,
-            Families::All,
-            pid_tgid,
-            &state,
-            peer,
-            None,
-            Some(argument(&ctx, 0) as i32),
-        );
+        tell(&ctx, pid_tgid, &state, pointer, extra);
     }
     0
+}
+
+/// Reports a connect that has returned.
+#[inline(always)]
+fn tell(ctx: &TracePointContext, pid_tgid: u64, state: &ProcessState, address: u64, len: u64) {
+    let peer = Peer {
+        memory: Memory::User,
+        address,
+        len,
+    };
+    let result = result(ctx) as i32;
+    send(
+        Hook::TpConnect,
+        Families::All,
+        pid_tgid,
+        state,
+        peer,
+        None,
+        Some(result),
+    );
 }
 
 // === socket addresses ===

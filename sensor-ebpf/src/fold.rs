@@ -18,7 +18,7 @@ use skep_abi::{
 };
 
 use crate::{
-    kernel::Place,
+    kernel::{DENTRY_WORDS, Members, Place, Room},
     maps::{CONTROL, FOLDS, SHARES_OF_FOLDS},
     open::Target,
     record::atomic_add,
@@ -28,7 +28,7 @@ use crate::{
 #[inline(always)]
 pub fn key<P: Place>(
     state: &ProcessState,
-    inode: P,
+    inode: &impl Members<P>,
     target: &Target<P>,
     flags: u32,
 ) -> Option<FoldKey> {
@@ -41,15 +41,17 @@ pub fn key<P: Place>(
     if epoch == 0 {
         return None;
     }
+    let mut room = Room::<DENTRY_WORDS>::new();
+    let dentry = target.dentry.start(&mut room).ok()?;
     Some(FoldKey {
         session: state.session,
         image: state.image,
-        ino: inode.read(Offset::InodeIno).ok()?,
-        parent: target.dentry.read(Offset::DentryParent).ok()?,
+        ino: inode.get(Offset::InodeIno).ok()?,
+        parent: dentry.get(Offset::DentryParent).ok()?,
         mount: target.mount.address().0,
-        name: target.dentry.read(Offset::DentryNameHash).ok()?,
+        name: dentry.get(Offset::DentryNameHash).ok()?,
         dev: inode
-            .follow(Offset::InodeSb)
+            .pointer(Offset::InodeSb)
             .and_then(|sb| sb.read(Offset::SuperBlockDev))
             .ok()?,
         flags,

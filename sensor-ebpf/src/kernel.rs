@@ -1,6 +1,8 @@
 //! Reads of kernel structures through the offset table.
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use skep_abi::{ABSENT, FileKey, Offset, Offsets};
 
 /// Set by the daemon before load; see `skep_abi::Offsets`.
@@ -10,8 +12,21 @@ static OFFSETS: Offsets = [ABSENT; Offset::COUNT];
 /// Bit 31 of `i_ctime_nsec` since 6.13: "has been queried" (include/linux/fs.h, `I_CTIME_QUERIED`).
 const CTIME_NSEC_MASK: u32 = 0x7fff_ffff;
 
+/// Members of one structure.
+pub trait Members<P> {
+    /// Value of a member.
+    fn get<T: Copy>(&self, member: Offset) -> Read<T>;
+    /// Member that is a pointer; null is unreadable.
+    fn pointer(&self, member: Offset) -> Read<P>;
+}
+
 /// Somewhere in the kernel: a structure whose members can be read.
 pub trait Place: Copy + PartialEq {
+    /// What [`Place::start`] gives.
+    type Start<'room, const WORDS: usize>: Members<Self>;
+
+    /// Its first `8 * WORDS` bytes, for whoever reads several of its members.
+    fn start<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Read<Self::Start<'_, WORDS>>;
     /// Value of a member.
     fn read<T: Copy>(self, member: Offset) -> Read<T>;
     /// Member that is a pointer; null is unreadable.
@@ -25,6 +40,16 @@ pub trait Place: Copy + PartialEq {
 /// handles a fault by giving 0. Reading through [`Address`] costs a call and some sixty instructions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Typed(pub *const u8);
+
+/// The beginning of a structure, copied at once: one call in place of one for each member. Members that
+/// do not lie in it are read from where they are. It must not reach past the structure's end.
+pub struct Copied<'room, const WORDS: usize> {
+    from: Address,
+    room: &'room Room<WORDS>,
+}
+
+/// Where a copy goes. On the caller's stack: moving it would take the room twice.
+pub struct Room<const WORDS: usize>(MaybeUninit<[u64; WORDS]>);
 
 /// A kernel address. Only ever read through `bpf_probe_read_kernel`, so a wrong one is an error,
 /// not a fault.
@@ -75,7 +100,72 @@ impl Address {
     }
 }
 
+impl<const WORDS: usize> Room<WORDS> {
+    #[inline(always)]
+    pub const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+}
+
+impl<const WORDS: usize> Members<Address> for Copied<'_, WORDS> {
+    #[inline(always)]
+    fn get<T: Copy>(&self, member: Offset) -> Read<T> {
+        let at = offset(member)? as usize;
+        if at + size_of::<T>() > size_of::<[u64; WORDS]>() {
+            return self.from.read(member);
+        }
+        // SAFETY: in bounds, checked above, of what was filled; members are aligned in the structure, and so they are here.
+        // The offset is a constant to the verifier, which sees one load.
+        Ok(unsafe {
+            self.room
+                .0
+                .as_ptr()
+                .cast::<u8>()
+                .add(at)
+                .cast::<T>()
+                .read_volatile()
+        })
+    }
+
+    #[inline(always)]
+    fn pointer(&self, member: Offset) -> Read<Address> {
+        let target: u64 = self.get(member)?;
+        if target == 0 {
+            Err(Unreadable)
+        } else {
+            Ok(Address(target))
+        }
+    }
+}
+
+impl Members<Typed> for Typed {
+    #[inline(always)]
+    fn get<T: Copy>(&self, member: Offset) -> Read<T> {
+        self.read(member)
+    }
+
+    #[inline(always)]
+    fn pointer(&self, member: Offset) -> Read<Typed> {
+        self.follow(member)
+    }
+}
+
 impl Place for Address {
+    type Start<'room, const WORDS: usize> = Copied<'room, WORDS>;
+
+    #[inline(always)]
+    fn start<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Read<Copied<'_, WORDS>> {
+        let bytes = size_of::<[u64; WORDS]>() as u32;
+        // SAFETY: the room has that many bytes; the helper checks the source.
+        let failed = unsafe {
+            generated::bpf_probe_read_kernel(room.0.as_mut_ptr().cast(), bytes, self.0 as *const _)
+        };
+        if failed != 0 {
+            return Err(Unreadable);
+        }
+        Ok(Copied { from: self, room })
+    }
+
     #[inline(always)]
     fn read<T: Copy>(self, member: Offset) -> Read<T> {
         self.member(member)?.value()
@@ -107,6 +197,14 @@ impl Typed {
 }
 
 impl Place for Typed {
+    // Each of its members is one load anyway.
+    type Start<'room, const WORDS: usize> = Typed;
+
+    #[inline(always)]
+    fn start<const WORDS: usize>(self, _: &mut Room<WORDS>) -> Read<Typed> {
+        Ok(self)
+    }
+
     #[inline(always)]
     fn read<T: Copy>(self, member: Offset) -> Read<T> {
         let at = self.member(member)?.0.cast::<T>();
@@ -139,19 +237,36 @@ pub struct Inode {
     pub links: u32,
 }
 
+/// Words of a `struct inode` up to its change time.
+pub const INODE_WORDS: usize = 17;
+/// Words of a `struct dentry` up to its inode.
+pub const DENTRY_WORDS: usize = 7;
+/// Words of a `struct mount` up to where it is mounted.
+pub const MOUNT_WORDS: usize = 4;
+
 /// Reads a `struct inode`.
 #[inline(always)]
 pub fn inode<P: Place>(inode: P) -> Read<Inode> {
+    inode_from(&inode.start(&mut Room::<INODE_WORDS>::new())?)
+}
+
+/// The same from its beginning.
+#[inline(always)]
+pub fn inode_from<P: Place>(inode: &impl Members<P>) -> Read<Inode> {
+    // First what takes a call: over one, the compiler keeps values the verifier has not seen set.
+    let dev = inode
+        .pointer(Offset::InodeSb)?
+        .read(Offset::SuperBlockDev)?;
     let key = FileKey {
-        ino: inode.read(Offset::InodeIno)?,
-        ctime_sec: inode.read(Offset::InodeCtimeSec)?,
-        ctime_nsec: inode.read::<u32>(Offset::InodeCtimeNsec)? & CTIME_NSEC_MASK,
-        dev: inode.follow(Offset::InodeSb)?.read(Offset::SuperBlockDev)?,
+        ino: inode.get(Offset::InodeIno)?,
+        ctime_sec: inode.get(Offset::InodeCtimeSec)?,
+        ctime_nsec: inode.get::<u32>(Offset::InodeCtimeNsec)? & CTIME_NSEC_MASK,
+        dev,
     };
     Ok(Inode {
         key,
-        mode: inode.read(Offset::InodeMode)?,
-        size: inode.read(Offset::InodeSize)?,
-        links: inode.read(Offset::InodeLinks)?,
+        mode: inode.get(Offset::InodeMode)?,
+        size: inode.get(Offset::InodeSize)?,
+        links: inode.get(Offset::InodeLinks)?,
     })
 }

@@ -6,7 +6,8 @@
 //! - `fold`: repeated opens, counted in place of records;
 //! - `path`: from a `struct path` to bytes;
 //! - `record`: building a record, counting what could not be sent;
-//! - `ring`: sending it, fairly.
+//! - `ring`: sending it, fairly;
+//! - `syscall`: what a system call was asked.
 //!
 //! Each program is a thin macro-annotated function over a `try_*` body. The panic handler loops:
 //! the verifier refuses a program in which it can be reached.
@@ -28,6 +29,7 @@ mod path;
 mod record;
 mod ring;
 mod socket;
+mod syscall;
 mod unix_send;
 mod walk;
 

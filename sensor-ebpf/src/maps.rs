@@ -11,7 +11,7 @@ use skep_abi::{
     SCRATCH_SLOTS, SessionState, Share, Walk,
 };
 
-use crate::record::Slot;
+use crate::{record::Slot, syscall::Call};
 
 /// Records, kernel to daemon.
 #[map]
@@ -68,9 +68,9 @@ pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 #[map]
 pub static WALK: Array<Walk> = Array::with_max_entries(1, 0);
 
-/// Arguments of a system call between its enter and its exit, by thread (fallback tier).
+/// Arguments of a system call between its enter and its exit, by thread (last tier).
 #[map]
-pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(16 * 1024, 0);
+pub static IN_FLIGHT: HashMap<u64, Call> = HashMap::with_max_entries(16 * 1024, 0);
 
 /// `sent` and `lost` counters, see `skep_abi::sent_index` and `lost_index`.
 #[map]
@@ -79,15 +79,3 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0)
 /// Room for records under construction.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
-
-/// Value of [`IN_FLIGHT`].
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct InFlight {
-    /// User address of the path or socket address.
-    pub pointer: u64,
-    /// open: `O_*` flags, or the user address of `struct open_how`; connect: address length.
-    pub extra: u64,
-    pub dirfd: i32,
-    pub pad: u32,
-}

@@ -83,6 +83,9 @@ offsets! {
     SocketSk = "socket"."sk";
     SocketType = "socket"."type";
     SockProtocol = "sock"."sk_protocol";
+    RegistersDi = "pt_regs"."di";
+    RegistersSi = "pt_regs"."si";
+    RegistersDx = "pt_regs"."dx";
     UnixSockAddr = "unix_sock"."addr";
     UnixSockPeer = "unix_sock"."peer";
     UnixAddressLen = "unix_address"."len";

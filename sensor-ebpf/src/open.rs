@@ -25,7 +25,7 @@ use skep_abi::{
 use crate::{
     fold,
     interest::watched,
-    kernel::{self, Address, Place, Read, Typed, Unreadable},
+    kernel::{self, Address, INODE_WORDS, Members, Place, Read, Room, Typed, Unreadable},
     path,
     record::{self, Draft},
     ring::Urgency,
@@ -34,6 +34,8 @@ use crate::{
 /// `__FMODE_EXEC` (include/linux/fs.h): the kernel itself opens a program or its interpreter during
 /// exec. That is reported as the exec.
 const FMODE_EXEC: u32 = 0x20;
+/// Words of a `struct path`.
+const PATH_WORDS: usize = 2;
 /// `AT_FDCWD` (linux/fcntl.h).
 pub const AT_FDCWD: i32 = -100;
 
@@ -148,10 +150,11 @@ impl Target<Address> {
     /// What a `struct file` that is open stands for.
     #[inline(always)]
     pub fn of(file: Address) -> Read<Self> {
-        let path = file.member(Offset::FilePath)?;
+        let mut room = Room::<PATH_WORDS>::new();
+        let path = file.member(Offset::FilePath)?.start(&mut room)?;
         Ok(Self {
-            mount: path.follow(Offset::PathMnt)?,
-            dentry: path.follow(Offset::PathDentry)?,
+            mount: path.pointer(Offset::PathMnt)?,
+            dentry: path.pointer(Offset::PathDentry)?,
             inode: file.follow(Offset::FileInode),
         })
     }
@@ -167,8 +170,13 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
         flags,
         result,
     } = *opening;
-    let fold = match &target.inode {
-        Ok(inode) => fold::key(state, *inode, target, flags),
+    let mut room = Room::<INODE_WORDS>::new();
+    let inode = match &target.inode {
+        Ok(inode) => inode.start(&mut room),
+        Err(_) => Err(Unreadable),
+    };
+    let fold = match &inode {
+        Ok(inode) => fold::key(state, inode, target, flags),
         Err(_) => None,
     };
     let time_ns = record::boot_ns();
@@ -182,8 +190,8 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
         return;
     };
     let open = draft.fixed();
-    let inode = match &target.inode {
-        Ok(inode) => kernel::inode(*inode),
+    let inode = match &inode {
+        Ok(inode) => kernel::inode_from(inode),
         Err(_) => Err(Unreadable),
     };
     match inode {

@@ -9,7 +9,7 @@
 use skep_abi::{COMPONENTS_MAX, NAME_MAX, Offset, PATH_MAX};
 
 use crate::{
-    kernel::{Address, Place, Read},
+    kernel::{Address, DENTRY_WORDS, MOUNT_WORDS, Members, Place, Read, Room},
     record::Draft,
 };
 
@@ -34,9 +34,10 @@ pub fn walk_typed<T, P: Place>(draft: &mut Draft<T>, mount: P, dentry: P) -> Rea
         if draft.len() - start > PATH_MAX - NAME_MAX {
             return Ok(false);
         }
-        let name = dentry.read(Offset::DentryName)?;
-        draft.kernel_str::<NAME_MAX>(Address(name))?;
-        let parent = dentry.follow(Offset::DentryParent)?;
+        let mut room = Room::<DENTRY_WORDS>::new();
+        let start_of = dentry.start(&mut room)?;
+        draft.kernel_str::<NAME_MAX>(Address(start_of.get(Offset::DentryName)?))?;
+        let parent = start_of.pointer(Offset::DentryParent)?;
         if parent == dentry {
             draft.nul()?;
             return Ok(true);
@@ -67,11 +68,13 @@ fn walk_from<T>(
     for _ in 0..COMPONENTS_MAX {
         if dentry == root {
             let mount = vfsmount.container(Offset::MountMnt)?;
-            let parent = mount.follow(Offset::MountParent)?;
+            let mut room = Room::<MOUNT_WORDS>::new();
+            let start_of = mount.start(&mut room)?;
+            let parent = start_of.pointer(Offset::MountParent)?;
             if parent == mount {
                 return Ok(true);
             }
-            dentry = mount.follow(Offset::MountMountpoint)?;
+            dentry = start_of.pointer(Offset::MountMountpoint)?;
             vfsmount = parent.member(Offset::MountMnt)?;
             root = vfsmount.follow(Offset::VfsmountRoot)?;
             continue;
@@ -79,8 +82,10 @@ fn walk_from<T>(
         if draft.len() - start > PATH_MAX - NAME_MAX {
             return Ok(false);
         }
-        draft.kernel_str::<NAME_MAX>(dentry.follow(Offset::DentryName)?)?;
-        let parent = dentry.follow(Offset::DentryParent)?;
+        let mut room = Room::<DENTRY_WORDS>::new();
+        let start_of = dentry.start(&mut room)?;
+        draft.kernel_str::<NAME_MAX>(start_of.pointer(Offset::DentryName)?)?;
+        let parent = start_of.pointer(Offset::DentryParent)?;
         if parent == dentry {
             draft.nul()?;
             return Ok(true);

@@ -3,8 +3,8 @@
 //!
 //! - best: fentry `security_socket_post_create(struct socket *sock, int family, int type, int protocol,
 //!   int kern)` (5.5), LSM `socket_post_create` (5.7): after the socket was made, whatever asked for it;
-//! - last: tracepoints `sys_enter_socket` and `sys_exit_socket`, which do not see io_uring (5.19) and
-//!   32-bit system calls.
+//! - last: tracepoint `sys_exit_socket`, alone (5.15) or together with `sys_enter_socket`
+//!   ([`crate::syscall`]), which do not see io_uring (5.19) and 32-bit system calls.
 //!
 //! Ordinary sockets, of which every program makes many, end in [`is_told`].
 
@@ -18,8 +18,9 @@ use skep_abi::{Hook, Kind, ProcessState, Socket};
 use crate::{
     connect::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_VSOCK, SOCK_DGRAM},
     interest::{may_be_watched, watched},
-    open_syscall::{argument, enter, take},
+    kernel::Read,
     record,
+    syscall::{Entered, argument, enter, result, take},
 };
 
 /// `AF_*` (linux/socket.h): keys of IPsec, and the kernel's ciphers. They lead nowhere.
@@ -72,17 +73,39 @@ pub fn lsm_socket_post_create(ctx: LsmContext) -> i32 {
 /// `kern`: the kernel makes the socket for itself.
 #[inline(always)]
 fn try_post_create(hook: Hook, made: Made, kern: i32) {
+    if kern != 0 || !is_told(made) {
+        return;
+    }
     let pid_tgid = bpf_get_current_pid_tgid();
-    if kern == 0
-        && may_be_watched(pid_tgid)
-        && is_told(made)
-        && let Some(state) = watched(pid_tgid)
-    {
+    if let Some(state) = watched(pid_tgid) {
         send(hook, pid_tgid, &state, made);
     }
 }
 
 // === tracepoints ===
+
+#[tracepoint(category = "syscalls", name = "sys_exit_socket")]
+pub fn exit_socket(ctx: TracePointContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if result(&ctx) >= 0
+        && may_be_watched(pid_tgid)
+        && let Ok(made) = made(&Entered::now())
+        && is_told(made)
+        && let Some(state) = watched(pid_tgid)
+    {
+        send(Hook::TpSocket, pid_tgid, &state, made);
+    }
+    0
+}
+
+#[inline(always)]
+fn made(entered: &Entered) -> Read<Made> {
+    Ok(Made {
+        family: entered.argument(0)? as u16,
+        kind: (entered.argument(1)? & SOCK_TYPE_MASK) as u16,
+        protocol: entered.argument(2)? as u32,
+    })
+}
 
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub fn enter_socket(ctx: TracePointContext) -> u32 {
@@ -99,11 +122,11 @@ pub fn enter_socket(ctx: TracePointContext) -> u32 {
 }
 
 #[tracepoint(category = "syscalls", name = "sys_exit_socket")]
-pub fn exit_socket(ctx: TracePointContext) -> u32 {
+pub fn leave_socket(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if may_be_watched(pid_tgid)
         && let Some(call) = take(pid_tgid)
-        && argument(&ctx, 0) as i64 >= 0
+        && result(&ctx) >= 0
         && let Some(state) = watched(pid_tgid)
     {
         let made = Made {

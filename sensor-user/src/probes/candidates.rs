@@ -69,11 +69,13 @@ pub fn serves(program: &str) -> Option<Hook> {
         "fentry_finish_open" => Hook::FentryFinishOpen,
         "lsm_file_open" => Hook::LsmFileOpen,
         "fentry_file_open" => Hook::FentryFileOpen,
-        "enter_open" | "exit_open" => Hook::TpOpen,
-        "enter_openat" | "exit_openat" => Hook::TpOpenat,
-        "enter_openat2" | "exit_openat2" => Hook::TpOpenat2,
-        "enter_creat" | "exit_creat" => Hook::TpCreat,
-        "enter_open_by_handle_at" | "exit_open_by_handle_at" => Hook::TpOpenByHandleAt,
+        "exit_open" | "enter_open" | "leave_open" => Hook::TpOpen,
+        "exit_openat" | "enter_openat" | "leave_openat" => Hook::TpOpenat,
+        "exit_openat2" | "enter_openat2" | "leave_openat2" => Hook::TpOpenat2,
+        "exit_creat" | "enter_creat" | "leave_creat" => Hook::TpCreat,
+        "exit_open_by_handle_at" | "enter_open_by_handle_at" | "leave_open_by_handle_at" => {
+            Hook::TpOpenByHandleAt
+        }
         "exit_io_uring_setup" => Hook::TpIoUringSetup,
         "cgroup_connect4" => Hook::CgroupConnect4,
         "cgroup_connect6" => Hook::CgroupConnect6,
@@ -84,10 +86,10 @@ pub fn serves(program: &str) -> Option<Hook> {
         "fentry_socket_connect" | "fentry_other_connect" => Hook::FentrySocketConnect,
         "lsm_unix_may_send" => Hook::LsmUnixMaySend,
         "fentry_unix_may_send" => Hook::FentryUnixMaySend,
-        "enter_connect" | "exit_connect" => Hook::TpConnect,
+        "exit_connect" | "enter_connect" | "leave_connect" => Hook::TpConnect,
         "fentry_socket_post_create" => Hook::FentrySocketPostCreate,
         "lsm_socket_post_create" => Hook::LsmSocketPostCreate,
-        "enter_socket" | "exit_socket" => Hook::TpSocket,
+        "exit_socket" | "enter_socket" | "leave_socket" => Hook::TpSocket,
         _ => return None,
     })
 }
@@ -153,15 +155,88 @@ const FENTRY_UNIX_CONNECT: Candidate = Candidate {
     limits: "",
     reports: Hook::FentryUnixStreamConnect,
 };
+/// At the exit alone, by arguments taken from the registers (5.15).
 const TP_CONNECT: Candidate = Candidate {
     name: "tp/sys_connect",
-    programs: &[
-        required("exit_connect", Attach::Tracepoint("sys_exit_connect")),
-        required("enter_connect", Attach::Tracepoint("sys_enter_connect")),
-    ],
+    programs: &[required(
+        "exit_connect",
+        Attach::Tracepoint("sys_exit_connect"),
+    )],
     limits: "connects made through io_uring or by 32-bit system calls, and what is sent without a connect \
              (datagrams, TCP fast open), are not seen",
     reports: Hook::TpConnect,
+};
+/// By arguments kept from the entry.
+const TP_ENTER_CONNECT: Candidate = Candidate {
+    name: "tp/sys_enter_connect",
+    programs: &[
+        required("leave_connect", Attach::Tracepoint("sys_exit_connect")),
+        required("enter_connect", Attach::Tracepoint("sys_enter_connect")),
+    ],
+    ..TP_CONNECT
+};
+const TP_OPEN: Candidate = Candidate {
+    name: "tp/sys_open*",
+    programs: &[
+        required("exit_openat", Attach::Tracepoint("sys_exit_openat")),
+        optional("exit_openat2", Attach::Tracepoint("sys_exit_openat2")),
+        optional("exit_open", Attach::Tracepoint("sys_exit_open")),
+        optional("exit_creat", Attach::Tracepoint("sys_exit_creat")),
+        optional(
+            "exit_open_by_handle_at",
+            Attach::Tracepoint("sys_exit_open_by_handle_at"),
+        ),
+        optional(
+            "exit_io_uring_setup",
+            Attach::Tracepoint("sys_exit_io_uring_setup"),
+        ),
+    ],
+    limits: "opens made by 32-bit system calls are not seen, nor those made through io_uring, only that one \
+             was set up",
+    reports: Hook::TpOpenat,
+};
+const TP_ENTER_OPEN: Candidate = Candidate {
+    name: "tp/sys_enter_open*",
+    programs: &[
+        required("leave_openat", Attach::Tracepoint("sys_exit_openat")),
+        required("enter_openat", Attach::Tracepoint("sys_enter_openat")),
+        optional("leave_openat2", Attach::Tracepoint("sys_exit_openat2")),
+        optional("enter_openat2", Attach::Tracepoint("sys_enter_openat2")),
+        optional("leave_open", Attach::Tracepoint("sys_exit_open")),
+        optional("enter_open", Attach::Tracepoint("sys_enter_open")),
+        optional("leave_creat", Attach::Tracepoint("sys_exit_creat")),
+        optional("enter_creat", Attach::Tracepoint("sys_enter_creat")),
+        optional(
+            "leave_open_by_handle_at",
+            Attach::Tracepoint("sys_exit_open_by_handle_at"),
+        ),
+        optional(
+            "enter_open_by_handle_at",
+            Attach::Tracepoint("sys_enter_open_by_handle_at"),
+        ),
+        optional(
+            "exit_io_uring_setup",
+            Attach::Tracepoint("sys_exit_io_uring_setup"),
+        ),
+    ],
+    ..TP_OPEN
+};
+const TP_SOCKET: Candidate = Candidate {
+    name: "tp/sys_socket",
+    programs: &[required(
+        "exit_socket",
+        Attach::Tracepoint("sys_exit_socket"),
+    )],
+    limits: "sockets made through io_uring or by 32-bit system calls are not seen",
+    reports: Hook::TpSocket,
+};
+const TP_ENTER_SOCKET: Candidate = Candidate {
+    name: "tp/sys_enter_socket",
+    programs: &[
+        required("leave_socket", Attach::Tracepoint("sys_exit_socket")),
+        required("enter_socket", Attach::Tracepoint("sys_enter_socket")),
+    ],
+    ..TP_SOCKET
 };
 
 /// Every fact, in the order of attaching: what ends or follows a process before what starts one.
@@ -221,34 +296,8 @@ pub const FACTS: [Fact; 7] = [
                 limits: "descriptors opened with O_PATH are not seen",
                 reports: Hook::FentryFileOpen,
             },
-            Candidate {
-                name: "tp/sys_open*",
-                programs: &[
-                    required("exit_openat", Attach::Tracepoint("sys_exit_openat")),
-                    required("enter_openat", Attach::Tracepoint("sys_enter_openat")),
-                    optional("exit_openat2", Attach::Tracepoint("sys_exit_openat2")),
-                    optional("enter_openat2", Attach::Tracepoint("sys_enter_openat2")),
-                    optional("exit_open", Attach::Tracepoint("sys_exit_open")),
-                    optional("enter_open", Attach::Tracepoint("sys_enter_open")),
-                    optional("exit_creat", Attach::Tracepoint("sys_exit_creat")),
-                    optional("enter_creat", Attach::Tracepoint("sys_enter_creat")),
-                    optional(
-                        "exit_open_by_handle_at",
-                        Attach::Tracepoint("sys_exit_open_by_handle_at"),
-                    ),
-                    optional(
-                        "enter_open_by_handle_at",
-                        Attach::Tracepoint("sys_enter_open_by_handle_at"),
-                    ),
-                    optional(
-                        "exit_io_uring_setup",
-                        Attach::Tracepoint("sys_exit_io_uring_setup"),
-                    ),
-                ],
-                limits: "opens made by 32-bit system calls are not seen, nor those made through io_uring, \
-                         only that one was set up",
-                reports: Hook::TpOpenat,
-            },
+            TP_OPEN,
+            TP_ENTER_OPEN,
         ],
         required: false,
         trial: Trial::Open,
@@ -276,6 +325,7 @@ pub const FACTS: [Fact; 7] = [
                 ..FENTRY_SOCKET_CONNECT
             },
             TP_CONNECT,
+            TP_ENTER_CONNECT,
         ],
         required: false,
         trial: Trial::ConnectInet,
@@ -287,6 +337,7 @@ pub const FACTS: [Fact; 7] = [
             LSM_SOCKET_CONNECT,
             FENTRY_SOCKET_CONNECT,
             TP_CONNECT,
+            TP_ENTER_CONNECT,
         ],
         required: false,
         trial: Trial::ConnectUnix,
@@ -312,15 +363,8 @@ pub const FACTS: [Fact; 7] = [
                 limits: "",
                 reports: Hook::LsmSocketPostCreate,
             },
-            Candidate {
-                name: "tp/sys_socket",
-                programs: &[
-                    required("exit_socket", Attach::Tracepoint("sys_exit_socket")),
-                    required("enter_socket", Attach::Tracepoint("sys_enter_socket")),
-                ],
-                limits: "sockets made through io_uring or by 32-bit system calls are not seen",
-                reports: Hook::TpSocket,
-            },
+            TP_SOCKET,
+            TP_ENTER_SOCKET,
         ],
         required: false,
         trial: Trial::Socket,

@@ -101,11 +101,25 @@ fn fentry_serves_where_the_lsm_does_not() {
 #[test]
 fn tracepoints_serve_where_nothing_else_does() {
     let tier = scenario(&["lsm/", "fentry/", "cgroup/"]);
+    served_by_tracepoints(&tier, "tp/sys_");
+}
+
+/// As before 5.15, where the arguments cannot be had at the exit.
+#[test]
+fn tracepoints_of_entry_and_exit_serve_where_those_of_the_exit_do_not() {
+    let exits = ["tp/sys_open", "tp/sys_connect", "tp/sys_socket"];
+    let tier = scenario(&[&["lsm/", "fentry/", "cgroup/"][..], &exits].concat());
+    served_by_tracepoints(&tier, "tp/sys_enter_");
+    let socket = tier.hook("socket");
+    assert_eq!(socket.hook, Some("tp/sys_enter_socket"), "{socket:?}");
+}
+
+fn served_by_tracepoints(tier: &Sensor, prefix: &str) {
     for fact in ["open", "connect_inet", "connect_unix"] {
         let hook = tier.hook(fact);
         assert_eq!(hook.status, HookStatus::Fallback, "{hook:?}");
         assert!(
-            hook.hook.is_some_and(|name| name.starts_with("tp/")),
+            hook.hook.is_some_and(|name| name.starts_with(prefix)),
             "{hook:?}"
         );
         assert!(

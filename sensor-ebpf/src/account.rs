@@ -39,10 +39,15 @@ impl Cause {
     }
 }
 
-/// Slots of the per-CPU counter map: for each kind `sent`, `folded`, then one per cause. What was
-/// attempted is their sum.
+/// Value of `COUNTS` (one element), of one CPU: for each kind `sent`, `folded`, then one per cause. What
+/// was attempted is their sum. All in one element, so that the daemon reads them in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters(pub [u64; COUNTERS as usize]);
+
+/// Counters of a kind.
 pub const COUNTERS_PER_KIND: u32 = 2 + Cause::ALL.len() as u32;
-/// Length of the per-CPU counter map.
+/// Counters in all.
 pub const COUNTERS: u32 = COUNTERS_PER_KIND * (Kind::ALL.len() as u32 + 1);
 
 /// Index of the counter of records of `kind` that reached the ring.

@@ -17,7 +17,9 @@ mod offsets;
 #[cfg(feature = "user")]
 mod pod;
 
-pub use account::{COUNTERS, COUNTERS_PER_KIND, Cause, folded_index, lost_index, sent_index};
+pub use account::{
+    COUNTERS, COUNTERS_PER_KIND, Cause, Counters, folded_index, lost_index, sent_index,
+};
 pub use hook::Hook;
 pub use offsets::{ABSENT, Offset, Offsets};
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    COUNTERS, Claim, ClaimVerdict, Control, FILTER_SLOTS, FOLD_KINDS, FOLD_SHARES, FileKey,
+    Claim, ClaimVerdict, Control, Counters, FILTER_SLOTS, FOLD_KINDS, FOLD_SHARES, FileKey,
     FoldCount, FoldKey, FoldShare, LOST_WAITING_CLAIMS, PENDING_SHARES, ProcessState,
     SCRATCH_SLOTS, SessionState, Share, Walk,
 };
@@ -74,7 +74,7 @@ pub static IN_FLIGHT: HashMap<u64, Call> = HashMap::with_max_entries(16 * 1024, 
 
 /// `sent` and `lost` counters, see `skep_abi::sent_index` and `lost_index`.
 #[map]
-pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+pub static COUNTS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for records under construction.
 #[map]

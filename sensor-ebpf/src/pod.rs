@@ -2,14 +2,16 @@
 #![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
 
 use crate::{
-    Claim, ClaimVerdict, Connect, Control, Exec, Exit, FileKey, FoldCount, FoldKey, Fork, Header,
-    Open, ProcessState, SessionState, Socket, Task, Uring, Walk,
+    Claim, ClaimVerdict, Connect, Control, Counters, Exec, Exit, FileKey, FoldCount, FoldKey, Fork,
+    Header, Open, ProcessState, SessionState, Socket, Task, Uring, Walk,
 };
 
 // SAFETY: `#[repr(C)]`, integers only, no padding (asserted sizes), every bit pattern is valid.
 unsafe impl aya::Pod for Claim {}
 // SAFETY: as above.
 unsafe impl aya::Pod for ClaimVerdict {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Counters {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FileKey {}
 // SAFETY: as above.

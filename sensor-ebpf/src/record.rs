@@ -106,9 +106,11 @@ pub fn sent(kind: Kind) {
 
 #[inline(always)]
 fn add_one(index: u32) {
-    if let Some(count) = COUNTS.get_ptr_mut(index) {
-        // SAFETY: the map hands out a valid, aligned pointer to this CPU's counter.
-        unsafe { atomic_add(count, 1) };
+    if let Some(counters) = COUNTS.get_ptr_mut(0) {
+        let counters = counters.cast::<u64>();
+        // SAFETY: the map hands out a valid, aligned pointer to this CPU's counters, and the index is that
+        // of one of them (`skep_abi::sent_index` and those like it).
+        unsafe { atomic_add(counters.add(index as usize), 1) };
     }
 }
 

@@ -12,6 +12,7 @@ mod counting;
 mod records;
 
 use std::{
+    collections::BTreeMap,
     io,
     os::unix::fs::MetadataExt,
     path::Path,
@@ -65,6 +66,16 @@ const CONNECT: u64 = 100;
 const FORK: u64 = 40;
 const EXEC: u64 = 25;
 // The rest: exits.
+
+/// What records tell of.
+const ACTS: [&str; 6] = [
+    "open_repeated",
+    "open_distinct",
+    "connect",
+    "fork",
+    "exec",
+    "exit",
+];
 
 /// Agents by name, everything else by the real identifier.
 struct Named {
@@ -136,8 +147,10 @@ struct World {
     /// Epoch of the first record of the tape.
     first_epoch: u32,
     tool: FileKey,
-    /// Again, other, connect, fork, exec, exit.
-    mix: [u64; 6],
+    /// Of each of [`ACTS`].
+    mix: [u64; ACTS.len()],
+    /// Which of them each record of the tape is.
+    acts: Vec<usize>,
 }
 
 impl World {
@@ -163,7 +176,8 @@ impl World {
             epoch: 1,
             first_epoch: 1,
             tool,
-            mix: [0; 6],
+            mix: [0; ACTS.len()],
+            acts: Vec::new(),
         })
     }
 
@@ -198,6 +212,7 @@ impl World {
 
     fn draw_records(&mut self) {
         self.tape.clear();
+        self.acts.clear();
         self.first_epoch = self.epoch + 1;
         while self.tape.len() < RECORDS {
             self.epoch = self.first_epoch + (self.tape.len() / EPOCH) as u32;
@@ -251,6 +266,7 @@ impl World {
                 continue;
             };
             self.mix[which] += 1;
+            self.acts.push(which);
         }
     }
 }
@@ -322,12 +338,17 @@ fn main() -> io::Result<()> {
         }
         fed += world.tape.len() as u64;
     }
+    let by_act = allocations_by_act(&mut world, &mut tracker, &mut fold, now, |event| {
+        events += 1;
+        told += count(&event);
+    });
+    fed += world.tape.len() as u64;
     fold.flush(|event| {
         events += 1;
         told += count(&event);
     });
     let counts = tracker.counts();
-    let [again, other, connects, forks, execs, exits] = world.mix;
+    let [again, other, connects, ..] = world.mix;
     assert_eq!(told, again + other + connects, "every act is in a count");
     let measured = ((RUNS - 1) * RECORDS) as f64;
     let per_second = |took: Duration| RECORDS as f64 / took.as_secs_f64();
@@ -340,24 +361,51 @@ fn main() -> io::Result<()> {
             "records_per_second_with_redaction":
                 (1.0 / (best.as_secs_f64() / RECORDS as f64 + redaction)).round(),
             "allocations_per_record": asked as f64 / measured,
+            // Until its event is held; told of each kind by itself.
+            "allocations_by_act": ACTS.into_iter().zip(by_act).collect::<BTreeMap<_, _>>(),
             // With the records of one measurement, and every event it gave.
             "heap_peak_bytes": peak() - before_anything,
             "records": fed,
             "events": events,
-            "mix": {
-                "open_repeated": again,
-                "open_distinct": other,
-                "connect": connects,
-                "fork": forks,
-                "exec": execs,
-                "exit": exits,
-            },
+            "mix": ACTS.into_iter().zip(world.mix).collect::<BTreeMap<_, _>>(),
             "processes_at_the_end": counts.processes,
             "ignored": counts.ignored,
             "refused": counts.refused,
         })
     );
     Ok(())
+}
+
+/// Allocations a record, on average, by what it tells of: one more run, which is not timed.
+fn allocations_by_act(
+    world: &mut World,
+    tracker: &mut Tracker<Named>,
+    fold: &mut Fold,
+    now: Instant,
+    mut left: impl FnMut(Event),
+) -> [f64; ACTS.len()] {
+    world.draw_records();
+    let mut room = Vec::new();
+    let (mut asked, mut records) = ([0u64; ACTS.len()], [0u64; ACTS.len()]);
+    for (number, (record, act)) in world.tape.iter().zip(&world.acts).enumerate() {
+        if number % EPOCH == 0 {
+            let epoch = world.first_epoch + (number / EPOCH) as u32;
+            fold.close(epoch.saturating_sub(2));
+            fold.tick(now, &mut left);
+        }
+        let mut sink = FoldSink {
+            fold: &mut *fold,
+            now,
+            sink: &mut left,
+        };
+        let before = allocations();
+        if let Ok(record) = decode::decode(record, &mut room) {
+            tracker.handle(record, &mut Nowhere, &mut sink);
+        }
+        asked[*act] += allocations() - before;
+        records[*act] += 1;
+    }
+    std::array::from_fn(|act| asked[act] as f64 / records[act] as f64)
 }
 
 fn count(event: &Event) -> u64 {

@@ -30,8 +30,8 @@ use crate::{
     wire,
 };
 
-/// How often the figures of `status` are renewed.
-const FIGURES_EVERY: Duration = Duration::from_secs(1);
+/// How often the figures of `status` are renewed while nobody asks for them.
+const FIGURES_EVERY: Duration = Duration::from_secs(10);
 /// How long the uplink may go on sending after a signal.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 

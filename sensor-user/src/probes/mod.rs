@@ -27,8 +27,8 @@ use aya::{
     maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    CANARY_SESSION, Cause, Claim, ClaimVerdict, FileKey, Hook, Kind, Offset, PENDING_SESSION,
-    SessionState, Walk, folded_index, lost_index, sent_index,
+    CANARY_SESSION, COUNTERS, Cause, Claim, ClaimVerdict, Counters, FileKey, Hook, Kind, Offset,
+    PENDING_SESSION, SessionState, Walk, folded_index, lost_index, sent_index,
 };
 
 use self::{
@@ -131,7 +131,7 @@ pub struct Probes {
     sessions_fd: OwnedFd,
     pub folds: Folds,
     walk: Array<MapData, Walk>,
-    counts: PerCpuArray<MapData, u64>,
+    counts: PerCpuArray<MapData, Counters>,
     pub hooks: Vec<HookReport>,
     /// Programs that were attached at the start, and where those of the cgroup type are.
     attached: Vec<Program>,
@@ -202,17 +202,29 @@ impl Probes {
         self.sessions_fd.try_clone()
     }
 
-    /// One counter of the kernel side ([`skep_abi::COUNTERS`]), summed over CPUs.
+    /// One counter of the kernel side, summed over CPUs.
     pub fn count(&self, index: u32) -> u64 {
-        self.counts
-            .get(&index, 0)
-            .map(|values| values.iter().sum::<u64>())
-            .unwrap_or(0)
+        self.counters()[index as usize]
+    }
+
+    /// Every counter, summed over CPUs.
+    fn counters(&self) -> [u64; COUNTERS as usize] {
+        let mut sums = [0; COUNTERS as usize];
+        // The one element of an array is always there.
+        if let Ok(of_cpus) = self.counts.get(&0, 0) {
+            for Counters(counters) in of_cpus.iter() {
+                for (sum, count) in sums.iter_mut().zip(counters) {
+                    *sum += count;
+                }
+            }
+        }
+        sums
     }
 
     /// Counters of the kernel side, summed over CPUs.
     pub fn counts(&self) -> Vec<KernelCounts> {
-        let sum = |index: u32| self.count(index);
+        let counters = self.counters();
+        let sum = |index: u32| counters[index as usize];
         Kind::ALL
             .into_iter()
             .map(|kind| KernelCounts {

@@ -5,6 +5,7 @@
 //! interprets the script. Where the cache holds a real Node (`cargo xtask fetch`), that is used as well.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     fs,
     net::TcpListener,
@@ -72,6 +73,15 @@ fn so_many_first_acts_are_seen(
     }
     accepting.join().expect("every agent connects");
     let prefix = format!("{}/", directory.display());
+    // Should they not come: what did.
+    let arrived = Cell::new((0, 0));
+    let said = OnPanic(|| {
+        let (opened, connected) = arrived.get();
+        let (lost, dead) = (sensor.lost(), sensor.unjudged());
+        eprintln!(
+            "of {runs}: {opened} opened, {connected} connected; lost {lost:?}; unjudged {dead}"
+        );
+    });
     let seen = wait_for("every agent's acts", || {
         let (mut opened, mut connected) = (Vec::new(), 0);
         let mut sessions = BTreeSet::new();
@@ -85,8 +95,10 @@ fn so_many_first_acts_are_seen(
             assert_eq!(agent, Some(family), "{event:?}");
             sessions.extend(event.session);
         });
+        arrived.set((opened.len(), connected));
         (opened.len() >= runs && connected >= runs).then_some((opened, connected, sessions))
     });
+    drop(said);
     let (mut opened, connected, sessions) = seen;
     opened.sort();
     let mut expected = paths;
@@ -96,6 +108,17 @@ fn so_many_first_acts_are_seen(
     assert_eq!(sessions.len(), runs, "each agent its own session");
     assert_eq!(sensor.lost(), Vec::<String>::new());
     fs::remove_dir_all(directory).expect("own directory");
+}
+
+/// Says something if the test fails.
+struct OnPanic<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)();
+        }
+    }
 }
 
 /// The family of the acting program.

@@ -212,6 +212,11 @@ impl Sensor {
         lock(&self.events).iter().for_each(look);
     }
 
+    /// Execs that could not be judged so far.
+    pub fn unjudged(&self) -> u64 {
+        self.settled_counts().track.unjudged
+    }
+
     /// Every event of processes with this pid.
     pub fn of_pid(&self, pid: u32) -> Vec<Event> {
         self.of(|event| {

@@ -1,5 +1,6 @@
 //! The sensor itself: what it takes while no agent runs, and how many records it can take in.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -81,6 +82,8 @@ struct Throughput {
     records_per_second_slowest_run: f64,
     records_per_second_with_redaction: f64,
     allocations_per_record: f64,
+    allocations_by_act: BTreeMap<String, f64>,
+    mix: BTreeMap<String, u64>,
     records: u64,
 }
 
@@ -99,12 +102,21 @@ fn throughput(text: &mut String, example: &Path) -> Result<()> {
          | the slowest run | | {:.0} | |\n\
          | with redaction of what leaves | | {:.0} | |\n\
          | allocations a record | | {:.4} | |\n\n\
-         `cargo run --release -p skep-sensor --example {EXAMPLE}`, {} records.\n",
+         `cargo run --release -p skep-sensor --example {EXAMPLE}`, {} records.\n\n\
+         | a record of | share of the mix, % | allocations |\n|---|--:|--:|",
         took.records_per_second_slowest_run,
         took.records_per_second_with_redaction,
         took.allocations_per_record,
         took.records
     )
     .expect(STRING);
+    let all: u64 = took.mix.values().sum();
+    for (act, allocations) in &took.allocations_by_act {
+        let of_mix = took.mix.get(act).copied().unwrap_or(0);
+        let share = of_mix as f64 / all as f64 * 100.0;
+        let act = act.replace('_', ", ");
+        writeln!(text, "| {act} | {share:.1} | {allocations:.3} |").expect(STRING);
+    }
+    text.push('\n');
     Ok(())
 }

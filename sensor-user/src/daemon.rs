@@ -62,6 +62,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         status.hooks = hooks;
         status.uplink.address = config.collector.address.clone();
     });
+    board.wake_by(stop.waker());
     // Held until the end: it answers, and keeps a second daemon away.
     let _server = Server::start(&config.status.socket, board.clone())?;
     // Not before a second daemon is kept away.

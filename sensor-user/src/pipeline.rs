@@ -43,7 +43,7 @@ use self::{census::Census, liveness::Watchdog};
 const ROUND: usize = 4096;
 /// How long a round may wait for the next: with an agent at work, and without.
 const AT_WORK: Duration = Duration::from_millis(100);
-const IDLE: Duration = Duration::from_millis(500);
+const IDLE: Duration = Duration::from_secs(1);
 /// How often the kernel's loss counters are looked at.
 const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 

@@ -1,16 +1,30 @@
-//! SIGTERM and SIGINT as a descriptor that can be polled beside the ring.
+//! What ends the wait for the ring: SIGTERM and SIGINT, as a descriptor that can be polled beside it, and
+//! other threads that want something of the one that waits.
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// Takes the two signals over for the whole process: create it before any other thread.
 pub struct Stop {
     fd: OwnedFd,
+    waker: Waker,
+}
+
+/// Ends the wait of a [`Stop`] from another thread: at once, or the next one.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    pub fn wake(&self) {
+        // It fails only when it is counted to its limit: it wakes then.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
 }
 
 impl Stop {
@@ -32,14 +46,22 @@ impl Stop {
         }
         // SAFETY: a new descriptor that nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd })
+        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let waker = Waker(Arc::new(waker));
+        Ok(Self { fd, waker })
     }
 
-    /// Waits until `ring` is readable, a signal came, or `timeout` passed; true when a signal came.
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Waits until `ring` is readable, a signal came, somebody has called [`Waker::wake`], or `timeout`
+    /// passed; true when a signal came.
     pub fn wait(&self, ring: BorrowedFd<'_>, timeout: Duration) -> bool {
         let mut fds = [
             PollFd::new(&ring, PollFlags::IN),
             PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.waker.0.as_fd(), PollFlags::IN),
         ];
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
@@ -47,7 +69,37 @@ impl Stop {
         };
         // An interrupted or failed wait is a short wait.
         let _ = poll(&mut fds, Some(&timeout));
-        let [_, signal] = fds;
+        let [_, signal, woken] = fds;
+        if woken.revents().contains(PollFlags::IN) {
+            // Counted back to nothing: one wait has ended for it.
+            let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
+        }
         signal.revents().contains(PollFlags::IN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_once_for_whoever_wakes_it() {
+        let stop = Stop::on_signals().unwrap();
+        let (never, _open) = io::pipe().unwrap();
+        let waker = stop.waker();
+        waker.wake();
+        waker.wake();
+        let begun = std::time::Instant::now();
+        // Woken before it began to wait.
+        assert!(!stop.wait(never.as_fd(), Duration::from_secs(60)));
+        // From another thread, meanwhile.
+        let other = std::thread::spawn(move || waker.wake());
+        assert!(!stop.wait(never.as_fd(), Duration::from_secs(60)));
+        other.join().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was woken");
+        assert!(
+            !stop.wait(never.as_fd(), Duration::from_millis(10)),
+            "nobody wakes it"
+        );
     }
 }

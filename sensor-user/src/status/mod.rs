@@ -20,7 +20,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::BootClock, event::UnixNanos, spool::Lane};
+use crate::{clock::BootClock, event::UnixNanos, spool::Lane, stop::Waker};
 
 pub use page::{bytes as page_bytes, render};
 pub use socket::{Server, StatusError, fetch};
@@ -217,6 +217,8 @@ struct Board {
     last_ack: [Option<Instant>; 2],
     /// Events tell time by it.
     clock: Option<BootClock>,
+    /// Wakes the pipeline, which has the figures.
+    waker: Option<Waker>,
     canaries: AllCanaries,
     /// How often somebody has asked for the figures of the pipeline, and the last time they were
     /// counted for.
@@ -269,6 +271,7 @@ impl StatusBoard {
                 status,
                 last_ack: [None; 2],
                 clock: None,
+                waker: None,
                 canaries: AllCanaries::default(),
                 asked: 0,
                 answered: 0,
@@ -294,6 +297,11 @@ impl StatusBoard {
         };
         *last = Some(Instant::now());
         board.status.uplink.lane_mut(lane).acked_events += events;
+    }
+
+    /// From now on whoever asks for figures of now wakes the one who has them.
+    pub fn wake_by(&self, waker: Waker) {
+        self.lock().waker = Some(waker);
     }
 
     /// From now on ages are told of times on this clock.
@@ -328,6 +336,9 @@ impl StatusBoard {
         let mut board = self.lock();
         board.asked += 1;
         let asked = board.asked;
+        if let Some(waker) = &board.waker {
+            waker.wake();
+        }
         let (board, _) = self
             .renewed
             .wait_timeout_while(board, patience, |board| board.answered < asked)

@@ -152,8 +152,8 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// How long an answer waits for figures of now: four times as long as the pipeline waits when there is
-/// nothing to do, and less than a client waits for the answer.
+/// How long an answer waits for figures of now, for which the pipeline is woken: less than a client waits
+/// for the answer.
 const FRESHNESS: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn answer(listener: &UnixListener, board: &StatusBoard, stop: &AtomicBool) {

@@ -120,9 +120,10 @@ fn a_bind_mount_gives_the_path_that_was_used() {
     fs::create_dir_all(&real).expect("own directory");
     fs::create_dir_all(&bound).expect("own directory");
     fs::write(real.join("secret"), "x").expect("own directory");
+    let sensor = sensor(); // should it not start, nothing stays mounted
     mount_bind(&real, &bound).expect("root may bind");
     let path = bound.join("secret");
-    let run = sensor().run(&["open", path.to_str().expect("text")]);
+    let run = sensor.run(&["open", path.to_str().expect("text")]);
     unmount(&bound, UnmountFlags::empty()).expect("own mount");
     run.open(path.to_str().expect("text"));
     fs::remove_dir_all(directory).expect("own directory");

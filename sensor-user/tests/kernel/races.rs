@@ -46,6 +46,7 @@ fn so_many_first_acts_are_seen(
     start: impl Fn(&[&str]) -> Command,
 ) {
     let sensor = sensor(); // attached before the first agent starts
+    let mut known = sensor.known();
     let directory = scratch(name);
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port();
@@ -82,10 +83,9 @@ fn so_many_first_acts_are_seen(
             "of {runs}: {opened} opened, {connected} connected; lost {lost:?}; unjudged {dead}"
         );
     });
-    let seen = wait_for("every agent's acts", || {
-        let (mut opened, mut connected) = (Vec::new(), 0);
-        let mut sessions = BTreeSet::new();
-        sensor.each(|event| {
+    let (mut opened, mut connected, mut sessions) = (Vec::new(), 0, BTreeSet::new());
+    wait_for("every agent's acts", || {
+        known = sensor.each_since(known, |event| {
             match &event.detail {
                 Detail::Open(file) if shown(file).starts_with(&prefix) => opened.push(shown(file)),
                 Detail::Connect(net) if net.port == Some(port) => connected += 1,
@@ -96,10 +96,9 @@ fn so_many_first_acts_are_seen(
             sessions.extend(event.session);
         });
         arrived.set((opened.len(), connected));
-        (opened.len() >= runs && connected >= runs).then_some((opened, connected, sessions))
+        (opened.len() >= runs && connected >= runs).then_some(())
     });
     drop(said);
-    let (mut opened, connected, sessions) = seen;
     opened.sort();
     let mut expected = paths;
     expected.sort();

@@ -146,11 +146,23 @@ impl Sensor {
 
     /// Every event like this so far.
     pub fn of(&self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
-        lock(&self.events)
-            .iter()
-            .filter(|event| wanted(event))
-            .cloned()
-            .collect()
+        self.of_since(0, wanted)
+    }
+
+    /// Every event like this after the first `known`.
+    fn of_since(&self, known: usize, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut found = Vec::new();
+        self.each_since(known, |event| {
+            if wanted(event) {
+                found.push(event.clone());
+            }
+        });
+        found
+    }
+
+    /// How many events there are.
+    pub fn known(&self) -> usize {
+        lock(&self.events).len()
     }
 
     /// Runs the actor as an agent, waits for its session to end, and gives what was reported.
@@ -162,6 +174,7 @@ impl Sensor {
 
     /// The same for any command that starts an agent in its own process.
     pub fn run_command(&self, mut command: Command) -> Run {
+        let known = self.known();
         let output = command
             .stdin(Stdio::null())
             .output()
@@ -178,7 +191,7 @@ impl Sensor {
             .map(|arg| Text::from(arg.as_encoded_bytes()))
             .collect();
         let session = wait_for("the session to end", || {
-            let started = self.of(|event| {
+            let started = self.of_since(known, |event| {
                 matches!(&event.detail, Detail::Exec(_))
                     && event
                         .process
@@ -186,7 +199,7 @@ impl Sensor {
                         .is_some_and(|process| process.argv == argv)
             });
             let session = started.last()?.session?;
-            self.of(|event| {
+            self.of_since(known, |event| {
                 event.session == Some(session)
                     && matches!(&event.detail, Detail::Session(info) if info.phase == Phase::End)
             })
@@ -195,7 +208,7 @@ impl Sensor {
         });
         Run {
             session,
-            events: self.of(|event| event.session == Some(session)),
+            events: self.of_since(known, |event| event.session == Some(session)),
         }
     }
 
@@ -209,7 +222,15 @@ impl Sensor {
 
     /// Looks at every event so far.
     pub fn each(&self, look: impl FnMut(&Event)) {
-        lock(&self.events).iter().for_each(look);
+        self.each_since(0, look);
+    }
+
+    /// Events after the first `known`; how many there are now. Whoever waits for many looks at each but
+    /// once: the sensor of all tests has seen a great deal by then, and waits itself meanwhile.
+    pub fn each_since(&self, known: usize, look: impl FnMut(&Event)) -> usize {
+        let events = lock(&self.events);
+        events.iter().skip(known).for_each(look);
+        events.len()
     }
 
     /// Execs that could not be judged so far.

@@ -114,8 +114,8 @@ impl<const WORDS: usize> Members<Address> for Copied<'_, WORDS> {
         if at + size_of::<T>() > size_of::<[u64; WORDS]>() {
             return self.from.read(member);
         }
-        // SAFETY: in bounds, checked above, of what was filled; members are aligned in the structure, and so they are here.
-        // The offset is a constant to the verifier, which sees one load.
+        // SAFETY: in bounds, checked above, of what was filled; members are aligned in the structure, and
+        // so they are here. The offset is a constant to the verifier, which sees one load.
         Ok(unsafe {
             self.room
                 .0

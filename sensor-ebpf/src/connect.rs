@@ -28,7 +28,7 @@ use skep_abi::{
 
 use crate::{
     interest::{may_be_watched, watched},
-    kernel::{Address, Place, Read, Typed, Unreadable},
+    kernel::{Address, Members, Read, Typed, Unreadable},
     record::{self, Draft},
     ring::Urgency,
     syscall::{Call, Entered, argument, enter, result, take},
@@ -226,7 +226,10 @@ fn try_socket_connect(
         address: address as u64,
         len: len as u64,
     };
-    send(hook, families, pid_tgid, &state, peer, proto.ok(), None);
+    if peer.len < FAMILY_BYTES {
+        return record::lost(Kind::Connect, Cause::Unreadable, state.session);
+    }
+    send(hook, pid_tgid, &state, peer, family, proto.ok(), None);
 }
 
 // === tracepoints ===
@@ -271,15 +274,24 @@ fn tell(ctx: &TracePointContext, pid_tgid: u64, state: &ProcessState, address: u
         len,
     };
     let result = result(ctx) as i32;
-    send(
-        Hook::TpConnect,
-        Families::All,
-        pid_tgid,
-        state,
-        peer,
-        None,
-        Some(result),
-    );
+    let Ok(family) = peer.read::<u16>(0) else {
+        // A call with no readable address fails in the kernel too; it connects to nothing.
+        if result == 0 {
+            record::lost(Kind::Connect, Cause::Unreadable, state.session);
+        }
+        return;
+    };
+    if wanted(family, Families::All) {
+        send(
+            Hook::TpConnect,
+            pid_tgid,
+            state,
+            peer,
+            family,
+            None,
+            Some(result),
+        );
+    }
 }
 
 // === socket addresses ===
@@ -329,23 +341,13 @@ impl Peer {
 #[inline(always)]
 fn send(
     hook: Hook,
-    families: Families,
     pid_tgid: u64,
     state: &ProcessState,
     peer: Peer,
+    family: u16,
     proto: Option<u8>,
     result: Option<i32>,
 ) {
-    let Ok(family) = peer.read::<u16>(0) else {
-        // A call with no readable address fails in the kernel too; it connects to nothing.
-        if result.is_none_or(|result| result == 0) {
-            record::lost(Kind::Connect, Cause::Unreadable, state.session);
-        }
-        return;
-    };
-    if !wanted(family, families) {
-        return;
-    }
     let header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
     let Some(mut draft) = Draft::<Connect>::begin(Kind::Connect, &header) else {
         return;

@@ -23,7 +23,7 @@ use skep_abi::{
 
 use crate::{
     interest::{watch, watched},
-    kernel::{self, Address, Place, Read},
+    kernel::{self, Address, Members, Read},
     maps::VERDICTS,
     path,
     record::{self, Draft},

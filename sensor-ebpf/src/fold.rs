@@ -46,12 +46,12 @@ pub fn key<P: Place>(
     Some(FoldKey {
         session: state.session,
         image: state.image,
-        ino: inode.get(Offset::InodeIno).ok()?,
-        parent: dentry.get(Offset::DentryParent).ok()?,
+        ino: inode.read(Offset::InodeIno).ok()?,
+        parent: dentry.read(Offset::DentryParent).ok()?,
         mount: target.mount.address().0,
-        name: dentry.get(Offset::DentryNameHash).ok()?,
+        name: dentry.read(Offset::DentryNameHash).ok()?,
         dev: inode
-            .pointer(Offset::InodeSb)
+            .follow(Offset::InodeSb)
             .and_then(|sb| sb.read(Offset::SuperBlockDev))
             .ok()?,
         flags,

@@ -13,24 +13,28 @@ static OFFSETS: Offsets = [ABSENT; Offset::COUNT];
 const CTIME_NSEC_MASK: u32 = 0x7fff_ffff;
 
 /// Members of one structure.
-pub trait Members<P> {
+pub trait Members<P: Place> {
     /// Value of a member.
-    fn get<T: Copy>(&self, member: Offset) -> Read<T>;
+    fn read<T: Copy>(&self, member: Offset) -> Read<T>;
+
     /// Member that is a pointer; null is unreadable.
-    fn pointer(&self, member: Offset) -> Read<P>;
+    #[inline(always)]
+    fn follow(&self, member: Offset) -> Read<P> {
+        P::at(self.read(member)?)
+    }
 }
 
 /// Somewhere in the kernel: a structure whose members can be read.
-pub trait Place: Copy + PartialEq {
+pub trait Place: Members<Self> + Copy + PartialEq {
     /// What [`Place::start`] gives.
     type Start<'room, const WORDS: usize>: Members<Self>;
 
     /// Its first `8 * WORDS` bytes, for whoever reads several of its members.
     fn start<const WORDS: usize>(self, room: &mut Room<WORDS>) -> Read<Self::Start<'_, WORDS>>;
-    /// Value of a member.
-    fn read<T: Copy>(self, member: Offset) -> Read<T>;
-    /// Member that is a pointer; null is unreadable.
-    fn follow(self, member: Offset) -> Read<Self>;
+
+    /// What a pointer leads to; null is unreadable.
+    fn at(pointer: *const u8) -> Read<Self>;
+
     /// For what has to be read the other way.
     fn address(self) -> Address;
 }
@@ -109,7 +113,7 @@ impl<const WORDS: usize> Room<WORDS> {
 
 impl<const WORDS: usize> Members<Address> for Copied<'_, WORDS> {
     #[inline(always)]
-    fn get<T: Copy>(&self, member: Offset) -> Read<T> {
+    fn read<T: Copy>(&self, member: Offset) -> Read<T> {
         let at = offset(member)? as usize;
         if at + size_of::<T>() > size_of::<[u64; WORDS]>() {
             return self.from.read(member);
@@ -126,27 +130,12 @@ impl<const WORDS: usize> Members<Address> for Copied<'_, WORDS> {
                 .read_volatile()
         })
     }
-
-    #[inline(always)]
-    fn pointer(&self, member: Offset) -> Read<Address> {
-        let target: u64 = self.get(member)?;
-        if target == 0 {
-            Err(Unreadable)
-        } else {
-            Ok(Address(target))
-        }
-    }
 }
 
-impl Members<Typed> for Typed {
+impl Members<Address> for Address {
     #[inline(always)]
-    fn get<T: Copy>(&self, member: Offset) -> Read<T> {
-        self.read(member)
-    }
-
-    #[inline(always)]
-    fn pointer(&self, member: Offset) -> Read<Typed> {
-        self.follow(member)
+    fn read<T: Copy>(&self, member: Offset) -> Read<T> {
+        self.member(member)?.value()
     }
 }
 
@@ -167,17 +156,11 @@ impl Place for Address {
     }
 
     #[inline(always)]
-    fn read<T: Copy>(self, member: Offset) -> Read<T> {
-        self.member(member)?.value()
-    }
-
-    #[inline(always)]
-    fn follow(self, member: Offset) -> Read<Address> {
-        let target: u64 = self.read(member)?;
-        if target == 0 {
+    fn at(pointer: *const u8) -> Read<Address> {
+        if pointer.is_null() {
             Err(Unreadable)
         } else {
-            Ok(Address(target))
+            Ok(Address::of(pointer))
         }
     }
 
@@ -196,6 +179,16 @@ impl Typed {
     }
 }
 
+impl Members<Typed> for Typed {
+    #[inline(always)]
+    fn read<T: Copy>(&self, member: Offset) -> Read<T> {
+        let at = self.member(member)?.0.cast::<T>();
+        // SAFETY: the verifier checks type and offset of each such load, and the kernel turns a fault
+        // into 0. Volatile, so that it stays this one load.
+        Ok(unsafe { at.read_volatile() })
+    }
+}
+
 impl Place for Typed {
     // Each of its members is one load anyway.
     type Start<'room, const WORDS: usize> = Typed;
@@ -206,20 +199,11 @@ impl Place for Typed {
     }
 
     #[inline(always)]
-    fn read<T: Copy>(self, member: Offset) -> Read<T> {
-        let at = self.member(member)?.0.cast::<T>();
-        // SAFETY: the verifier checks type and offset of each such load, and the kernel turns a fault
-        // into 0. Volatile, so that it stays this one load.
-        Ok(unsafe { at.read_volatile() })
-    }
-
-    #[inline(always)]
-    fn follow(self, member: Offset) -> Read<Typed> {
-        let target: *const u8 = self.read(member)?;
-        if target.is_null() {
+    fn at(pointer: *const u8) -> Read<Typed> {
+        if pointer.is_null() {
             Err(Unreadable)
         } else {
-            Ok(Typed(target))
+            Ok(Typed(pointer))
         }
     }
 
@@ -254,19 +238,17 @@ pub fn inode<P: Place>(inode: P) -> Read<Inode> {
 #[inline(always)]
 pub fn inode_from<P: Place>(inode: &impl Members<P>) -> Read<Inode> {
     // First what takes a call: over one, the compiler keeps values the verifier has not seen set.
-    let dev = inode
-        .pointer(Offset::InodeSb)?
-        .read(Offset::SuperBlockDev)?;
+    let dev = inode.follow(Offset::InodeSb)?.read(Offset::SuperBlockDev)?;
     let key = FileKey {
-        ino: inode.get(Offset::InodeIno)?,
-        ctime_sec: inode.get(Offset::InodeCtimeSec)?,
-        ctime_nsec: inode.get::<u32>(Offset::InodeCtimeNsec)? & CTIME_NSEC_MASK,
+        ino: inode.read(Offset::InodeIno)?,
+        ctime_sec: inode.read(Offset::InodeCtimeSec)?,
+        ctime_nsec: inode.read::<u32>(Offset::InodeCtimeNsec)? & CTIME_NSEC_MASK,
         dev,
     };
     Ok(Inode {
         key,
-        mode: inode.get(Offset::InodeMode)?,
-        size: inode.get(Offset::InodeSize)?,
-        links: inode.get(Offset::InodeLinks)?,
+        mode: inode.read(Offset::InodeMode)?,
+        size: inode.read(Offset::InodeSize)?,
+        links: inode.read(Offset::InodeLinks)?,
     })
 }

@@ -17,7 +17,7 @@ use skep_abi::{
 
 use crate::{
     interest::{unwatch, watch, watched},
-    kernel::{Address, Place, Read},
+    kernel::{Address, Members, Read},
     record,
 };
 

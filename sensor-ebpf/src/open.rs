@@ -153,8 +153,8 @@ impl Target<Address> {
         let mut room = Room::<PATH_WORDS>::new();
         let path = file.member(Offset::FilePath)?.start(&mut room)?;
         Ok(Self {
-            mount: path.pointer(Offset::PathMnt)?,
-            dentry: path.pointer(Offset::PathDentry)?,
+            mount: path.follow(Offset::PathMnt)?,
+            dentry: path.follow(Offset::PathDentry)?,
             inode: file.follow(Offset::FileInode),
         })
     }

@@ -15,7 +15,7 @@ use skep_abi::{Cause, Hook, Kind, Offset, ProcessState, Uring};
 
 use crate::{
     interest::{may_be_watched, watched},
-    kernel::{Address, Place, Read, Unreadable},
+    kernel::{Address, Members, Place, Read, Unreadable},
     open::{AT_FDCWD, Opening, Target, report, report_given},
     record,
     syscall::{Call, Entered, argument, current, enter, result, take},
@@ -226,12 +226,7 @@ fn file_of<P: Place>(task: P, fd: u32) -> Read<Address> {
     }
     // An array of pointers: its type says nothing of what they point to.
     let files: u64 = table.read(Offset::FdtableFd)?;
-    let file: u64 = Address(files + fd as u64 * 8).value()?;
-    if file == 0 {
-        Err(Unreadable)
-    } else {
-        Ok(Address(file))
-    }
+    Address::at(Address(files + fd as u64 * 8).value()?)
 }
 
 // === io_uring ===

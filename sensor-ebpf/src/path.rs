@@ -36,8 +36,8 @@ pub fn walk_typed<T, P: Place>(draft: &mut Draft<T>, mount: P, dentry: P) -> Rea
         }
         let mut room = Room::<DENTRY_WORDS>::new();
         let start_of = dentry.start(&mut room)?;
-        draft.kernel_str::<NAME_MAX>(Address(start_of.get(Offset::DentryName)?))?;
-        let parent = start_of.pointer(Offset::DentryParent)?;
+        draft.kernel_str::<NAME_MAX>(Address(start_of.read(Offset::DentryName)?))?;
+        let parent = start_of.follow(Offset::DentryParent)?;
         if parent == dentry {
             draft.nul()?;
             return Ok(true);
@@ -70,11 +70,11 @@ fn walk_from<T>(
             let mount = vfsmount.container(Offset::MountMnt)?;
             let mut room = Room::<MOUNT_WORDS>::new();
             let start_of = mount.start(&mut room)?;
-            let parent = start_of.pointer(Offset::MountParent)?;
+            let parent = start_of.follow(Offset::MountParent)?;
             if parent == mount {
                 return Ok(true);
             }
-            dentry = start_of.pointer(Offset::MountMountpoint)?;
+            dentry = start_of.follow(Offset::MountMountpoint)?;
             vfsmount = parent.member(Offset::MountMnt)?;
             root = vfsmount.follow(Offset::VfsmountRoot)?;
             continue;
@@ -84,8 +84,8 @@ fn walk_from<T>(
         }
         let mut room = Room::<DENTRY_WORDS>::new();
         let start_of = dentry.start(&mut room)?;
-        draft.kernel_str::<NAME_MAX>(start_of.pointer(Offset::DentryName)?)?;
-        let parent = start_of.pointer(Offset::DentryParent)?;
+        draft.kernel_str::<NAME_MAX>(start_of.follow(Offset::DentryName)?)?;
+        let parent = start_of.follow(Offset::DentryParent)?;
         if parent == dentry {
             draft.nul()?;
             return Ok(true);

@@ -45,6 +45,18 @@ struct Made {
     protocol: u32,
 }
 
+impl Made {
+    /// By the arguments of the system call.
+    #[inline(always)]
+    fn asked([family, kind, protocol]: [u64; 3]) -> Self {
+        Self {
+            family: family as u16,
+            kind: (kind & SOCK_TYPE_MASK) as u16,
+            protocol: protocol as u32,
+        }
+    }
+}
+
 // === LSM and fentry ===
 
 #[fentry(function = "security_socket_post_create")]
@@ -89,7 +101,7 @@ pub fn exit_socket(ctx: TracePointContext) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     if result(&ctx) >= 0
         && may_be_watched(pid_tgid)
-        && let Ok(made) = made(&Entered::now())
+        && let Ok(made) = entered()
         && is_told(made)
         && let Some(state) = watched(pid_tgid)
     {
@@ -99,21 +111,18 @@ pub fn exit_socket(ctx: TracePointContext) -> u32 {
 }
 
 #[inline(always)]
-fn made(entered: &Entered) -> Read<Made> {
-    Ok(Made {
-        family: entered.argument(0)? as u16,
-        kind: (entered.argument(1)? & SOCK_TYPE_MASK) as u16,
-        protocol: entered.argument(2)? as u32,
-    })
+fn entered() -> Read<Made> {
+    let entered = Entered::now();
+    Ok(Made::asked([
+        entered.argument(0)?,
+        entered.argument(1)?,
+        entered.argument(2)?,
+    ]))
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_socket")]
 pub fn enter_socket(ctx: TracePointContext) -> u32 {
-    let made = Made {
-        family: argument(&ctx, 0) as u16,
-        kind: (argument(&ctx, 1) & SOCK_TYPE_MASK) as u16,
-        protocol: argument(&ctx, 2) as u32,
-    };
+    let made = Made::asked([argument(&ctx, 0), argument(&ctx, 1), argument(&ctx, 2)]);
     if is_told(made) {
         let kind_and_family = (made.kind as u64) << 16 | made.family as u64;
         enter(Kind::Socket, kind_and_family, made.protocol as u64, -1);

@@ -18,7 +18,7 @@ use skep_abi::{Cause, Kind, Offset};
 
 use crate::{
     interest::watched,
-    kernel::{Place, Read, Typed},
+    kernel::{Members, Read, Typed},
     maps::IN_FLIGHT,
     record,
 };

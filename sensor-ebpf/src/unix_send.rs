@@ -15,7 +15,7 @@ use skep_abi::{Connect, Hook, Kind, MISSING_ADDR, MISSING_RESULT, Offset, UNIX_P
 use crate::{
     connect::AF_UNIX,
     interest::watched,
-    kernel::{Address, Place, Read},
+    kernel::{Address, Members, Read},
     record::{self, Draft},
     ring::Urgency,
 };

@@ -17,7 +17,7 @@ use skep_abi::{
 };
 
 use crate::{
-    kernel::{self, Address, Place, Read},
+    kernel::{self, Address, Members, Read},
     maps::{PROCESSES, WALK},
     record,
 };

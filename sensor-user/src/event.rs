@@ -470,21 +470,19 @@ impl Text {
     /// of valid UTF-8 becomes `\xNN`, a backslash `\\`, a control character (below 0x20, 0x7f)
     /// `\xNN` too.
     pub fn escaped(&self) -> String {
-        let is_plain = |byte: &u8| *byte != b'\\' && !byte.is_ascii_control();
-        if let Ok(text) = std::str::from_utf8(&self.0)
-            && self.0.iter().all(is_plain)
-        {
-            return text.to_owned(); // nearly all
-        }
+        let is_special = |c: char| c == '\\' || c.is_ascii_control();
         let mut out = String::with_capacity(self.0.len());
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match c {
-                    '\\' => out.push_str("\\\\"),
-                    c if c.is_ascii_control() => push_hex(&mut out, c as u8),
-                    c => out.push(c),
+            let mut rest = chunk.valid();
+            while let Some((at, special)) = rest.match_indices(is_special).next() {
+                out.push_str(&rest[..at]);
+                match special {
+                    "\\" => out.push_str("\\\\"),
+                    control => control.bytes().for_each(|byte| push_hex(&mut out, byte)),
                 }
+                rest = &rest[at + special.len()..];
             }
+            out.push_str(rest);
             for byte in chunk.invalid() {
                 push_hex(&mut out, *byte);
             }
@@ -574,13 +572,7 @@ impl SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 0xf)];
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

@@ -91,7 +91,7 @@ fn parse(bytes: &[u8]) -> Option<InstallId> {
 
 impl fmt::Display for InstallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

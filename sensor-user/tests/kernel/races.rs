@@ -17,7 +17,7 @@ use std::{
 
 use skep_sensor::event::Detail;
 
-use crate::sensor::{actor, scratch, sensor, shown, wait_for};
+use crate::sensor::{actor, scratch, sensor, shown, wait_or_explain};
 
 /// Agents started in all; `SKEP_RACE_RUNS` for another number.
 const RUNS: usize = 200;
@@ -76,15 +76,8 @@ fn so_many_first_acts_are_seen(
     let prefix = format!("{}/", directory.display());
     // Should they not come: what did.
     let arrived = Cell::new((0, 0));
-    let said = OnPanic(|| {
-        let (opened, connected) = arrived.get();
-        let (lost, dead) = (sensor.lost(), sensor.unjudged());
-        eprintln!(
-            "of {runs}: {opened} opened, {connected} connected; lost {lost:?}; unjudged {dead}"
-        );
-    });
     let (mut opened, mut connected, mut sessions) = (Vec::new(), 0, BTreeSet::new());
-    wait_for("every agent's acts", || {
+    let found = || {
         known = sensor.each_since(known, |event| {
             match &event.detail {
                 Detail::Open(file) if shown(file).starts_with(&prefix) => opened.push(shown(file)),
@@ -97,8 +90,12 @@ fn so_many_first_acts_are_seen(
         });
         arrived.set((opened.len(), connected));
         (opened.len() >= runs && connected >= runs).then_some(())
+    };
+    wait_or_explain("every agent's acts", found, || {
+        let (opened, connected) = arrived.get();
+        let (lost, dead) = (sensor.lost(), sensor.unjudged());
+        format!("of {runs}: {opened} opened, {connected} connected; lost {lost:?}; unjudged {dead}")
     });
-    drop(said);
     opened.sort();
     let mut expected = paths;
     expected.sort();
@@ -107,17 +104,6 @@ fn so_many_first_acts_are_seen(
     assert_eq!(sessions.len(), runs, "each agent its own session");
     assert_eq!(sensor.lost(), Vec::<String>::new());
     fs::remove_dir_all(directory).expect("own directory");
-}
-
-/// Says something if the test fails.
-struct OnPanic<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnPanic<F> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            (self.0)();
-        }
-    }
 }
 
 /// The family of the acting program.

@@ -368,16 +368,24 @@ pub fn actor() -> PathBuf {
 }
 
 /// Waits for `found` to give something; what must come, comes.
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
+    wait_or_explain(what, found, String::new)
+}
+
+/// The same; when it does not come, `explain` says how things stood.
+pub fn wait_or_explain<T>(
+    what: &str,
+    mut found: impl FnMut() -> Option<T>,
+    explain: impl FnOnce() -> String,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain for {what}"
-        );
+        if start.elapsed() >= PATIENCE {
+            panic!("waited {PATIENCE:?} in vain for {what}; {}", explain());
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 /// From this package's folder.
 const KERNEL_CRATE: &str = "../sensor-ebpf";
+/// The same; its records and keys are the kernel programs' too.
+const ABI_CRATE: &str = "../crates/abi";
 
 fn main() -> ExitCode {
     match embed() {
@@ -27,6 +29,7 @@ fn embed() -> Result<(), Box<dyn std::error::Error>> {
     for watched in ["src", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={KERNEL_CRATE}/{watched}");
     }
+    println!("cargo::rerun-if-changed={ABI_CRATE}");
     println!("cargo::rerun-if-env-changed=SKEP_CACHE");
 
     let object = skep_kernel_object::build(&source, &out.join("kernel"))?;

@@ -8,28 +8,24 @@
 //! - [`ingest`] checks each stream and acknowledges what is durable;
 //! - [`store`] keeps rows, and is the seam for another way to keep them;
 //! - [`query`] plans and limits read-only SQL over the store, and [`audit`] records it;
-//! - [`http`] and [`postgres`] are the query's other front ends, beside gRPC;
+//! - [`fronts`] are where queries come in: gRPC, HTTP and PostgreSQL's protocol;
 //! - [`health`] says what is wrong;
-//! - [`serve`] puts them behind their sockets;
-//! - [`client`] is what the command `skep` does with the answers.
+//! - [`serve`] puts them behind their sockets.
 //!
 //! The guarantees, and the tests that prove them, are listed in `docs/collector.md`.
 #![forbid(unsafe_code)]
 
 pub mod audit;
-pub mod client;
 pub mod counters;
 pub mod error;
+pub mod fronts;
 pub mod health;
-pub mod http;
 pub mod ingest;
 pub mod listen;
-pub mod postgres;
 pub mod query;
 mod scan;
 pub mod schema;
 pub mod serve;
-mod span;
 pub mod store;
 mod trouble;
 

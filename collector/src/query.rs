@@ -7,13 +7,12 @@
 //! ```
 //!
 //! [`Engine`] is what all front ends ask, and where the limits and the invariants are; the front ends
-//! are [`QueryService`] here, [`crate::http`] and [`crate::postgres`].
+//! are [`crate::fronts`].
 
 mod complexity;
 mod engine;
 mod error;
 mod events;
-mod grpc;
 mod locate;
 mod names;
 mod pg_catalog;
@@ -25,7 +24,6 @@ mod views;
 
 pub use engine::{Answer, Engine, Limits, Origin, Part, Question};
 pub use error::{Kind, QueryError, SqlError, Wrong};
-pub use grpc::QueryService;
 pub use locate::Position;
 pub(crate) use statement::parse as parse_postgres;
 pub use statement::{Description, Dialect, Parameter};

@@ -23,7 +23,10 @@ use datafusion::{
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 use url::Url;
 
-use crate::{schema::Class, store::DataFile};
+use crate::{
+    schema::{Class, Stored},
+    store::DataFile,
+};
 
 /// How a plan names the place of the tables; each runtime knows which place it is.
 const STORE: &str = "skep://tables/";

@@ -29,20 +29,8 @@ use crate::ingest::batch::{Event, Parts};
 
 pub use columns::COLUMNS;
 pub use rows::{Rows, Sorted, in_memory, ranks};
+pub use skep_event::Class;
 pub use views::{plain, plain_rows, plain_type, viewed};
-
-/// What kind of fact an event is; the value of the column `class`, and the name of its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
-pub enum Class {
-    Exec,
-    Exit,
-    Open,
-    Connect,
-    Session,
-    Lost,
-    Coverage,
-    Finding,
-}
 
 /// Where the events of one stream come from, as its `Hello` told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +78,18 @@ pub enum By {
     Hook,
 }
 
+/// What the store keeps of a class.
+pub trait Stored {
+    /// `None` when the event has no detail.
+    fn of(event: &Event) -> Option<Class>;
+    /// The columns of its files: those of `events` that it can have a value in, but `class`.
+    fn schema(self) -> SchemaRef;
+    /// The same columns as queries read them.
+    fn queried(self) -> SchemaRef;
+    /// The schema of its Delta Lake table: that of its files, and the partition column.
+    fn table_schema(self) -> Schema;
+}
+
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let fields = COLUMNS.iter().map(Column::field);
     viewed(&Schema::new(fields.collect::<Vec<_>>()))
@@ -123,21 +123,8 @@ fn stored(class: Class) -> impl Iterator<Item = &'static Column> {
 
 // === impl Class ===
 
-impl Class {
-    pub const COUNT: usize = 8;
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Exec,
-        Self::Exit,
-        Self::Open,
-        Self::Connect,
-        Self::Session,
-        Self::Lost,
-        Self::Coverage,
-        Self::Finding,
-    ];
-
-    /// `None` when the event has no detail.
-    pub fn of(event: &Event) -> Option<Self> {
+impl Stored for Class {
+    fn of(event: &Event) -> Option<Class> {
         use skep_proto::v1::event::Detail;
         Some(match event.detail.as_ref()? {
             Detail::Exec(_) => Self::Exec,
@@ -151,36 +138,15 @@ impl Class {
         })
     }
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::Exit => "exit",
-            Self::Open => "open",
-            Self::Connect => "connect",
-            Self::Session => "session",
-            Self::Lost => "lost",
-            Self::Coverage => "coverage",
-            Self::Finding => "finding",
-        }
-    }
-
-    /// Place in [`Class::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The columns of its files: those of `events` that it can have a value in, but `class`.
-    pub fn schema(self) -> SchemaRef {
+    fn schema(self) -> SchemaRef {
         Arc::clone(&CLASS_SCHEMAS[self.index()])
     }
 
-    /// The same columns as queries read them.
-    pub fn queried(self) -> SchemaRef {
+    fn queried(self) -> SchemaRef {
         Arc::clone(&QUERIED_SCHEMAS[self.index()])
     }
 
-    /// The schema of its Delta Lake table: that of its files, and the partition column.
-    pub fn table_schema(self) -> Schema {
+    fn table_schema(self) -> Schema {
         let mut fields = self.schema().fields().to_vec();
         fields.push(Arc::new(Field::new(DAY, DataType::Date32, false)));
         Schema::new(fields)

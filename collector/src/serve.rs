@@ -19,11 +19,10 @@ use crate::{
     audit::Audit,
     counters::Counters,
     error::{Error, Result},
+    fronts::{grpc::QueryService, http, postgres},
     health::Vitals,
-    http,
     ingest::{self, Apart, IngestService},
-    postgres,
-    query::{Engine, Limits, QueryService},
+    query::{Engine, Limits},
     store::{self, Store},
 };
 

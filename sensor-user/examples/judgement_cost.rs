@@ -12,9 +12,10 @@ use std::{
 };
 
 use skep_abi::FileKey;
-use skep_policy::Catalogue;
+use skep_catalogue::Catalogue;
+use skep_event::Text;
+
 use skep_sensor::{
-    event::Text,
     identify::{Candidate, Identifier},
     status::resident_bytes,
 };

@@ -21,15 +21,16 @@ use std::{
 };
 
 use skep_abi::{Claim, ClaimVerdict, FileKey};
-use skep_policy::Catalogue;
+use skep_catalogue::Catalogue;
+use skep_event::{Agent, Detail, Event, SessionId};
+use skep_redact::Redactor;
+
 use skep_sensor::{
     clock::BootClock,
     decode,
     enrich::Enrich,
-    event::{Agent, Detail, Event, SessionId},
     fold::{Fold, FoldSink},
     identify::{Candidate, Identifier, Judgement},
-    redact::Redactor,
     track::{Judge, Tracker, Verdicts},
     users::Users,
 };

@@ -4,7 +4,8 @@
 
 use std::{hint::black_box, time::Instant};
 
-use skep_sensor::{event::Text, redact::Redactor};
+use skep_event::Text;
+use skep_redact::Redactor;
 
 const ROUNDS: u32 = 20_000;
 

@@ -18,10 +18,12 @@ use std::{
 };
 
 use skep_abi::{CANARY_SESSION, Cause, Kind, PENDING_SESSION, SessionState};
+use skep_event::{
+    Coverage, CoverageKind, CoveragePhase, Detail, Event, Lost, SessionId, UnixNanos,
+};
 
 use crate::{
     clock::BootClock,
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, Lost, SessionId, UnixNanos},
     probes::{Batch, KernelCounts},
 };
 
@@ -366,5 +368,4 @@ fn lose(
 }
 
 #[cfg(test)]
-#[path = "accounts_tests.rs"]
 mod tests;

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::event::{
+use skep_event::{
     Agent, Detail, Device, Event, File, Net, NetFamily, Process, SessionId, Text, UnixNanos,
 };
 

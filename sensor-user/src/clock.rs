@@ -12,8 +12,7 @@
 use std::{fs, io::Write, path::Path};
 
 use rustix::time::{ClockId, clock_gettime};
-
-use crate::event::UnixNanos;
+use skep_event::UnixNanos;
 
 /// A difference larger than this is a step of the wall clock, not noise of the measurement.
 const STEP: i64 = 100_000_000;

@@ -513,5 +513,4 @@ impl fmt::Display for Place {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

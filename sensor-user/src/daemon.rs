@@ -11,23 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use skep_event::wire;
+use skep_event::{CoverageKind, Detail, Event};
 use skep_proto::v1;
+use skep_spool::{Lane, Lanes};
 
 use crate::{
     clock::BootClock,
     config::Config,
-    event::{CoverageKind, Detail, Event},
     fold::{Fold, Limits},
     install_id::{InstallId, InstallIdError},
     journal::Journal,
     pipeline::{Canaries, PipelineCounts},
     probes::{HookReport, HookStatus},
-    spool::{Lane, Lanes},
     start::{self, StartError},
     status::{self, Server, StatusBoard, StatusError, hooks::status_hooks},
     stop::Stop,
     uplink::{Settings, Uplink},
-    wire,
 };
 
 /// How often the figures of `status` are renewed while nobody asks for them.

@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    decode,
-    event::{Repository, Text},
-    git,
-    users::Users,
-};
+use skep_event::{Repository, Text};
+
+use crate::{decode, git, users::Users};
 
 /// Facts of a session, as of its first exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -242,5 +242,4 @@ impl Epochs {
 }
 
 #[cfg(test)]
-#[path = "epochs_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@
 //!   at most [`MAX_FILE`] bytes of each; at most [`MAX_DEPTH`] directories up;
 //! - what cannot be read or makes no sense is `None`, never a guess: `include`, `insteadOf` and
 //!   environment variables of git are not followed;
-//! - nothing is redacted here: a remote's URL may carry a password until [`crate::redact`] has run.
+//! - nothing is redacted here: a remote's URL may carry a password until [`skep_redact`] has run.
 
 use std::{
     ffi::OsStr,
@@ -23,8 +23,7 @@ use std::{
 };
 
 use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
-
-use crate::event::{Repository, Text};
+use skep_event::{Repository, Text};
 
 const MAX_FILE: u64 = 256 << 10;
 const MAX_DEPTH: usize = 64;
@@ -309,5 +308,4 @@ fn value(bytes: &[u8]) -> (Option<Entry>, &[u8]) {
 }
 
 #[cfg(test)]
-#[path = "git_tests.rs"]
 mod tests;

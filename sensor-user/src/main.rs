@@ -124,7 +124,7 @@ fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
     }
 }
 
-fn catalogue(config: &Config) -> Result<skep_policy::Catalogue, Failure> {
+fn catalogue(config: &Config) -> Result<skep_catalogue::Catalogue, Failure> {
     start::catalogue(&config.catalogue.directory)
         .map_err(|error| Failure::Configuration(error.to_string()))
 }

@@ -20,6 +20,8 @@ use std::{
 
 use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
 use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
+use skep_event::{Coverage, CoverageKind, Event, UnixNanos};
+use skep_redact::Redactor;
 
 use crate::{
     accounts::{Accounts, OwnLosses},
@@ -28,11 +30,9 @@ use crate::{
     clock::BootClock,
     decode::{self, Body, Record},
     epochs::{Epochs, FoldCounts},
-    event::{Coverage, CoverageKind, Event, UnixNanos},
     fold::{Fold, FoldSink},
     journal::Journal,
     probes::{HookReport, KernelCounts, NOEXIST, Probes},
-    redact::Redactor,
     track::{Judge, TrackCounts, Tracker, Verdicts},
 };
 

@@ -12,10 +12,10 @@ use std::{
 };
 
 use skep_abi::ARGV_MAX;
+use skep_event::Text;
 
 use crate::{
     decode::{self, Common},
-    event::Text,
     track::adopt::Running,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use skep_policy::{Catalogue, CatalogueError};
+use skep_catalogue::{Catalogue, CatalogueError};
 
 use crate::{
     clock::BootClock,

@@ -5,12 +5,13 @@ use std::{
     time::Duration,
 };
 
+use skep_event::{Event, json};
+
 use crate::{
     clock::BootClock,
     config::Config,
-    event::Event,
     fold::{Fold, Limits},
-    output::{human::Human, json},
+    output::human::Human,
     start::{self, StartError},
     stop::Stop,
 };

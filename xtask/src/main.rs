@@ -15,7 +15,6 @@ mod command;
 mod demo;
 mod evasion;
 mod licences;
-mod model;
 mod session;
 mod setup;
 mod test;

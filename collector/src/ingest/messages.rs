@@ -316,5 +316,4 @@ fn kibibytes(bytes: usize) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "messages_tests.rs"]
 mod tests;

@@ -30,7 +30,7 @@ use datafusion::{
 
 use crate::{
     scan::Scan,
-    schema::{self, CLASS, Class, Rows},
+    schema::{self, CLASS, Class, Rows, Stored},
     store::{DataFile, Snapshot},
 };
 

@@ -21,7 +21,7 @@ use skep_proto::v1::{
     session::{Found, Phase},
 };
 
-use super::{Class, Origin, Row, Rows};
+use super::{Class, Origin, Row, Rows, Stored};
 use crate::ingest::batch::Batch;
 
 proptest! {

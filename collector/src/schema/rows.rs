@@ -19,7 +19,7 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::{By, Class, Column, Row, stored};
+use super::{By, Class, Column, Row, Stored, stored};
 
 /// Kinds of columns whose values are shared.
 const SHARED: [By; 5] = [By::Origin, By::Session, By::Agent, By::Process, By::Hook];

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     error::Error,
     ingest::batch::Batch,
-    schema::{Class, Origin, Row},
+    schema::{Class, Origin, Row, Stored},
 };
 
 const GROUP_BYTES: usize = 8 << 20;

@@ -30,7 +30,7 @@ use parquet::{
 use super::table::NewFile;
 use crate::{
     error::{Error, Result},
-    schema::{Class, DAY, Rows},
+    schema::{Class, DAY, Rows, Stored},
 };
 
 /// Rows that a reader takes or leaves together.

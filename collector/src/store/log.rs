@@ -502,5 +502,4 @@ impl From<Damage> for String {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    schema::{Class, ranks},
+    schema::{Class, Stored, ranks},
 };
 
 /// A file of this size is not merged further.

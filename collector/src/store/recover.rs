@@ -168,5 +168,4 @@ fn add(last: &mut HashMap<Source, u64>, batch: &RecordBatch) -> Result<(), Parqu
 }
 
 #[cfg(test)]
-#[path = "recover_tests.rs"]
 mod tests;

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::place::Place;
 use crate::{
     error::{Error, Result},
-    schema::{Class, DAY},
+    schema::{Class, DAY, Stored},
 };
 
 /// Commits between two checkpoints of a table's log.
@@ -454,5 +454,4 @@ fn unusable(place: &Place, class: Class) -> impl Fn(DeltaTableError) -> Error + 
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 mod tests;

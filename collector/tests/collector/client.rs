@@ -1,6 +1,9 @@
 //! The program `skep`, with every command in every form.
 
-use std::process::{Command, Output};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -11,7 +14,7 @@ use crate::scene::{
     session_with_gaps, small_session,
 };
 
-async fn with_session(data: &std::path::Path) -> Collector {
+async fn with_session(data: &Path) -> Collector {
     let collector = Collector::start(data);
     let (mut sensor, _) = Sensor::connect(&collector.url(), SENSOR).await;
     let mut events = small_session();
@@ -28,8 +31,13 @@ pub fn skep(collector: &Collector, arguments: &[&str]) -> Output {
     run(&[&["--server", &url], arguments].concat())
 }
 
+/// The program of another package, built before these tests run.
+fn program() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_skep-collector")).with_file_name("skep")
+}
+
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let mut command = Command::new(program());
     command
         .args(arguments)
         .env("COLUMNS", "140")
@@ -170,8 +178,12 @@ async fn output_to_a_file_is_there_whole_or_not_at_all() {
 
 /// Runs on a terminal of its own; `script` is in every Debian.
 fn on_a_terminal(collector: &Collector, arguments: &str, pager: &str) -> String {
-    let skep = env!("CARGO_BIN_EXE_skep");
-    let command = format!("{skep} --server {} {arguments}", collector.url());
+    let skep = program();
+    let command = format!(
+        "{} --server {} {arguments}",
+        skep.display(),
+        collector.url()
+    );
     let output = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
         .env("PAGER", pager)

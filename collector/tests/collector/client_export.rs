@@ -9,7 +9,7 @@ use std::{
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use skep_collector::client::{
+use skep_client::{
     Client, ClientError,
     commands::Filter,
     export::{Export, ExportError, Target},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skep_collector::client::{Client, ClientError};
+use skep_client::{Client, ClientError};
 use tonic::Code;
 
 use crate::scene::{Collector, SENSOR, Sensor, ask, opens, value};

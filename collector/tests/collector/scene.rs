@@ -8,9 +8,9 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use prost::Message;
 use serde_json::Value;
+use skep_client::{Client, ClientError};
 use skep_collector::{
     Error,
-    client::{Client, ClientError},
     serve::{Options, Server},
     store,
 };

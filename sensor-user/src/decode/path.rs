@@ -79,7 +79,7 @@ pub fn vsock(cid: u32, port: u32, out: &mut Vec<u8>) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Text;
+    use skep_event::Text;
 
     fn text(bytes: &[u8], whole: bool) -> String {
         Text::from(components(bytes, whole, &mut b"left from before".to_vec())).escaped()

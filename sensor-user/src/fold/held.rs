@@ -8,12 +8,9 @@ use std::{collections::HashMap, time::Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use skep_event::{Detail, Event, UnixNanos, process_bytes};
 
-use crate::{
-    act::{Act, Folding},
-    event::{Detail, Event, UnixNanos},
-    track::process_bytes,
-};
+use crate::act::{Act, Folding};
 
 /// Slots kept when the table is empty.
 const KEPT: usize = 1024;

@@ -5,10 +5,8 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::*;
-use crate::{
-    event::{Exec, Exit, Found, Process, SessionInfo, Text},
-    sample,
-};
+use skep_event::sample;
+use skep_event::{Exec, Exit, Found, Process, SessionInfo, Text};
 
 /// Gives an event to the fold the way the tracker would.
 fn give(fold: &mut Fold, event: Event, now: Instant, out: &mut Vec<Event>) {

@@ -3,9 +3,8 @@
 //! The catalogue says which options of a runtime take a value and after which there is no script;
 //! an unknown option is taken for one without a value.
 
-use skep_policy::Runtime;
-
-use crate::event::Text;
+use skep_catalogue::Runtime;
+use skep_event::Text;
 
 /// The program a runtime runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +131,7 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use skep_policy::Catalogue;
+    use skep_catalogue::Catalogue;
 
     use super::*;
 

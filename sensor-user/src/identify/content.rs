@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use skep_policy::{Catalogue, MarkerScope, Runtime};
+use skep_catalogue::{Catalogue, MarkerScope, Runtime};
 
 use super::{
     bundle::{self, Bun},
@@ -168,7 +168,11 @@ impl Inside<'_> {
         self.pieces(scope.scan(source, capped(whole)), |_| true)
     }
 
-    fn pieces(&self, hits: Vec<Hit>, counts: impl Fn(&skep_policy::Marker) -> bool) -> Vec<Piece> {
+    fn pieces(
+        &self,
+        hits: Vec<Hit>,
+        counts: impl Fn(&skep_catalogue::Marker) -> bool,
+    ) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut used: Vec<(usize, usize)> = Vec::new();
         for hit in hits {

@@ -4,9 +4,8 @@
 //! the doubt that the others left. It is lowered by what could not be verified, never exceeds 99,
 //! and below [`MIN_CONFIDENCE`], or with nothing but names, there is no agent.
 
-use skep_policy::{Catalogue, MIN_CONFIDENCE};
-
-use crate::event::{Agent, Text};
+use skep_catalogue::{Catalogue, MIN_CONFIDENCE};
+use skep_event::{Agent, Text};
 
 const CONFIDENCE_MAX: f64 = 99.0;
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use skep_policy::{Catalogue, Family, Runtime};
-
-use crate::event::{Agent, Text};
+use skep_catalogue::{Catalogue, Family, Runtime};
+use skep_event::{Agent, Text};
 
 use super::{
     Candidate, Identifier, Judgement,

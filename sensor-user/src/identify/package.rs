@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use skep_policy::{Catalogue, Family, NpmPackage};
+use skep_catalogue::{Catalogue, Family, NpmPackage};
 
 use super::{
     access::Root,

@@ -3,7 +3,7 @@
 //!
 //! Bounds: 16 library directories of a prefix, 20,000 names in one of them, 1 MiB of metadata.
 
-use skep_policy::{Catalogue, PythonDistribution};
+use skep_catalogue::{Catalogue, PythonDistribution};
 
 use super::{
     access::Root,

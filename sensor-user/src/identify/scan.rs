@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use aho_corasick::AhoCorasick;
-use skep_policy::{Catalogue, Marker, MarkerScope};
+use skep_catalogue::{Catalogue, Marker, MarkerScope};
 
 use super::{elf::Range, source::Source};
 

@@ -6,13 +6,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use prost::Message;
+use skep_event::{
+    Agent, Found, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
+};
 
-use crate::{
-    event::{Agent, Found, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos},
-    track::{
-        Bounds,
-        changes::{Kept, KeptProcess, KeptSession},
-    },
+use crate::track::{
+    Bounds,
+    changes::{Kept, KeptProcess, KeptSession},
 };
 
 /// Bytes of arguments that are kept; resumption needs none, people want to see which process it is.

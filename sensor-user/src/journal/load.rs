@@ -11,7 +11,7 @@ use super::{
     ANY_VERSION, BEGUN_AT, BOOT_AT, FRAME, Found, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC,
     MAX_BYTES, entry::Replay,
 };
-use crate::spool::frame;
+use skep_spool::frame;
 
 /// The whole file; `None` when there is none.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -75,7 +75,7 @@ pub fn load(bytes: &[u8], boot: &[u8; 16]) -> Found {
         let rest = bytes.len() - at;
         let length = half(at).map_or(usize::MAX, |length| length as usize);
         // Shorter than it says: it was being written.
-        if rest < FRAME || (length <= crate::spool::MAX_RECORD && rest - FRAME < length) {
+        if rest < FRAME || (length <= skep_spool::MAX_RECORD && rest - FRAME < length) {
             break;
         }
         let payload = bytes.get(at + FRAME..(at + FRAME).saturating_add(length));

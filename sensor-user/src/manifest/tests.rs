@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::Value;
 
 use super::*;
-use crate::sample;
+use skep_event::sample;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -31,9 +31,9 @@ fn keys(value: &Value, prefix: &str, into: &mut BTreeSet<String>) {
     }
 }
 
-fn samples() -> Vec<crate::event::Event> {
+fn samples() -> Vec<skep_event::Event> {
     let mut killed = sample::exit();
-    killed.detail = crate::event::Detail::Exit(crate::event::Exit {
+    killed.detail = skep_event::Detail::Exit(skep_event::Exit {
         code: None,
         signal: Some(9),
     });
@@ -47,7 +47,7 @@ fn the_manifest_lists_exactly_the_keys_of_the_json_form() {
     let mut written = BTreeSet::new();
     for event in samples() {
         keys(
-            &serde_json::from_str(&crate::output::json::write(&event)).unwrap(),
+            &serde_json::from_str(&skep_event::json::write(&event)).unwrap(),
             "",
             &mut written,
         );
@@ -66,7 +66,7 @@ fn each_field_names_the_classes_that_carry_it() {
     for event in samples() {
         let mut written = BTreeSet::new();
         keys(
-            &serde_json::from_str(&crate::output::json::write(&event)).unwrap(),
+            &serde_json::from_str(&skep_event::json::write(&event)).unwrap(),
             "",
             &mut written,
         );
@@ -85,8 +85,7 @@ fn each_field_names_the_classes_that_carry_it() {
 #[test]
 fn every_json_line_has_every_top_level_key() {
     for event in samples() {
-        let Value::Object(line) =
-            serde_json::from_str(&crate::output::json::write(&event)).unwrap()
+        let Value::Object(line) = serde_json::from_str(&skep_event::json::write(&event)).unwrap()
         else {
             panic!("no object");
         };
@@ -167,8 +166,8 @@ fn holding(value: &Value, text: &str) -> BTreeSet<String> {
 fn exactly_the_fields_marked_for_it_can_hold_a_secret_and_do_not_after_redaction() {
     let secret = concat!("gh", "p_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v");
     let redactor = Redactor::new();
-    let json = |event: &crate::event::Event| {
-        serde_json::from_str::<Value>(&crate::output::json::write(event)).unwrap()
+    let json = |event: &skep_event::Event| {
+        serde_json::from_str::<Value>(&skep_event::json::write(event)).unwrap()
     };
     let mut before = BTreeSet::new();
     for mut event in samples() {

@@ -12,13 +12,10 @@ use std::fmt::Write;
 
 use jiff::tz::TimeZone;
 
-use super::{
-    json::family_name,
-    names::{open_flags, proto_name, result_name},
-};
-use crate::event::{
+use skep_event::{
     Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found,
-    Lost, Net, NetFamily, Phase, Process, SessionInfo, Text, UnixNanos,
+    Lost, Net, NetFamily, Phase, Process, SessionInfo, Text, UnixNanos, json::family_name,
+    open_flags, proto_name, result_name,
 };
 
 /// A longer argument is cut in the middle.
@@ -471,5 +468,4 @@ fn duration(nanos: u64) -> String {
 }
 
 #[cfg(test)]
-#[path = "human_tests.rs"]
 mod tests;

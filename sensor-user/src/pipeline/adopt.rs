@@ -10,11 +10,12 @@
 use skep_abi::{Claim, ProcessState, STATE_AGENT};
 
 use super::{Each, Maps, Pipeline};
+use skep_event::{Coverage, CoverageKind, Event};
+
 use crate::{
     act::Sink,
     clock::BootClock,
     decode::{Common, Task},
-    event::{Coverage, CoverageKind, Event},
     probes::{WalkError, WalkStep},
     proc::Proc,
     track::{

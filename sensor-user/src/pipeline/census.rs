@@ -17,9 +17,10 @@
 use std::time::{Duration, Instant};
 
 use super::Pipeline;
+use skep_event::UnixNanos;
+
 use crate::{
     act::Sink,
-    event::UnixNanos,
     proc::{self, Proc},
     track::{Judge, Who, adopt::Running},
 };

@@ -1,8 +1,9 @@
 //! What the next life of the sensor must know, written down after each round.
 
 use super::Pipeline;
+use skep_event::{Coverage, CoverageKind, CoveragePhase, Event, SessionId};
+
 use crate::{
-    event::{Coverage, CoverageKind, CoveragePhase, Event, SessionId},
     fold::Fold,
     journal::{Journal, Source},
     track::{

@@ -19,10 +19,13 @@ use std::{
 use skep_abi::{CANARY_SESSION, Hook};
 
 use super::Pipeline;
+use skep_event::{
+    Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Severity, UnixNanos,
+};
+
 use crate::{
     act::Sink,
     clock::BootClock,
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Severity, UnixNanos},
     liveness::{Ledger, Liveness, Outcome, Steps, act},
     track::Judge,
 };

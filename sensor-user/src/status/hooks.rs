@@ -1,9 +1,10 @@
 //! The hooks as `status` shows them: what serves a fact, and whether it still reports.
 
 use super::{Hook, HookCanary};
+use skep_event::UnixNanos;
+
 use crate::{
     clock::BootClock,
-    event::UnixNanos,
     liveness::Liveness,
     pipeline::LivenessReport,
     probes::{HookReport, HookStatus},

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use skep_spool::Stats;
+
 use super::{
-    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, Spool, Spools, Status, Stream,
-    Tracker, Uplink,
+    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, Spools, Status, Stream, Tracker,
+    Uplink,
 };
 
 /// A page of text, ending in a line break.
@@ -134,8 +136,8 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     write_uplink(out, uplink)
 }
 
-fn write_spool(out: &mut String, title: &str, spool: &Spool) -> std::fmt::Result {
-    let Spool {
+fn write_spool(out: &mut String, title: &str, spool: &Stats) -> std::fmt::Result {
+    let Stats {
         records,
         bytes: size,
         epoch: _,

@@ -234,7 +234,7 @@ mod tests {
         let board = StatusBoard::new("0.1.0");
         let server = Server::start(&socket, board.clone()).unwrap();
         board.update(|status| status.tracker.sessions = 3);
-        board.acknowledged(crate::spool::Lane::Findings, 5);
+        board.acknowledged(skep_spool::Lane::Findings, 5);
         let status = fetch(&socket).unwrap();
         assert_eq!(
             (status.version.as_str(), status.tracker.sessions),

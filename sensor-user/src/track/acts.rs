@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
+use skep_event::{CoverageKind, Detail, Process, SessionId};
+
 use crate::{
     act::{self, Act, Folding, RecordId, Sink, Target},
     decode::{self, Common, SocketKind},
-    event::{self, CoverageKind, Detail, Process, SessionId},
     output::socket_name,
 };
 
@@ -47,7 +48,7 @@ impl<J: Judge> Tracker<J> {
             flags,
             mode,
             inode: file.map(|file| file.ino),
-            device: file.map(|file| event::Device::from_kernel(file.dev)),
+            device: file.map(|file| skep_event::Device::from_kernel(file.dev)),
             links,
             folding: epoch.map(|epoch| Folding { epoch, record }),
         });
@@ -135,9 +136,9 @@ impl<J: Judge> Tracker<J> {
             "a socket was made ({}); what is sent through it, and to whom, is not seen",
             socket_name(kind)
         );
-        let detail = Detail::Coverage(event::Coverage {
+        let detail = Detail::Coverage(skep_event::Coverage {
             hook: Some(common.hook.name()),
-            ..event::Coverage::point(CoverageKind::Socket, (now, now), 0, reason)
+            ..skep_event::Coverage::point(CoverageKind::Socket, (now, now), 0, reason)
         });
         self.emit(common, id, Some(process), None, detail, out);
         if is_first && let Some(info) = self.note_gap(id) {

@@ -24,13 +24,14 @@ use super::{
     process::Member,
     session::Session,
 };
+use skep_event::{
+    Coverage, CoverageKind, Detail, Found, Phase, Process, SessionId, SessionInfo, UnixNanos,
+};
+
 use crate::{
     act::Sink,
     decode::{self, Common},
     enrich::SessionFacts,
-    event::{
-        Coverage, CoverageKind, Detail, Found, Phase, Process, SessionId, SessionInfo, UnixNanos,
-    },
 };
 
 /// Reads processes that run. The real one is `/proc`.
@@ -415,5 +416,4 @@ fn unknown(task: &decode::Task) -> decode::Exec {
 }
 
 #[cfg(test)]
-#[path = "adopt_tests.rs"]
 mod tests;

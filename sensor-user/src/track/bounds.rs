@@ -1,6 +1,8 @@
 //! How much the tracker may know, and what it had to forget or refuse.
 
-use crate::{accounts::OfSessions, event::SessionId};
+use skep_event::SessionId;
+
+use crate::accounts::OfSessions;
 
 /// What the tracker holds at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

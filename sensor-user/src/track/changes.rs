@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::{Judge, Tracker, process::Member};
-use crate::{
-    decode,
-    event::{Agent, Phase, Process, SessionId, SessionInfo},
-};
+use skep_event::{Agent, Phase, Process, SessionId, SessionInfo};
+
+use crate::decode;
 
 /// One change, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq)]

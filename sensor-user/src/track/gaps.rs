@@ -4,14 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Judge, Tracker, Verdicts, Who, changes::Change, process::Member};
-use crate::{
-    accounts,
-    act::Sink,
-    decode::Common,
-    event::{
-        Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, SessionInfo, UnixNanos,
-    },
+use skep_event::{
+    Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, SessionInfo, UnixNanos,
 };
+
+use crate::{accounts, act::Sink, decode::Common};
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
     fn by_kernel(&self, kernel: u64) -> Option<SessionId> {

@@ -8,18 +8,14 @@
 use std::{
     cmp::Reverse,
     collections::{HashMap, HashSet},
-    mem::size_of,
     sync::Arc,
 };
 
 use foldhash::fast::RandomState;
-
-use crate::event::{Process, Text};
+use skep_event::{Process, process_bytes};
 
 /// Images smaller than this are not worth cutting.
 const CUT_MIN: usize = 256;
-/// What an allocation costs besides its bytes.
-const OVERHEAD: usize = 16;
 
 /// Images in use, by address.
 #[derive(Debug, Default)]
@@ -55,7 +51,7 @@ impl Images {
     /// One more has it.
     pub fn take(&mut self, image: &Arc<Process>) {
         let entry = self.users.entry(address(image)).or_insert_with(|| {
-            let bytes = bytes(image);
+            let bytes = process_bytes(image);
             self.bytes += bytes;
             self.serial += 1;
             Use {
@@ -123,17 +119,4 @@ impl Cut {
 
 pub fn address(image: &Arc<Process>) -> usize {
     Arc::as_ptr(image).addr()
-}
-
-/// Memory of a process with all it says.
-pub fn bytes(process: &Process) -> usize {
-    let text = |text: &Text| size_of::<Text>() + text.as_bytes().len() + OVERHEAD;
-    let argv = process.argv.iter().map(text).sum::<usize>();
-    let paths = process
-        .exe
-        .iter()
-        .chain(&process.cwd)
-        .map(text)
-        .sum::<usize>();
-    size_of::<Process>() + OVERHEAD + argv + paths
 }

@@ -9,7 +9,7 @@ use super::{
     images::{self, Cut, Images},
     session::Sessions,
 };
-use crate::event::{Process, SessionId};
+use skep_event::{Process, SessionId};
 
 /// A process of a session.
 #[derive(Clone, Debug)]

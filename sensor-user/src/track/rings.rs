@@ -9,11 +9,9 @@ use std::{sync::Arc, time::Duration};
 use skep_abi::Hook;
 
 use super::{Judge, Tracker, Verdicts};
-use crate::{
-    act::Sink,
-    decode::Common,
-    event::{Coverage, CoverageKind, Detail, Event, Process, SessionId, UnixNanos},
-};
+use skep_event::{Coverage, CoverageKind, Detail, Event, Process, SessionId, UnixNanos};
+
+use crate::{act::Sink, decode::Common};
 
 /// How often a session is told to have set up more of them.
 const EVERY: Duration = Duration::from_mins(1);

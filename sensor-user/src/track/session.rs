@@ -6,18 +6,15 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use sha2::{Digest, Sha256};
 use skep_abi::Claim;
 
 use super::{
     bounds::{Bounds, Evicted},
     rings::Rings,
 };
-use crate::{
-    decode::SocketKind,
-    enrich::SessionFacts,
-    event::{Agent, Found, Phase, SessionId, SessionInfo},
-};
+use skep_event::{Agent, Found, Phase, SessionId, SessionInfo};
+
+use crate::{decode::SocketKind, enrich::SessionFacts};
 
 /// Kinds of sockets of one session that are told at most.
 const SOCKETS_TOLD: usize = 16;
@@ -250,24 +247,5 @@ impl Sessions {
         };
         session.processes = session.processes.saturating_sub(1);
         session.processes
-    }
-}
-
-// === impl SessionId ===
-
-impl SessionId {
-    /// The first 128 bits of SHA-256 over what names the root process, so that a restarted sensor
-    /// derives the same id. The family is part of it because a process can execute one agent after
-    /// another.
-    pub fn derive(boot_id: &str, tgid: u32, start_ns: u64, family: &str) -> Self {
-        let digest = Sha256::new()
-            .chain_update(boot_id)
-            .chain_update(tgid.to_le_bytes())
-            .chain_update(start_ns.to_le_bytes())
-            .chain_update(family)
-            .finalize();
-        let mut id = [0; 16];
-        id.copy_from_slice(digest.get(..16).expect("a SHA-256 digest has 32 bytes"));
-        Self(id)
     }
 }

@@ -7,11 +7,9 @@ use super::*;
 mod bounds;
 mod gaps;
 
-use crate::{
-    event::{NetFamily, Text},
-    identify::Judgement,
-    users::Users,
-};
+use skep_event::{NetFamily, Text};
+
+use crate::{identify::Judgement, users::Users};
 
 /// Judges by the base name of the executed file.
 struct ByName;
@@ -288,7 +286,7 @@ fn an_open_names_the_file_by_inode_and_device_when_the_record_has_them() {
     let Detail::Open(file) = &events[0].detail else {
         panic!("{events:?}")
     };
-    let device = event::Device {
+    let device = skep_event::Device {
         major: 259,
         minor: 4_097,
     };

@@ -15,9 +15,8 @@ use prost::{
         skip_field,
     },
 };
+use skep_event::{CoverageKind, UnixNanos};
 use skep_proto::v1;
-
-use crate::event::{CoverageKind, UnixNanos};
 
 /// Fields of `v1::Batch`.
 const FIRST_SEQ: u32 = 1;
@@ -166,7 +165,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{event::Detail, sample, wire};
+    use skep_event::{Detail, sample, wire};
 
     fn records(events: &[v1::Event], first_seq: u64) -> Vec<(u64, Vec<u8>)> {
         (first_seq..)

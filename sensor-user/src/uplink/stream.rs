@@ -13,10 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 
 use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker, batch};
-use crate::{
-    event::UnixNanos,
-    spool::{Lane, SpoolError},
-};
+use skep_event::UnixNanos;
+use skep_spool::{Lane, SpoolError};
 
 /// After this many refusals of one event it is given up.
 const REFUSALS: u32 = 3;
@@ -345,7 +343,7 @@ impl Worker {
     }
 }
 
-fn unavailable(spool: &crate::spool::Spool) -> End {
+fn unavailable(spool: &skep_spool::Spool) -> End {
     let reason = spool
         .stats()
         .error

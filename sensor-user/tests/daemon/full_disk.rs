@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use prost::Message;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use skep_proto::v1::{self, event::Detail};
-use skep_sensor::spool::{Lane, Lanes};
+use skep_spool::{Lane, Lanes};
 
 use crate::{
     accounts::told_of,

@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message;
 use skep_proto::v1;
-use skep_sensor::spool::{Lane, Lanes};
+use skep_spool::{Lane, Lanes};
 
 use crate::{
     collector::Collector,

@@ -12,7 +12,8 @@ use std::{
 
 use prost::Message;
 use skep_proto::v1::{self, event::Detail};
-use skep_sensor::status::{Spool, Status};
+use skep_sensor::status::Status;
+use skep_spool::Stats;
 
 use crate::{
     accounts::level,
@@ -173,7 +174,7 @@ pub fn settled(config: &Path) {
         "what both lanes had to be acknowledged",
         || {
             let now = lanes()?;
-            let has = |(then, now): (&Spool, &Spool)| {
+            let has = |(then, now): (&Stats, &Stats)| {
                 let acknowledged = now.acked_seq + 1 >= then.next_seq;
                 now.records == 0 || now.epoch == then.epoch && acknowledged
             };

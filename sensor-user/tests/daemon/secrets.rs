@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use skep_sensor::redact::RULES;
+use skep_redact::RULES;
 
 use crate::{
     collector::Absent,

@@ -11,11 +11,12 @@ use std::{
 };
 
 use skep_abi::{Claim, ClaimVerdict, FileKey};
+use skep_event::{Agent, Detail, Event};
+
 use skep_sensor::{
     clock::BootClock,
     decode,
     enrich::Enrich,
-    event::{Agent, Detail, Event},
     fold::{Fold, FoldSink},
     identify::{Candidate, Judgement},
     track::{Judge, Tracker, Verdicts},

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use skep_sensor::event::{Detail, Event, Found, Phase};
+use skep_event::{Detail, Event, Found, Phase};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 

@@ -2,7 +2,7 @@
 
 use std::{os::unix::process::CommandExt, process::Command};
 
-use skep_sensor::event::{Detail, Phase, Text};
+use skep_event::{Detail, Phase, Text};
 
 use crate::sensor::{actor, scratch, sensor, wait_for};
 

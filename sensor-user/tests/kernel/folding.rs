@@ -3,11 +3,9 @@
 use std::{process::Command, sync::OnceLock};
 
 use skep_abi::{FOLD_KINDS, Kind};
-use skep_sensor::{
-    event::{Detail, Event, SessionId, Text},
-    fold::Fold,
-    pipeline::PipelineCounts,
-};
+use skep_event::{Detail, Event, SessionId, Text};
+
+use skep_sensor::{fold::Fold, pipeline::PipelineCounts};
 
 use crate::sensor::{Sensor, actor, attach, file, scratch, shown, wait_for};
 

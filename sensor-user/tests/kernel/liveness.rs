@@ -15,11 +15,9 @@ use std::{
 };
 
 use skep_abi::Hook;
-use skep_sensor::{
-    event::{Coverage, CoverageKind, CoveragePhase, Detail, Event},
-    liveness::act,
-    pipeline::Canaries,
-};
+use skep_event::{Coverage, CoverageKind, CoveragePhase, Detail, Event};
+
+use skep_sensor::{liveness::act, pipeline::Canaries};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
@@ -194,7 +192,7 @@ fn hooks_come_back(avoid: &[&str]) {
         sensor.find(|event| {
             matches!(event.detail, Detail::Exec(_))
                 && event.process.as_ref().is_some_and(|process| {
-                    let is = |arg: &skep_sensor::event::Text| arg.escaped().contains(&path);
+                    let is = |arg: &skep_event::Text| arg.escaped().contains(&path);
                     process.argv.iter().any(is)
                 })
         })
@@ -228,7 +226,7 @@ fn hooks_come_back(avoid: &[&str]) {
         sensor.find(|event| {
             event.session == Some(session)
                 && matches!(&event.detail, Detail::Session(info)
-                    if info.phase == skep_sensor::event::Phase::End && info.gaps >= 2)
+                    if info.phase == skep_event::Phase::End && info.gaps >= 2)
         })
     });
     noticed_at_once(&sensor);

@@ -8,12 +8,9 @@ use std::{
 };
 
 use skep_abi::{Cause, Kind};
-use skep_sensor::{
-    event::{CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId},
-    pipeline::PipelineCounts,
-    probes::KernelCounts,
-    track::Bounds,
-};
+use skep_event::{CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId};
+
+use skep_sensor::{pipeline::PipelineCounts, probes::KernelCounts, track::Bounds};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 

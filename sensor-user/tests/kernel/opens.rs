@@ -88,9 +88,7 @@ fn long_deep_and_odd_paths_are_whole_or_said_to_be_cut() {
         .events
         .iter()
         .find_map(|event| match &event.detail {
-            skep_sensor::event::Detail::Open(open)
-                if shown(open).ends_with("/leaf-of-the-deep") =>
-            {
+            skep_event::Detail::Open(open) if shown(open).ends_with("/leaf-of-the-deep") => {
                 Some(open.clone())
             }
             _ => None,

@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use skep_sensor::event::Detail;
+use skep_event::Detail;
 
 use crate::sensor::{actor, scratch, sensor, shown, wait_or_explain};
 

@@ -8,11 +8,12 @@ use std::{
 };
 
 use skep_abi::Kind;
-use skep_policy::Catalogue;
+use skep_catalogue::Catalogue;
+use skep_event::{Detail, Event, File, Net, Phase, Process, SessionId, Text};
+
 use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
-    event::{Detail, Event, File, Net, Phase, Process, SessionId, Text},
     fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
@@ -335,11 +336,7 @@ impl Run {
     }
 
     pub fn describe(&self) -> String {
-        let lines: Vec<_> = self
-            .events
-            .iter()
-            .map(skep_sensor::output::json::write)
-            .collect();
+        let lines: Vec<_> = self.events.iter().map(skep_event::json::write).collect();
         lines.join("\n")
     }
 }

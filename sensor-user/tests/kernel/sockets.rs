@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixListener,
 };
 
-use skep_sensor::event::{CoverageKind, Detail, NetFamily};
+use skep_event::{CoverageKind, Detail, NetFamily};
 
 use crate::sensor::{scratch, sensor};
 

@@ -21,7 +21,7 @@ const OPENING: &str = "\
 Written by `cargo xtask evasion` from `docs/evasion.json`, the verdicts of the tests; do not edit.
 `cargo xtask test` fails when what it sees is not what is written here.
 
-Ways for a program not to be seen, each one done for real by a small program (`xtask/demo-agent`) under
+Ways for a program not to be seen, each one done for real by a small program (`tools/demo-agent`) under
 a running sensor, and what the sensor made of it. A verdict is computed from the events of the one
 session that the agent's own exec started, by the same code on every kernel
 (`sensor-user/tests/kernel/evasion/`): an event that belongs to another session, or to none, counts for

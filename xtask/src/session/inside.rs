@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::{Plan, Report};
 use crate::agents::Agent;
-use crate::model::{Script, Server};
+use skep_model::{Script, Server};
 
 /// A session takes seconds; one that takes this long has hung.
 const LIMIT: Duration = Duration::from_secs(150);

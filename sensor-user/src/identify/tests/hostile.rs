@@ -9,7 +9,7 @@ use std::{
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, Mode, mkfifoat};
-use skep_policy::MarkerScope;
+use skep_catalogue::MarkerScope;
 
 use super::{
     Exec, World, assert_agent, assert_no_agent,
@@ -273,8 +273,8 @@ fn links_are_followed_within_the_root_of_the_process() {
     );
     let confined = Confined::to(world.directory.path());
     let (file, file_size) = super::key(&node);
-    let exe = crate::event::Text::from("/usr/bin/node");
-    let cwd = crate::event::Text::from("/bin");
+    let exe = skep_event::Text::from("/usr/bin/node");
+    let cwd = skep_event::Text::from("/bin");
     for (script, is_agent) in [
         ("gemini", true),
         ("/bin/gemini", true),
@@ -282,8 +282,8 @@ fn links_are_followed_within_the_root_of_the_process() {
         ("out", false),
     ] {
         let argv = [
-            crate::event::Text::from("node"),
-            crate::event::Text::from(script),
+            skep_event::Text::from("node"),
+            skep_event::Text::from(script),
         ];
         let candidate = super::Candidate {
             pid: u32::try_from(confined.0).expect("positive"),
@@ -297,7 +297,7 @@ fn links_are_followed_within_the_root_of_the_process() {
         let judgement = world.identifier.judge(&candidate);
         assert_eq!(judgement.agent.is_some(), is_agent, "{script}");
         if let Some(agent) = judgement.agent {
-            let path = Some(crate::event::Text::from("/node_modules/@google/gemini-cli"));
+            let path = Some(skep_event::Text::from("/node_modules/@google/gemini-cli"));
             assert_eq!(agent.install_path, path, "as the process sees it");
         }
     }

@@ -11,7 +11,7 @@ use super::{
     Candidate, World, assert_agent, assert_no_agent,
     elf_file::{ElfFile, bun_graph},
 };
-use crate::event::Text;
+use skep_event::Text;
 
 /// A running process, ended with the test.
 struct Running(Child);

@@ -1,7 +1,7 @@
 //! Execs and exits whose record was lost.
 
 use super::*;
-use crate::event::{CoverageKind, UnixNanos};
+use skep_event::{CoverageKind, UnixNanos};
 
 #[test]
 fn a_process_that_runs_another_executable_has_lost_an_exec() {

@@ -213,9 +213,9 @@ fn a_lane_waits_longer_after_each_failure_and_never_exactly_as_long_as_another()
 fn what_the_encoder_writes_is_what_arrives() {
     let collector = Collector::start(Arc::default(), 0);
     let sensor = Sensor::new(collector.address.port());
-    let all: Vec<v1::Event> = crate::sample::all()
+    let all: Vec<v1::Event> = skep_event::sample::all()
         .iter()
-        .map(crate::wire::event)
+        .map(skep_event::wire::event)
         .collect();
     all.iter().for_each(|event| sensor.lanes.append(event));
     sensor.settle();

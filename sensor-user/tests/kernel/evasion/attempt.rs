@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet, fs::Metadata, net::SocketAddr, os::unix::fs::MetadataExt, path::Path,
 };
 
-use skep_sensor::event::{
+use skep_event::{
     CoverageKind, Detail, Device, Event, File, Net, NetFamily, Process, SessionId, Text,
 };
 

@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command, sync::Arc};
 
-use skep_sensor::event::{Detail, Event, File, Text};
+use skep_event::{Detail, Event, File, Text};
 
 use crate::sensor::{sensor, shown};
 

@@ -183,7 +183,7 @@ fn odd_name(stage: &Stage) -> Verdict {
     let name = b"caf\xe9 \\ \nx";
     let path = stage.folder().join(OsString::from_vec(name.to_vec()));
     fs::write(&path, "x").expect("own folder");
-    let shown = skep_sensor::event::Text::from(path.as_os_str().as_bytes()).escaped();
+    let shown = skep_event::Text::from(path.as_os_str().as_bytes()).escaped();
     assert!(shown.ends_with("/caf\\xe9 \\\\ \\x0ax"));
     let mut command = agent(&["open"]);
     command.arg(path);

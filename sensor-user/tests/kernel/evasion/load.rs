@@ -1,6 +1,6 @@
 //! More than the sensor can take: what does not fit must be counted, to the last record.
 
-use skep_sensor::event::{Detail, Event};
+use skep_event::{Detail, Event};
 
 use crate::sensor::{Sensor, shown, wait_for};
 

@@ -16,9 +16,11 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::Value;
+use skep_event::Event;
+use skep_event::json;
+
 use skep_sensor::{
-    clock::BootClock, config::Config, event::Event, fold::Fold, journal::Journal, output::json,
-    start, stop::Stop,
+    clock::BootClock, config::Config, fold::Fold, journal::Journal, start, stop::Stop,
 };
 
 use crate::sensor::{sensor, wait_for};

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use skep_sensor::event::{CoverageKind, Detail, Event};
+use skep_event::{CoverageKind, Detail, Event};
 
 use crate::sensor::{actor, shown};
 

@@ -7,7 +7,8 @@ use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Child};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use skep_sensor::{clock::BootClock, journal::Journal, output::time_text, start};
+use skep_event::time_text;
+use skep_sensor::{clock::BootClock, journal::Journal, start};
 
 use crate::sensor::{sensor, wait_for};
 

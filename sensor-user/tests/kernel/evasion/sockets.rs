@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use skep_sensor::event::NetFamily;
+use skep_event::NetFamily;
 
 use super::{Group, Technique, stage::Stage, verdict::Verdict};
 

@@ -99,7 +99,7 @@ impl<'a> Stage<'a> {
     fn marks(&self, mark: &str) -> usize {
         let mut count = 0;
         self.sensor.each(|event| {
-            if let skep_sensor::event::Detail::Open(file) = &event.detail {
+            if let skep_event::Detail::Open(file) = &event.detail {
                 count += usize::from(crate::sensor::shown(file) == mark);
             }
         });

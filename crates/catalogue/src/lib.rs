@@ -1,0 +1,343 @@
+//! The agent catalogue: one TOML file per family, embedded in the binary, replaceable and
+//! extendable by a directory of files of the same form.
+//!
+//! Invariants:
+//! - loading is all or nothing: one bad file refuses the whole set, with file, line and what was
+//!   expected; a running catalogue is never changed in place;
+//! - a family or runtime read from the directory replaces the embedded one of the same id; two
+//!   files of one directory never define the same id;
+//! - no family can be recognised by names alone: name hints weigh at most [`NAME_WEIGHT_MAX`], and
+//!   a family without any other kind of evidence is refused.
+//!
+//! Bounds: a catalogue file has at most 1 MiB, a directory at most 1,000 files.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod pattern;
+mod raw;
+mod value;
+
+use std::{fs, io, path::Path};
+
+use regex::bytes::Regex;
+
+pub use error::{CatalogueError, Problem};
+pub use pattern::Pattern;
+
+/// The confidence (0 to 100) below which a program is not called an agent.
+pub const MIN_CONFIDENCE: u8 = 50;
+/// The most a name may weigh: far enough below [`MIN_CONFIDENCE`] that it never tips the scale alone.
+pub const NAME_WEIGHT_MAX: u8 = 15;
+
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILES_MAX: usize = 1_000;
+
+const EMBEDDED: &[(&str, &str)] = &[
+    ("aider.toml", include_str!("../families/aider.toml")),
+    (
+        "claude-code.toml",
+        include_str!("../families/claude-code.toml"),
+    ),
+    ("codex.toml", include_str!("../families/codex.toml")),
+    ("crush.toml", include_str!("../families/crush.toml")),
+    (
+        "cursor-agent.toml",
+        include_str!("../families/cursor-agent.toml"),
+    ),
+    (
+        "gemini-cli.toml",
+        include_str!("../families/gemini-cli.toml"),
+    ),
+    (
+        "github-copilot-cli.toml",
+        include_str!("../families/github-copilot-cli.toml"),
+    ),
+    ("opencode.toml", include_str!("../families/opencode.toml")),
+    ("qoder-cli.toml", include_str!("../families/qoder-cli.toml")),
+    ("qwen-code.toml", include_str!("../families/qwen-code.toml")),
+    ("runtimes.toml", include_str!("../families/runtimes.toml")),
+    (
+        "skep-demo-agent.toml",
+        include_str!("../families/skep-demo-agent.toml"),
+    ),
+];
+
+/// Families of agents and the runtimes they are written for.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    families: Vec<Family>,
+    runtimes: Vec<Runtime>,
+}
+
+/// One family of agents and the evidence it is recognised by.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// Stable id, e.g. `claude-code`.
+    pub id: String,
+    /// Name for people.
+    pub title: String,
+    pub vendor: String,
+    /// Environment variables that turn a binary of this family into a plain runtime.
+    pub plain_runtime_env: Vec<String>,
+    pub multicall: Multicall,
+    pub packages: Vec<NpmPackage>,
+    pub markers: Vec<Marker>,
+    pub hashes: Vec<KnownHash>,
+    pub layouts: Vec<Layout>,
+    pub python: Vec<PythonDistribution>,
+    pub names: Vec<NameHint>,
+}
+
+/// How a binary of a family is told to be one of its tools instead of the agent.
+#[derive(Clone, Debug, Default)]
+pub struct Multicall {
+    /// Base names of `argv[0]`.
+    pub argv0: Vec<String>,
+    /// Whole values of `argv[1]`.
+    pub argv1: Vec<String>,
+}
+
+/// An npm package; evidence is its `package.json` up the real path of the executed file.
+#[derive(Clone, Debug)]
+pub struct NpmPackage {
+    pub name: Pattern,
+    /// Files of the package that are the agent, relative to its root. Targets of `bin` in
+    /// `package.json` count as well.
+    pub entry: Vec<Pattern>,
+    /// Cut off the end of the package's version, e.g. `-linux-x64`.
+    pub version_suffix: Option<Regex>,
+    pub weight: u8,
+}
+
+/// Where in an executed file a [`Marker`] is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MarkerScope {
+    /// The module graph of a Bun single-file executable.
+    Bun,
+    /// The blob of a Node single-executable application.
+    NodeSea,
+    /// A section of an ELF file.
+    Section(String),
+    /// The first bytes of a script run by a runtime.
+    Script,
+}
+
+/// Bytes that only this family's programs hold.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    pub scope: MarkerScope,
+    /// Literal bytes, at least 8 of them.
+    pub text: String,
+    /// Searched from 256 bytes before the text to 1,024 after; group 1 is the version.
+    pub version: Option<Regex>,
+    /// Sections: only files of at least this many bytes are read.
+    pub min_size: u64,
+    /// Sections: only files without a dynamic linker (no `PT_INTERP`) are read.
+    pub static_only: bool,
+    pub weight: u8,
+}
+
+/// SHA-256 of a published file.
+#[derive(Clone, Debug)]
+pub struct KnownHash {
+    pub sha256: [u8; 32],
+    /// Bytes of the file: only a file of exactly this size is hashed.
+    pub size: u64,
+    pub version: String,
+    pub weight: u8,
+}
+
+/// Where an installer puts the family's files.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Matched against the real path of the executed file or script.
+    pub path: Pattern,
+    /// Files that must stand in the same directory.
+    pub beside: Vec<String>,
+    pub weight: u8,
+}
+
+/// A Python distribution (`*.dist-info/METADATA`) that belongs to the script or module run.
+#[derive(Clone, Debug)]
+pub struct PythonDistribution {
+    /// Normalised distribution name (PEP 503), e.g. `aider-chat`.
+    pub name: String,
+    /// Names of its console scripts.
+    pub scripts: Vec<String>,
+    /// Literal text a console script of it holds.
+    pub script_text: Vec<String>,
+    /// Modules run with `-m`.
+    pub modules: Vec<String>,
+    /// Its files that are the agent when run by path, relative to `site-packages`.
+    pub entry: Vec<Pattern>,
+    pub weight: u8,
+}
+
+/// A base name of the executed file, the script or `argv[0]`: supports other evidence, never more.
+#[derive(Clone, Debug)]
+pub struct NameHint {
+    pub name: Pattern,
+    pub weight: u8,
+}
+
+/// A program that runs agents written as scripts, and how it finds its script.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub id: String,
+    /// Base names of the executable.
+    pub file_name: Vec<Pattern>,
+    /// Symbols a renamed copy defines for its extensions to use.
+    pub defines: Vec<String>,
+    /// Symbols a renamed copy imports ...
+    pub imports: Vec<String>,
+    /// ... from a library of this name.
+    pub needs: Option<Pattern>,
+    /// Words that stand before the script, e.g. `run`.
+    pub subcommands: Vec<String>,
+    /// Words in that place after which no script of the user's is run.
+    pub no_script_words: Vec<String>,
+    /// Options that take the next argument as their value.
+    pub value_options: Vec<String>,
+    /// Options after which there is no script file.
+    pub no_script_options: Vec<String>,
+    /// Option whose value is a module to run.
+    pub module_option: Option<String>,
+    /// Single-letter options may be joined (`-Im mod`).
+    pub clustered: bool,
+    /// Extensions tried when the script is named without one.
+    pub extensions: Vec<String>,
+    /// What follows is a program of its own with its own arguments (a dynamic linker).
+    pub loads_programs: bool,
+    /// Environment variable that makes a single-file executable of this runtime the plain runtime.
+    pub plain_env: Option<String>,
+}
+
+// === impl Catalogue ===
+
+impl Catalogue {
+    /// The catalogue this program was built with.
+    pub fn embedded() -> Self {
+        let mut set = check::Set::default();
+        for (name, text) in EMBEDDED {
+            set.add(Path::new(name), text)
+                .expect("the embedded catalogue is loaded by a test");
+        }
+        let (families, runtimes) = set.finish();
+        Self { families, runtimes }
+    }
+
+    /// The embedded catalogue with the `*.toml` files of `directory` added; a family or runtime of
+    /// the same id is replaced as a whole.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or does not hold what a catalogue holds. Nothing is kept
+    /// of the directory then.
+    pub fn with_directory(directory: &Path) -> Result<Self, CatalogueError> {
+        let mut catalogue = Self::embedded();
+        let mut set = check::Set::default();
+        for path in catalogue_files(directory)? {
+            let text = read_file(&path)?;
+            set.add(&path, &text)?;
+        }
+        let (families, runtimes) = set.finish();
+        for family in families {
+            match catalogue
+                .families
+                .iter_mut()
+                .find(|known| known.id == family.id)
+            {
+                Some(known) => *known = family,
+                None => catalogue.families.push(family),
+            }
+        }
+        for runtime in runtimes {
+            match catalogue
+                .runtimes
+                .iter_mut()
+                .find(|known| known.id == runtime.id)
+            {
+                Some(known) => *known = runtime,
+                None => catalogue.runtimes.push(runtime),
+            }
+        }
+        Ok(catalogue)
+    }
+
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    pub fn family(&self, id: &str) -> Option<&Family> {
+        self.families.iter().find(|family| family.id == id)
+    }
+
+    pub fn runtimes(&self) -> &[Runtime] {
+        &self.runtimes
+    }
+
+    /// Names of the environment variables that recognition looks at, sorted. Only whether they are
+    /// on is looked at, and nothing of them is kept.
+    pub fn environment_names(&self) -> Vec<&str> {
+        let families = self
+            .families
+            .iter()
+            .flat_map(|family| &family.plain_runtime_env);
+        let runtimes = self
+            .runtimes
+            .iter()
+            .filter_map(|runtime| runtime.plain_env.as_ref());
+        let mut names: Vec<&str> = families.chain(runtimes).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// The directory's catalogue files, sorted, so that errors do not depend on the file system.
+fn catalogue_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, CatalogueError> {
+    let unreadable = |source: io::Error| CatalogueError::Unreadable {
+        path: directory.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(path);
+        }
+        if files.len() > FILES_MAX {
+            return Err(CatalogueError::TooMany {
+                path: directory.to_owned(),
+                max: FILES_MAX,
+            });
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<String, CatalogueError> {
+    let unreadable = |source: io::Error| CatalogueError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::other("not a regular file")));
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(CatalogueError::TooLarge {
+            path: path.to_owned(),
+            max: FILE_BYTES_MAX,
+        });
+    }
+    fs::read_to_string(path).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests;

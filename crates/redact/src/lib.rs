@@ -1,0 +1,460 @@
+//! Takes secrets out of events before they leave the process.
+//!
+//! What is found is replaced by `[redacted:KIND]` (user and password of a URL by `***`); the rest of
+//! the text stays as it was. The kinds are the table [`RULES`].
+//!
+//! - Every text of an event (paths, remote, working directory, …) is searched for what has the
+//!   *shape* of a secret and for URLs that carry one.
+//! - Command lines are also read as such: flags and their values, also in the next argument,
+//!   `NAME=value`, headers, and all of that again inside an argument that is itself a command line
+//!   (`bash -c '…'`), four levels deep.
+//!
+//! Invariants: redacting twice is redacting once; structures are taken apart completely, so that a
+//! new field of an event does not compile until it is decided here; bytes need not be UTF-8.
+//!
+//! Limits: a secret with neither a known shape nor a telling name stays. Redaction is a net, not a
+//! proof; file contents and environment values are therefore not collected at all.
+//!
+//! Cost: one pass of an Aho-Corasick automaton over a text that holds nothing; `cargo run --release
+//! --example redact_cost` measures it. A process is redacted once, not once an event.
+
+mod command;
+mod named;
+mod rules;
+mod shapes;
+mod span;
+mod url;
+mod value;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use self::{shapes::Shapes, span::Spans};
+use skep_event::process_bytes;
+use skep_event::{
+    Agent, Coverage, Detail, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository,
+    SessionInfo, Text,
+};
+
+pub use rules::{Carries, Finder, PROGRAMS, ProgramFlag, RULES, Rule};
+
+/// How many processes and agents are remembered as redacted, and what memory they may take.
+const REMEMBERED: usize = 128;
+const REMEMBERED_BYTES: usize = 1 << 20;
+
+/// What stands where a secret was: more passes than this find nothing new in practice, and the bound
+/// keeps hostile text from costing more.
+const PASSES: usize = 4;
+
+/// Bytes that a cut-off argument is continued with to see whether it ends inside a secret.
+const CONTINUATION: &[u8] = b"a0Bc1De2Fg3Hi4Jk5Lm6No7Pq8Rs9Tu0Vw1Xy2Za3";
+
+/// The compiled rules.
+#[derive(Debug)]
+pub struct Redactor {
+    shapes: Shapes,
+    processes: Mutex<Memory<Process>>,
+    agents: Mutex<Memory<Agent>>,
+}
+
+/// What was redacted lately, by the address of the original, which it keeps alive.
+#[derive(Debug)]
+struct Memory<T> {
+    known: VecDeque<(Arc<T>, Arc<T>)>,
+    /// Memory of one of them, and of all.
+    weigh: fn(&T) -> usize,
+    bytes: usize,
+}
+
+/// Redacts one event.
+pub fn event(redactor: &Redactor, event: Event) -> Event {
+    redactor.event(event)
+}
+
+// === impl Redactor ===
+
+impl Default for Redactor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Redactor {
+    pub fn new() -> Self {
+        Self {
+            shapes: Shapes::new(),
+            processes: Mutex::new(Memory::new(process_bytes)),
+            agents: Mutex::new(Memory::new(|_| 0)),
+        }
+    }
+
+    /// Redacts one event.
+    pub fn event(&self, event: Event) -> Event {
+        let Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook,
+            detail,
+        } = event;
+        let detail = match detail {
+            Detail::Exec(Exec { filename }) => Detail::Exec(Exec {
+                filename: self.optional(filename),
+            }),
+            Detail::Exit(Exit { code, signal }) => Detail::Exit(Exit { code, signal }),
+            Detail::Open(File {
+                path,
+                resolved,
+                flags,
+                mode,
+                count,
+                last,
+                inode,
+                device,
+                links,
+            }) => Detail::Open(File {
+                path: self.optional(path),
+                resolved,
+                flags,
+                mode,
+                count,
+                last,
+                inode,
+                device,
+                links,
+            }),
+            Detail::Connect(Net {
+                family,
+                addr,
+                port,
+                proto,
+                path,
+                count,
+                last,
+            }) => {
+                let path = self.optional(path);
+                Detail::Connect(Net {
+                    family,
+                    addr,
+                    port,
+                    proto,
+                    path,
+                    count,
+                    last,
+                })
+            }
+            Detail::Session(info) => Detail::Session(self.session(info)),
+            Detail::Lost(Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first,
+                last,
+            }) => Detail::Lost(Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first,
+                last,
+            }),
+            Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first,
+                last,
+                count,
+                reason,
+            }) => Detail::Coverage(Coverage {
+                what,
+                phase,
+                hook,
+                first,
+                last,
+                count,
+                reason: self.string(&reason),
+            }),
+            Detail::Finding(Finding {
+                rule,
+                title,
+                severity,
+                attack,
+                reason,
+            }) => Detail::Finding(Finding {
+                rule,
+                title: self.string(&title),
+                severity,
+                attack,
+                reason: self.string(&reason),
+            }),
+        };
+        let agent = agent.map(|agent| self.agent_once(agent));
+        let process = process.map(|process| self.process_once(process));
+        Event {
+            time,
+            session,
+            agent,
+            process,
+            result,
+            hook,
+            detail,
+        }
+    }
+
+    /// Redacts an agent, the same one once.
+    pub fn agent_once(&self, agent: Arc<Agent>) -> Arc<Agent> {
+        remember(&self.agents, agent, |agent| self.agent(agent))
+    }
+
+    /// Redacts a process, the same one once.
+    pub fn process_once(&self, process: Arc<Process>) -> Arc<Process> {
+        remember(&self.processes, process, |process| self.process(process))
+    }
+
+    /// Redacts what is no command line; `None` when there is nothing to redact.
+    pub fn text(&self, text: &[u8]) -> Option<Vec<u8>> {
+        self.repeated(text, |text, spans| {
+            let found = self.shapes.triggered(text);
+            self.shapes.find(found, text, spans);
+            if found.url() {
+                url::find(text, spans);
+            }
+        })
+    }
+
+    /// Redacts a command line; `None` when there is nothing to redact. `truncated`: the last argument
+    /// may be cut off.
+    pub fn argv(&self, argv: &[Text], truncated: bool) -> Option<Vec<Text>> {
+        let mut changed: Option<Vec<Text>> = None;
+        for _ in 0..PASSES {
+            let Some(next) = self.argv_once(changed.as_deref().unwrap_or(argv), truncated) else {
+                break;
+            };
+            changed = Some(next);
+        }
+        changed
+    }
+
+    fn argv_once(&self, argv: &[Text], truncated: bool) -> Option<Vec<Text>> {
+        let found: Vec<_> = argv
+            .iter()
+            .map(|text| self.shapes.triggered(text.as_bytes()))
+            .collect();
+        let all = found
+            .iter()
+            .fold(shapes::Triggered::default(), |all, one| all | *one);
+        let cut = truncated && !argv.is_empty();
+        if all.nothing() && !cut {
+            return None;
+        }
+        let longer = argv
+            .last()
+            .filter(|last| cut && !last.as_bytes().ends_with(span::CLOSING));
+        let continued = longer.map(|last| {
+            let mut argv = argv.to_vec();
+            argv.pop();
+            argv.push(Text::from([last.as_bytes(), CONTINUATION].concat()));
+            argv
+        });
+        let words = continued.as_deref().unwrap_or(argv);
+        let mut spans: Vec<Spans> = vec![Spans::default(); words.len()];
+        for (index, (text, spans)) in words.iter().zip(&mut spans).enumerate() {
+            let found = match longer.is_some() && index == words.len() - 1 {
+                true => self.shapes.triggered(text.as_bytes()),
+                false => found[index],
+            };
+            self.shapes.find(found, text.as_bytes(), spans);
+            if found.url() {
+                url::find(text.as_bytes(), spans);
+            }
+            if found.names() {
+                named::find(text.as_bytes(), spans);
+            }
+        }
+        if all.names() || all.programs() {
+            command::find(words, &mut spans);
+        }
+        shapes::find_split_private_key(words, &mut spans);
+        if spans.iter().all(Spans::is_empty) {
+            return None;
+        }
+        let mut changed: Option<Vec<Text>> = None;
+        for (index, (text, mut spans)) in argv.iter().zip(spans).enumerate() {
+            spans.clip(text.as_bytes().len());
+            if let Some(bytes) = spans.apply(text.as_bytes()) {
+                changed.get_or_insert_with(|| argv.to_vec())[index] = Text::from(bytes);
+            }
+        }
+        changed
+    }
+
+    fn repeated(&self, text: &[u8], find: impl Fn(&[u8], &mut Spans)) -> Option<Vec<u8>> {
+        let mut changed: Option<Vec<u8>> = None;
+        for _ in 0..PASSES {
+            let text = changed.as_deref().unwrap_or(text);
+            let mut spans = Spans::default();
+            find(text, &mut spans);
+            let Some(next) = spans.apply(text) else { break };
+            changed = Some(next);
+        }
+        changed
+    }
+
+    fn owned(&self, text: Text) -> Text {
+        match self.text(text.as_bytes()) {
+            Some(bytes) => Text::from(bytes),
+            None => text,
+        }
+    }
+
+    fn optional(&self, text: Option<Text>) -> Option<Text> {
+        text.map(|text| self.owned(text))
+    }
+
+    fn string(&self, text: &str) -> String {
+        match self.text(text.as_bytes()) {
+            // What is replaced begins and ends beside ASCII, so that UTF-8 stays UTF-8.
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            None => text.to_owned(),
+        }
+    }
+
+    fn agent(&self, agent: &Agent) -> Agent {
+        let Agent {
+            family,
+            version,
+            confidence,
+            evidence,
+            install_path,
+        } = agent;
+        Agent {
+            family: self.string(family),
+            version: version.as_deref().map(|version| self.string(version)),
+            confidence: *confidence,
+            evidence: evidence
+                .iter()
+                .map(|evidence| self.string(evidence))
+                .collect(),
+            install_path: self.optional(install_path.clone()),
+        }
+    }
+
+    fn process(&self, process: &Process) -> Process {
+        let Process {
+            pid,
+            start,
+            ppid,
+            exe,
+            argv,
+            argv_truncated,
+            cwd,
+            uid,
+            inferred,
+        } = process;
+        Process {
+            pid: *pid,
+            start: *start,
+            ppid: *ppid,
+            exe: self.optional(exe.clone()),
+            argv: self
+                .argv(argv, *argv_truncated)
+                .unwrap_or_else(|| argv.clone()),
+            argv_truncated: *argv_truncated,
+            cwd: self.optional(cwd.clone()),
+            uid: *uid,
+            inferred: *inferred,
+        }
+    }
+
+    /// Redacts the facts of a session.
+    pub fn session(&self, info: SessionInfo) -> SessionInfo {
+        let SessionInfo {
+            phase,
+            parent,
+            user,
+            uid,
+            login_uid,
+            terminal,
+            cwd,
+            repository,
+            gaps,
+            found,
+        } = info;
+        SessionInfo {
+            phase,
+            parent,
+            user: user.map(|user| self.string(&user)),
+            uid,
+            login_uid,
+            terminal: self.optional(terminal),
+            cwd: self.optional(cwd),
+            repository: repository.map(
+                |Repository {
+                     root,
+                     remote,
+                     branch,
+                 }| Repository {
+                    root: self.owned(root),
+                    remote: self.optional(remote),
+                    branch: self.optional(branch),
+                },
+            ),
+            gaps,
+            found,
+        }
+    }
+}
+
+// === impl Memory ===
+
+impl<T> Memory<T> {
+    fn new(weigh: fn(&T) -> usize) -> Self {
+        Self {
+            known: VecDeque::with_capacity(REMEMBERED),
+            weigh,
+            bytes: 0,
+        }
+    }
+}
+
+/// The redacted form, worked out once for each original. It keeps the original itself when there was
+/// nothing to redact.
+fn remember<T: PartialEq>(
+    memory: &Mutex<Memory<T>>,
+    original: Arc<T>,
+    redact: impl FnOnce(&T) -> T,
+) -> Arc<T> {
+    // A panic while it was held leaves a cache that is at worst smaller.
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = |(from, _): &&(Arc<T>, Arc<T>)| Arc::ptr_eq(from, &original);
+    // Recent ones are asked for most.
+    if let Some((_, redacted)) = memory.known.iter().rev().find(same) {
+        return Arc::clone(redacted);
+    }
+    let redacted = redact(&original);
+    let redacted = if redacted == *original {
+        Arc::clone(&original)
+    } else {
+        Arc::new(redacted)
+    };
+    let weigh = memory.weigh;
+    let bytes = |(original, redacted): &(Arc<T>, Arc<T>)| weigh(original) + weigh(redacted);
+    memory.bytes += weigh(&original) + weigh(&redacted);
+    while memory.known.len() >= REMEMBERED || memory.bytes > REMEMBERED_BYTES {
+        let Some(oldest) = memory.known.pop_front() else {
+            break;
+        };
+        memory.bytes -= bytes(&oldest);
+    }
+    memory.known.push_back((original, Arc::clone(&redacted)));
+    redacted
+}
+
+#[cfg(test)]
+mod tests;

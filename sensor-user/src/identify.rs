@@ -1,0 +1,155 @@
+//! Recognises agents: from the file that was executed and its arguments to a family, a version, a
+//! confidence and the evidence for them.
+//!
+//! Invariants:
+//! - a name decides nothing: what counts is in the file, beside its real path, or in the package it
+//!   belongs to; the catalogue holds what counts (see `docs/recognition.md`);
+//! - the executed file is the one the kernel named by inode, or there is no verdict; what could not
+//!   be verified lowers the confidence and is said among the evidence;
+//! - what is read of other processes' files is opened without following links of `/proc`, never
+//!   blocks, and never touches anything but regular files;
+//! - `never` is said only of a file whose bytes were looked at.
+//!
+//! Bounds: verdicts of 2 × 2,048 files are remembered; a file is read in chunks of 256 KiB, never
+//! mapped; an ordinary tool costs a few KiB, once.
+
+mod access;
+mod bundle;
+mod cache;
+mod command;
+mod content;
+mod elf;
+mod evidence;
+mod judge;
+mod package;
+mod python;
+mod scan;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use skep_abi::FileKey;
+use skep_catalogue::Catalogue;
+use skep_event::{Agent, Text};
+
+use access::{Opened, Root, Trust};
+use cache::Cache;
+use content::Nature;
+use judge::Case;
+use scan::Markers;
+
+const REMEMBERED: usize = 2_048;
+
+/// An exec to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    pub pid: u32,
+    /// The file that was executed (the interpreter of a script); inode 0: not known.
+    pub file: FileKey,
+    pub file_size: u64,
+    /// The kernel's path of the executed file.
+    pub exe: Option<&'a Text>,
+    /// As given to `execve`.
+    pub filename: Option<&'a Text>,
+    pub argv: &'a [Text],
+    pub cwd: Option<&'a Text>,
+}
+
+/// What an exec is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    pub agent: Option<Arc<Agent>>,
+    /// The file can never make an agent, whatever its arguments: the kernel may skip it from now on.
+    pub never: bool,
+    /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
+    pub multicall: bool,
+    /// It was not judged: neither the file nor the process could be looked at any more, or looking at
+    /// them failed.
+    pub unseen: bool,
+}
+
+impl Judgement {
+    /// There was nothing to look at.
+    pub const UNSEEN: Self = Self {
+        agent: None,
+        never: false,
+        multicall: false,
+        unseen: true,
+    };
+}
+
+/// Judges execs. Remembers what the bytes of a file said, by device, inode and change time.
+#[derive(Debug)]
+pub struct Identifier {
+    catalogue: Arc<Catalogue>,
+    markers: Markers,
+    natures: Cache<FileKey, (Nature, Trust)>,
+}
+
+// === impl Identifier ===
+
+impl Identifier {
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        let markers = Markers::new(&catalogue);
+        Self {
+            catalogue,
+            markers,
+            natures: Cache::new(REMEMBERED),
+        }
+    }
+
+    /// Whether what the executed file is, is remembered: judging it reads little then.
+    pub fn knows(&mut self, candidate: &Candidate<'_>) -> bool {
+        candidate.file.ino != 0 && self.natures.get(candidate.file).is_some()
+    }
+
+    /// Judges one exec. Reads files of the process, so call it soon after; a process that has ended
+    /// is judged by what its paths still name.
+    pub fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
+        let Some(root) = Root::of(candidate.pid) else {
+            return Judgement::UNSEEN;
+        };
+        let Some((nature, trust)) = self.nature(candidate, &root) else {
+            return Judgement::UNSEEN;
+        };
+        let doubts = match trust {
+            Trust::Exact => Vec::new(),
+            Trust::OtherDevice => vec![evidence::OTHER_DEVICE],
+            Trust::Unverified => vec![evidence::UNVERIFIED],
+        };
+        let mut judgement = Case::new(self, candidate, &root, doubts).judge(&nature);
+        judgement.never &= trust > Trust::Unverified;
+        judgement
+    }
+
+    /// What the executed file is, remembered or looked at.
+    fn nature(&mut self, candidate: &Candidate<'_>, root: &Root) -> Option<(Nature, Trust)> {
+        if let Some(known) = self
+            .natures
+            .get(candidate.file)
+            .filter(|_| candidate.file.ino != 0)
+        {
+            return Some(known);
+        }
+        let (opened, trust) = access::executed(candidate, root)?;
+        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        if trust > Trust::Unverified {
+            self.natures.insert(candidate.file, (nature.clone(), trust));
+        }
+        Some((nature, trust))
+    }
+
+    /// What a program is that was opened by its path.
+    fn nature_of(&mut self, opened: &Opened) -> Nature {
+        if let Some((nature, _)) = self.natures.get(opened.key) {
+            return nature;
+        }
+        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        self.natures
+            .insert(opened.key, (nature.clone(), Trust::Exact));
+        nature
+    }
+}

@@ -1,0 +1,169 @@
+//! What is collected, said to the person it is collected about: the one definition behind
+//! `skep-sensor explain` and `docs/data-manifest.md`.
+//!
+//! Invariant, held by tests: the fields here are exactly the keys of the JSON form and exactly the
+//! fields of the messages that leave the host. A field that is collected and not listed fails the
+//! build's tests, and so does one that is listed and not collected.
+
+mod fields;
+mod text;
+
+use serde::Serialize;
+use skep_redact::{Finder, RULES, Redactor};
+
+use crate::config::Config;
+
+pub use fields::{EVENT_FIELDS, HELLO_FIELDS};
+pub use text::{human, markdown};
+
+/// One thing that is collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// Key in JSON, with dots; `None` when it is not part of an event.
+    pub name: Option<&'static str>,
+    /// Field in `skep.v1` (`proto/skep/v1/skep.proto`), with dots; `None` when it does not leave the
+    /// host as a field of its own.
+    pub wire: Option<&'static str>,
+    /// Classes of events that can carry it.
+    pub classes: &'static [&'static str],
+    pub meaning: &'static str,
+    pub example: &'static str,
+    pub why: &'static str,
+    pub redaction: Redaction,
+}
+
+/// What is done to a field before it leaves the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redaction {
+    /// It is a number, a name of ours, or nothing that can hold a secret.
+    None,
+    /// Searched for shapes of secrets and for URLs that carry one.
+    Text,
+    /// Also read as a command line.
+    Command,
+}
+
+/// A kind of secret that is taken out.
+#[derive(Clone, Debug, Serialize)]
+pub struct RedactedKind {
+    pub kind: &'static str,
+    pub what: &'static str,
+    /// A made-up command line after redaction.
+    pub example: String,
+}
+
+/// An agent family that is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Family {
+    /// Catalogue id.
+    pub id: String,
+    /// Name people know it by.
+    pub name: String,
+}
+
+/// What is never collected.
+pub const NEVER: &[&str] = &[
+    "contents of files: a file that is opened is named, not read. The sensor itself reads an agent's \
+     package files, and HEAD and config of the repository it works in, for the fields listed here",
+    "prompts, answers and anything else inside a connection",
+    "environment variables: no name and no value is recorded (to tell what some programs are, the \
+     sensor looks whether one switch of theirs, such as BUN_BE_BUN, is set)",
+    "what is typed, shown on the screen or put on the clipboard",
+    "output of commands",
+    "processes that are neither an agent nor started by one, directly or through others",
+    "serial numbers, hardware addresses, location",
+];
+
+/// What stays on this host.
+pub const KEPT: &[&str] = &[
+    "the random install id and the boot clock, in the state directory",
+    "which processes are in which session, in the state directory, redacted already, of this boot only",
+    "events that the collector has not acknowledged, in the spool, redacted already",
+    "counters, shown by `skep-sensor status`; once a minute the log says how much was sent",
+];
+
+/// All of it, for `explain --json`.
+#[derive(Debug, Serialize)]
+pub struct Manifest<'a> {
+    pub version: &'static str,
+    pub watched: Watched<'a>,
+    pub fields: &'static [Field],
+    pub sensor_fields: &'static [Field],
+    pub never: &'static [&'static str],
+    pub redacted: Vec<RedactedKind>,
+    pub kept: Kept<'a>,
+    pub sent_to: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Watched<'a> {
+    pub rule: &'static str,
+    pub families: &'a [Family],
+}
+
+#[derive(Debug, Serialize)]
+pub struct Kept<'a> {
+    pub what: &'static [&'static str],
+    pub state_directory: &'a std::path::Path,
+    pub spool_directory: &'a std::path::Path,
+    pub spool_max_bytes: u64,
+    pub spool_findings_bytes: u64,
+}
+
+/// Who is watched.
+pub const WATCHED: &str = "Only the AI coding agents listed here, and every process that one of \
+    them starts, directly or through others, until it ends. A program is taken for an agent by \
+    evidence such as its package files, not by its name alone. Until a new program is recognised, \
+    what it does is held back, and thrown away on this host when it turns out to be no agent.";
+
+/// The manifest under a configuration.
+pub fn manifest<'a>(config: &'a Config, families: &'a [Family]) -> Manifest<'a> {
+    Manifest {
+        version: env!("CARGO_PKG_VERSION"),
+        watched: Watched {
+            rule: WATCHED,
+            families,
+        },
+        fields: EVENT_FIELDS,
+        sensor_fields: HELLO_FIELDS,
+        never: NEVER,
+        redacted: redacted_kinds(),
+        kept: Kept {
+            what: KEPT,
+            state_directory: &config.state_directory,
+            spool_directory: &config.spool.directory,
+            spool_max_bytes: config.spool.max_bytes,
+            spool_findings_bytes: config.spool.findings_bytes,
+        },
+        sent_to: &config.collector.address,
+    }
+}
+
+/// What `explain --json` prints.
+pub fn json(config: &Config, families: &[Family]) -> String {
+    serde_json::to_string_pretty(&manifest(config, families))
+        .expect("no map with keys that are not text, no failing writer")
+}
+
+/// Every kind of secret, each with an example the redactor itself has been over.
+pub fn redacted_kinds() -> Vec<RedactedKind> {
+    let redactor = Redactor::new();
+    let kinds = RULES.iter().map(|rule| {
+        let argv: Vec<_> = rule.example.iter().map(|word| (*word).into()).collect();
+        let argv = redactor.argv(&argv, false).unwrap_or(argv);
+        let kind = match rule.finder {
+            Finder::UrlUserinfo => "***",
+            _ => rule.kind,
+        };
+        RedactedKind {
+            kind,
+            what: rule.description,
+            example: crate::output::human::command(&argv),
+        }
+    });
+    kinds.collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,7 @@ fn the_embedded_catalogue_holds_every_family_of_the_issue() {
 
 #[test]
 fn every_catalogue_file_is_embedded() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalogue");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("families");
     let mut on_disk: Vec<String> = fs::read_dir(directory)
         .expect("catalogue directory")
         .map(|entry| {

@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn the_example_in_the_documentation_is_what_is_written() {
-        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/events.md");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
         let page = std::fs::read_to_string(page).unwrap();
         let (_, example) = page.split_once("```json\n").unwrap();
         let (example, _) = example.split_once("```").unwrap();

@@ -242,6 +242,11 @@ impl Limits {
 impl Config {
     /// Reads and checks a file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_stated(file).map(|(config, _)| config)
+    }
+
+    /// Reads and checks a file; gives the keys that it states as well, such as `spool.max_bytes`.
+    pub fn load_stated(file: &Path) -> Result<(Self, BTreeSet<String>), ConfigError> {
         let read = |source| ConfigError::Read {
             file: file.to_owned(),
             source,
@@ -259,11 +264,12 @@ impl Config {
         }
         let bytes = fs::read(file).map_err(read)?;
         let text = String::from_utf8(bytes).map_err(|_| not_text("it is not UTF-8"))?;
-        Self::parse(&text).map_err(|refused| ConfigError::Invalid {
+        let config = Self::parse(&text).map_err(|refused| ConfigError::Invalid {
             file: file.to_owned(),
             place: Place::of(&text, refused.span.start),
             reason: refused.reason,
-        })
+        })?;
+        Ok((config, stated_keys(&text)))
     }
 
     fn parse(text: &str) -> Result<Self, Refused> {
@@ -339,6 +345,25 @@ impl Config {
     pub fn effective(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
+}
+
+/// The keys of a text that was parsed, with the names of their tables.
+fn stated_keys(text: &str) -> BTreeSet<String> {
+    fn add(keys: &mut BTreeSet<String>, prefix: &str, table: &toml::Table) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(table) => add(keys, &format!("{prefix}{key}."), table),
+                _ => {
+                    keys.insert(format!("{prefix}{key}"));
+                }
+            }
+        }
+    }
+    let mut keys = BTreeSet::new();
+    if let Ok(table) = text.parse() {
+        add(&mut keys, "", &table);
+    }
+    keys
 }
 
 /// What `check-config FILE` prints when the file is good.

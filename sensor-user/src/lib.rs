@@ -21,6 +21,7 @@ pub mod output;
 pub mod pipeline;
 pub mod probes;
 mod proc;
+pub mod settings;
 pub mod start;
 pub mod status;
 pub mod stop;

@@ -21,6 +21,7 @@
 //! are sent and not acknowledged, or one batch where an event alone is larger.
 
 mod batch;
+mod end;
 mod stream;
 
 use std::{
@@ -37,10 +38,13 @@ use skep_proto::v1;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use self::stream::{End, Position, chain};
+use self::end::{End, Position};
 use skep_spool::{Lane, Lanes, Spool};
 
-use crate::status::{StatusBoard, Stream};
+use crate::{
+    causes::with_causes,
+    status::{StatusBoard, Stream},
+};
 
 pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_EVENTS: usize = 5_000;
@@ -56,7 +60,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Who this sensor is and where it sends.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Identity {
     /// `http://HOST:PORT`
     pub address: String,
     /// 32 hexadecimal digits ([`crate::install_id`]).
@@ -100,12 +104,12 @@ impl Timing {
 
 impl Uplink {
     /// Starts sending. Fails only when no thread or runtime can be had.
-    pub fn start(settings: Settings, lanes: Lanes, board: StatusBoard) -> io::Result<Self> {
-        Self::with_timing(settings, lanes, board, Timing::DEFAULT)
+    pub fn start(identity: Identity, lanes: Lanes, board: StatusBoard) -> io::Result<Self> {
+        Self::with_timing(identity, lanes, board, Timing::DEFAULT)
     }
 
     fn with_timing(
-        settings: Settings,
+        identity: Identity,
         lanes: Lanes,
         board: StatusBoard,
         timing: Timing,
@@ -114,9 +118,9 @@ impl Uplink {
             .enable_all()
             .build()?;
         let (stop, stopped) = watch::channel(None);
-        board.update(|status| status.uplink.address.clone_from(&settings.address));
+        board.update(|status| status.uplink.address.clone_from(&identity.address));
         let sender = Sender {
-            settings: Arc::new(settings),
+            identity: Arc::new(identity),
             lanes,
             board,
             timing,
@@ -155,7 +159,7 @@ impl Drop for Uplink {
 
 /// What the uplink's thread runs.
 struct Sender {
-    settings: Arc<Settings>,
+    identity: Arc<Identity>,
     lanes: Lanes,
     board: StatusBoard,
     timing: Timing,
@@ -164,7 +168,7 @@ struct Sender {
 /// State of one lane.
 struct Worker {
     lane: Lane,
-    settings: Arc<Settings>,
+    identity: Arc<Identity>,
     /// Both lanes have a handle of it; it connects when it is needed and is not connected.
     channel: Channel,
     spool: Spool,
@@ -237,7 +241,7 @@ impl Sender {
         let copied = [Arc::<AtomicBool>::default(), Arc::default()];
         let worker = |lane, [this, other]: [&Arc<AtomicBool>; 2]| Worker {
             lane,
-            settings: Arc::clone(&self.settings),
+            identity: Arc::clone(&self.identity),
             channel: channel.clone(),
             spool: self.lanes.lane(lane).clone(),
             board: self.board.clone(),
@@ -260,11 +264,11 @@ impl Sender {
     }
 
     fn channel(&self) -> Result<Channel, End> {
-        let address = &self.settings.address;
+        let address = &self.identity.address;
         let keep_alive = Duration::from_secs(20);
         let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| End::Address {
             address: address.clone(),
-            reason: chain(&error),
+            reason: with_causes(&error),
         })?;
         Ok(endpoint
             .connect_timeout(self.timing.answer)
@@ -322,7 +326,7 @@ impl Worker {
             .as_ref()
             .is_some_and(|(last, at)| *last == reason && now - *at < LOG_INTERVAL);
         if !said {
-            let address = &self.settings.address;
+            let address = &self.identity.address;
             let lane = self.lane.name();
             tracing::warn!(%address, lane, %reason, "collector not reached, trying again");
             self.failures.logged = Some((reason.clone(), now));

@@ -21,8 +21,8 @@ const QUICK: Timing = Timing {
     stall: Duration::from_secs(5),
 };
 
-fn settings(port: u16) -> Settings {
-    Settings {
+fn settings(port: u16) -> Identity {
+    Identity {
         address: format!("http://127.0.0.1:{port}"),
         sensor_id: "0".repeat(32),
         sensor_version: "0.1.0".into(),

@@ -1,0 +1,144 @@
+//! Golden files: text made from what the product does, compared to the byte.
+//!
+//! Tests of several packages include this file by its path. A test makes its text anew and compares it
+//! with the file of that name beside this one; with `SKEP_BLESS=1` in the environment it writes the file.
+//!
+//! Bytes stand in these files as `[u8]::escape_ascii` writes them, so that a path, a name or a reason
+//! that changes can be read in the difference.
+
+use std::{fmt::Write, path::PathBuf};
+
+/// Lines of a difference that are shown of each side.
+const SHOWN: usize = 12;
+/// Characters of a line that are shown.
+const SHOWN_OF_LINE: usize = 2_000;
+
+/// One stream between a sensor and a collector: what one side said, message by message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The lane, and the how-manieth stream of it.
+    pub name: String,
+    pub messages: Vec<Vec<u8>>,
+}
+
+/// Whether the golden files are to be written and not compared.
+pub fn is_blessing() -> bool {
+    std::env::var_os("SKEP_BLESS").is_some()
+}
+
+/// The folder of the golden files, seen from the package whose test includes this.
+fn file(name: &str) -> PathBuf {
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folders = package
+        .ancestors()
+        .map(|folder| folder.join("tests/golden"));
+    let folder = folders
+        .into_iter()
+        .find(|folder| folder.join("files.rs").is_file());
+    folder
+        .expect("the golden files are above the package")
+        .join(name)
+}
+
+/// A golden file as it is.
+pub fn text(name: &str) -> String {
+    let file = file(name);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Holds `actual` against the golden file of this name.
+pub fn check(name: &str, actual: &str) {
+    if is_blessing() {
+        std::fs::write(file(name), actual).unwrap();
+        return;
+    }
+    let expected = text(name);
+    assert!(
+        expected == actual,
+        "tests/golden/{name} says something else (tests/golden/README.md: what that means):\n{}",
+        difference(&expected, actual)
+    );
+}
+
+/// The lines between the first that differs and the last, `-` before those of the file.
+fn difference(expected: &str, actual: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
+    let alike = old
+        .iter()
+        .zip(&new)
+        .take_while(|(old, new)| old == new)
+        .count();
+    let (old, new) = (&old[alike..], &new[alike..]);
+    let ends = old.iter().rev().zip(new.iter().rev());
+    let ends = ends.take_while(|(old, new)| old == new).count();
+    let mut out = format!("from line {}:\n", alike + 1);
+    for (mark, lines) in [
+        ('-', &old[..old.len() - ends]),
+        ('+', &new[..new.len() - ends]),
+    ] {
+        for line in lines.iter().take(SHOWN) {
+            let line: String = line.chars().take(SHOWN_OF_LINE).collect();
+            let _ = writeln!(out, "{mark}{line}");
+        }
+        if lines.len() > SHOWN {
+            let _ = writeln!(out, "{mark} and {} lines more", lines.len() - SHOWN);
+        }
+    }
+    out
+}
+
+/// Bytes as they stand in a golden file.
+pub fn escaped(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// The bytes that [`escaped`] wrote.
+pub fn unescaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        rest = tail;
+        if *byte != b'\\' {
+            out.push(*byte);
+            continue;
+        }
+        let (escaped, tail) = rest.split_first().expect("something is escaped");
+        rest = tail;
+        out.push(match escaped {
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b'x' => {
+                let (digits, tail) = rest.split_at(2);
+                rest = tail;
+                u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap()
+            }
+            other => *other,
+        });
+    }
+    out
+}
+
+/// The streams in a golden file: `stream NAME`, then `message BYTES`, perhaps gone on with by `more BYTES`.
+pub fn streams(text: &str) -> Vec<Stream> {
+    let mut streams: Vec<Stream> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, streams.last_mut()) {
+            ("stream", _) => streams.push(Stream {
+                name: rest.to_owned(),
+                messages: Vec::new(),
+            }),
+            ("message", Some(stream)) => stream.messages.push(unescaped(rest)),
+            ("more", Some(stream)) => {
+                let message = stream
+                    .messages
+                    .last_mut()
+                    .expect("a message is gone on with");
+                message.extend(unescaped(rest));
+            }
+            _ => panic!("not a line of a stream: {line}"),
+        }
+    }
+    streams
+}

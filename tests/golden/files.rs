@@ -10,8 +10,9 @@ use std::{fmt::Write, path::PathBuf};
 
 /// Lines of a difference that are shown of each side.
 const SHOWN: usize = 12;
-/// Characters of a line that are shown.
-const SHOWN_OF_LINE: usize = 2_000;
+/// Characters of a line that are shown, and how many of them before what differs.
+const SHOWN_OF_LINE: usize = 300;
+const BEFORE: usize = 60;
 
 /// One stream between a sensor and a collector: what one side said, message by message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +53,21 @@ pub fn check(name: &str, actual: &str) {
         std::fs::write(file(name), actual).unwrap();
         return;
     }
-    let expected = text(name);
+    let what = format!("tests/golden/{name} (tests/golden/README.md: what a difference means)");
+    same(&what, &text(name), actual);
+}
+
+/// Holds two texts against each other, and shows what differs.
+pub fn same(what: &str, expected: &str, actual: &str) {
     assert!(
         expected == actual,
-        "tests/golden/{name} says something else (tests/golden/README.md: what that means):\n{}",
-        difference(&expected, actual)
+        "{what}:\n{}",
+        difference(expected, actual)
     );
 }
 
-/// The lines between the first that differs and the last, `-` before those of the file.
+/// The lines between the first that differs and the last, `-` before those of the file, `+` before those
+/// of now; as many lines on both sides are shown in pairs, from a little before what differs in them.
 fn difference(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let alike = old
@@ -71,20 +78,42 @@ fn difference(expected: &str, actual: &str) -> String {
     let (old, new) = (&old[alike..], &new[alike..]);
     let ends = old.iter().rev().zip(new.iter().rev());
     let ends = ends.take_while(|(old, new)| old == new).count();
-    let mut out = format!("from line {}:\n", alike + 1);
-    for (mark, lines) in [
-        ('-', &old[..old.len() - ends]),
-        ('+', &new[..new.len() - ends]),
-    ] {
+    let (old, new) = (&old[..old.len() - ends], &new[..new.len() - ends]);
+    let mut out = String::new();
+    if old.len() == new.len() {
+        let pairs = (alike + 1..)
+            .zip(old.iter().zip(new))
+            .filter(|(_, (old, new))| old != new);
+        let more = pairs.clone().count().saturating_sub(SHOWN);
+        for (line, (old, new)) in pairs.take(SHOWN) {
+            let same = old
+                .chars()
+                .zip(new.chars())
+                .take_while(|(old, new)| old == new)
+                .count();
+            let from = same.saturating_sub(BEFORE);
+            let _ = writeln!(out, "line {line}, from character {from}:");
+            let _ = writeln!(out, "-{}\n+{}", part(old, from), part(new, from));
+        }
+        let _ = writeln!(out, "and {more} lines more");
+        return out;
+    }
+    let _ = writeln!(out, "from line {}:", alike + 1);
+    for (mark, lines) in [('-', old), ('+', new)] {
         for line in lines.iter().take(SHOWN) {
-            let line: String = line.chars().take(SHOWN_OF_LINE).collect();
-            let _ = writeln!(out, "{mark}{line}");
+            let _ = writeln!(out, "{mark}{}", part(line, 0));
         }
-        if lines.len() > SHOWN {
-            let _ = writeln!(out, "{mark} and {} lines more", lines.len() - SHOWN);
-        }
+        let _ = writeln!(
+            out,
+            "{mark} and {} lines more",
+            lines.len().saturating_sub(SHOWN)
+        );
     }
     out
+}
+
+fn part(line: &str, from: usize) -> String {
+    line.chars().skip(from).take(SHOWN_OF_LINE).collect()
 }
 
 /// Bytes as they stand in a golden file.

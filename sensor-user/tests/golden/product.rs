@@ -484,11 +484,20 @@ impl Spool {
         self.0.sync();
     }
 
-    /// Everything that waits in a lane, encoded, with its sequence.
+    /// Everything that waits in a lane, encoded, with its sequence; handed out from now on.
     pub fn waiting(&self, lane: &str) -> Vec<(u64, Vec<u8>)> {
-        let lane = Lane::ALL.into_iter().find(|known| known.name() == lane);
-        let spool = self.0.lane(lane.expect("a lane"));
-        spool.read_from(1, usize::MAX, usize::MAX).unwrap()
+        let all = (usize::MAX, usize::MAX);
+        self.lane(lane).read_from(1, all.0, all.1).unwrap()
+    }
+
+    /// What a collector does that has stored everything of a lane up to there.
+    pub fn acknowledge(&self, lane: &str, seq: u64) {
+        self.lane(lane).ack(seq).unwrap();
+    }
+
+    fn lane(&self, name: &str) -> &skep_sensor::spool::Spool {
+        let lane = Lane::ALL.into_iter().find(|known| known.name() == name);
+        self.0.lane(lane.expect("a lane"))
     }
 
     /// Sends until a collector has acknowledged everything, then hangs up.

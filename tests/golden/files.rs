@@ -47,28 +47,26 @@ pub fn text(name: &str) -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Holds `actual` against the golden file of this name.
-pub fn check(name: &str, actual: &str) {
-    if is_blessing() {
-        std::fs::write(file(name), actual).unwrap();
-        return;
+/// Holds texts against the golden files of these names.
+pub fn check(actual: &[(&str, &str)]) {
+    let mut differences = String::new();
+    for (name, actual) in actual {
+        if is_blessing() {
+            std::fs::write(file(name), actual).unwrap();
+        } else if text(name) != *actual {
+            let difference = difference(&text(name), actual);
+            let _ = writeln!(differences, "tests/golden/{name}:\n{difference}");
+        }
     }
-    let what = format!("tests/golden/{name} (tests/golden/README.md: what a difference means)");
-    same(&what, &text(name), actual);
-}
-
-/// Holds two texts against each other, and shows what differs.
-pub fn same(what: &str, expected: &str, actual: &str) {
     assert!(
-        expected == actual,
-        "{what}:\n{}",
-        difference(expected, actual)
+        differences.is_empty(),
+        "tests/golden/README.md says what this means:\n{differences}"
     );
 }
 
 /// The lines between the first that differs and the last, `-` before those of the file, `+` before those
 /// of now; as many lines on both sides are shown in pairs, from a little before what differs in them.
-fn difference(expected: &str, actual: &str) -> String {
+pub fn difference(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let alike = old
         .iter()

@@ -58,13 +58,13 @@ fn wire() -> Vec<v1::Event> {
 
 #[test]
 fn the_kernel_records_are_the_recorded_ones() {
-    files::check(RECORDS, &recording::recorded());
+    files::check(&[(RECORDS, &recording::recorded())]);
 }
 
 #[test]
 fn watch_prints_the_recorded_lines() {
     let state = tempfile::tempdir().unwrap();
-    files::check(WATCH, &events_in(state.path()).json());
+    files::check(&[(WATCH, &events_in(state.path()).json())]);
 }
 
 // === the journal ===
@@ -103,7 +103,7 @@ fn the_journal_holds_the_recorded_bytes_and_is_read_from_them() {
     events_in(state.path());
     let journal = fs::read(state.path().join("sessions.journal")).unwrap();
     let both = journal_of_the_life_before() + &shown_journal("this life", &journal);
-    files::check(JOURNAL, &both);
+    files::check(&[(JOURNAL, &both)]);
 }
 
 // === the spool ===
@@ -119,7 +119,7 @@ fn the_spool_holds_the_recorded_bytes() {
         spool.acknowledge(lane, ACKNOWLEDGED);
     }
     drop(spool);
-    files::check(SPOOL, &spool::shown(directory.path()));
+    files::check(&[(SPOOL, &spool::shown(directory.path()))]);
 }
 
 #[test]
@@ -135,7 +135,9 @@ fn a_recorded_spool_is_gone_on_with() {
         let events = events.iter().filter(|event| product::lane(event) == lane);
         let numbered = (1..).zip(events.map(product::encoded));
         let expected = numbered_lines(numbered.skip(ACKNOWLEDGED as usize));
-        files::same(lane, &expected, &numbered_lines(spool.waiting(lane)));
+        let waiting = numbered_lines(spool.waiting(lane));
+        let difference = files::difference(&expected, &waiting);
+        assert!(waiting == expected, "{lane}:\n{difference}");
     }
     let positions = spool::EPOCHS.map(|(lane, epoch)| (lane.to_owned(), epoch, ACKNOWLEDGED));
     assert_eq!(spool.positions(), positions);
@@ -204,7 +206,7 @@ fn shown(streams: &[Stream]) -> String {
 fn a_recorded_collector_hears_the_recorded_messages_and_its_answers_are_understood() {
     if files::is_blessing() {
         let (heard, _) = conversation(spool::acknowledges_everything());
-        files::check(MESSAGES, &shown(&heard));
+        files::check(&[(MESSAGES, &shown(&heard))]);
         return;
     }
     let recorded = files::streams(&files::text(ANSWERS));
@@ -214,7 +216,7 @@ fn a_recorded_collector_hears_the_recorded_messages_and_its_answers_are_understo
             .find(|answers| answers.name == stream.name)?;
         answers.messages.get(stream.messages.len() - 1).cloned()
     });
-    files::check(MESSAGES, &shown(&heard));
+    files::check(&[(MESSAGES, &shown(&heard))]);
     let count = |lane| {
         wire()
             .iter()

@@ -33,6 +33,12 @@ pub struct BootClock {
 // === impl BootClock ===
 
 impl BootClock {
+    /// The clock of a boot that is known to have begun at this Unix time, nanoseconds: that of recorded
+    /// events.
+    pub fn with_offset(offset: i64) -> Self {
+        Self { offset }
+    }
+
     /// Measures the difference now.
     pub fn measure() -> Self {
         let mut best = (i64::MAX, 0);

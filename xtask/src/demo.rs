@@ -8,7 +8,7 @@
 mod checks;
 mod decoy;
 pub mod service;
-mod stage;
+pub mod stage;
 
 use std::process::Command;
 use std::time::Instant;

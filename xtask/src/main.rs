@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod collector;
 mod command;
+mod compat;
 mod demo;
 mod evasion;
 mod licences;
@@ -56,6 +57,8 @@ enum Task {
     TestReaders,
     /// Two collectors with one table on object storage, one of them killed
     TestS3,
+    /// A sensor of an earlier commit with the collector of this one, and the reverse
+    TestCompat(compat::Options),
     /// Measure what the sensor and the collector cost
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -97,6 +100,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::TestKernel => test::kernel_tests(&[]),
         Task::TestReaders => collector::readers::test(),
         Task::TestS3 => collector::s3::test(),
+        Task::TestCompat(options) => compat::run(&options),
         Task::Bench(bench) => bench::run(&bench),
         Task::Evasion(options) => evasion::run(&options),
         Task::Licences => licences::check(),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
 use crate::command::{Run, quote};
-use crate::{collector, demo, evasion, licences, setup, vm, workspace};
+use crate::{collector, compat, demo, evasion, licences, setup, vm, workspace};
 
 /// The test target of the sensor that loads programs into the kernel; it runs by itself.
 const KERNEL_TESTS: &str = "kernel";
@@ -43,6 +43,11 @@ pub struct Options {
     /// one that is set already is kept.
     #[arg(long, conflicts_with = "quick")]
     full: bool,
+    /// Sensor and collector of an earlier commit with those of this one, too; needs git's history
+    ///
+    /// A part of --full.
+    #[arg(long)]
+    compat: bool,
 }
 
 struct Step {
@@ -59,7 +64,7 @@ pub fn run(options: &Options) -> Result<()> {
         // The steps and what they start inherit it.
         return in_full_size()?.run();
     }
-    let steps = steps(options.quick);
+    let steps = steps(options);
     let mut done: Vec<(String, Duration)> = Vec::new();
     let mut failure = None;
     for step in &steps {
@@ -92,7 +97,7 @@ pub fn run(options: &Options) -> Result<()> {
 /// This run again, in full size.
 fn in_full_size() -> Result<Command> {
     let mut again = Command::new(std::env::current_exe().context("cannot find this program")?);
-    again.arg("test");
+    again.args(["test", "--compat"]);
     let unset = |(name, _): &(&str, &str)| std::env::var_os(name).is_none();
     again.envs(FULL_SIZE.into_iter().filter(unset));
     Ok(again)
@@ -106,7 +111,12 @@ fn sizes(environment: impl Fn(&str) -> Option<String>) -> String {
         .collect()
 }
 
-fn steps(quick: bool) -> Vec<Step> {
+fn steps(options: &Options) -> Vec<Step> {
+    let Options {
+        quick,
+        full: _,
+        compat,
+    } = *options;
     let mut steps = Vec::new();
     let mut add = |name: &str, repeat: &str, work: Box<dyn Fn() -> Result<()>>| {
         steps.push(Step {
@@ -154,6 +164,13 @@ fn steps(quick: bool) -> Vec<Step> {
         "cargo xtask test-s3",
         Box::new(collector::s3::test),
     );
+    if compat {
+        add(
+            "an earlier sensor and collector with those of now",
+            "cargo xtask test-compat",
+            Box::new(compat::test),
+        );
+    }
     if !quick {
         let kernels = KERNELS.map(str::to_owned).to_vec();
         add(
@@ -322,6 +339,25 @@ mod tests {
         assert!(parsed(&["--full"]).is_ok_and(|arguments| arguments.options.full));
         assert!(parsed(&[]).is_ok_and(|arguments| !arguments.options.full));
         assert!(parsed(&["--full", "--quick"]).is_err());
+    }
+
+    #[test]
+    fn a_run_in_full_size_has_every_step() {
+        let names = |words: &[&str]| {
+            let arguments = Arguments::try_parse_from([&["test"], words].concat()).unwrap();
+            let steps = steps(&arguments.options).into_iter();
+            steps.map(|step| step.name).collect::<Vec<_>>()
+        };
+        let again = in_full_size().unwrap();
+        let words: Vec<_> = again
+            .get_args()
+            .skip(1)
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        let (full, usual) = (names(&words), names(&[]));
+        assert!(usual.iter().all(|name| full.contains(name)), "{full:?}");
+        let more: Vec<_> = full.iter().filter(|name| !usual.contains(name)).collect();
+        assert_eq!(more, ["an earlier sensor and collector with those of now"]);
     }
 
     #[test]

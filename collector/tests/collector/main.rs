@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod errors;
 mod faults;
+mod golden;
 mod http;
 mod ingest;
 mod limits;

@@ -1,5 +1,6 @@
 //! The collector and the sensor of a demo, and the questions asked of them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -151,13 +152,7 @@ impl Stage {
     /// own, and may be there before what the session did.
     fn wait_for_the_rest(&self, deadline: Instant) -> Result<()> {
         loop {
-            let text = self
-                .sensor_command()
-                .args(["status", "--json", "--config"])
-                .arg(&self.configuration)
-                .quiet_output()?;
-            let status: Value = serde_json::from_str(&text)
-                .with_context(|| format!("skep-sensor printed no JSON: {text}"))?;
+            let status = self.sensor_status()?;
             let waiting = |lane: &str| status["spool"][lane]["records"].as_u64();
             let lanes = [waiting("bulk"), waiting("findings")];
             if lanes == [Some(0), Some(0)] {
@@ -169,6 +164,22 @@ impl Stage {
             );
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Events that the sensor has put into its spool, by class.
+    pub fn events_of_sensor(&self) -> Result<BTreeMap<String, u64>> {
+        let status = self.sensor_status()?;
+        serde_json::from_value(status["events"].clone())
+            .with_context(|| format!("skep-sensor counts no events: {status}"))
+    }
+
+    fn sensor_status(&self) -> Result<Value> {
+        let text = self
+            .sensor_command()
+            .args(["status", "--json", "--config"])
+            .arg(&self.configuration)
+            .quiet_output()?;
+        serde_json::from_str(&text).with_context(|| format!("skep-sensor printed no JSON: {text}"))
     }
 
     /// How long it takes from an agent's open to its row in an answer.

@@ -11,13 +11,13 @@ pub mod service;
 mod stage;
 
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
 use crate::command::{Run, quote};
+use crate::laps::Laps;
 use crate::session::Session;
 use crate::setup;
 
@@ -49,15 +49,18 @@ pub fn of(agent: &str, profile: Profile) -> Result<()> {
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<()> {
-    let begun = Instant::now();
+    let mut laps = Laps::start();
     setup::require_root("loading kernel programs")?;
     let agent = Agent::named(&options.agent)?;
-    setup::toolchain()?;
     setup::sessions()?;
     if !agent.is_demo() {
         setup::packages()?;
     }
+    laps.end("set-up");
+    setup::toolchain()?;
+    laps.end("kernel toolchain");
     let programs = build::programs(options.profile)?;
+    laps.end("build");
     let scratch = tempfile::Builder::new().prefix("skep-demo-").tempdir()?;
     // The kernel reports paths without symbolic links.
     let folder = scratch.path().canonicalize()?;
@@ -74,11 +77,9 @@ pub fn run(options: &Options) -> Result<()> {
     let stopped = stage.stop();
     outcome?;
     stopped?;
-    println!(
-        "demo of {} finished in {:.1} s",
-        agent.name(),
-        begun.elapsed().as_secs_f64()
-    );
+    laps.end("run");
+    println!("demo of {} finished", agent.name());
+    laps.print();
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 
-pub use fetch::{fetch, fetch_runtime};
+pub use fetch::fetch_runtime;
 
 /// Prompt of every session.
 const PROMPT: &str = "run the command";
@@ -174,6 +174,11 @@ pub struct Launch {
     pub program: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(&'static str, String)>,
+}
+
+/// Fetches an agent's package, unless it is in the cache, and returns its folder.
+pub fn fetch(agent: &Agent) -> Result<PathBuf> {
+    fetch::package(agent.npm, agent.version)
 }
 
 /// Fetches everything that running or recognising real agents needs.

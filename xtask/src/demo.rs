@@ -10,13 +10,11 @@ mod decoy;
 pub mod service;
 mod stage;
 
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
 
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
-use crate::command::{Run, quote};
+use crate::command::Run;
 use crate::laps::Laps;
 use crate::session::Session;
 use crate::setup;
@@ -136,12 +134,4 @@ fn written(session: &str, of: &Session) -> String {
 
 fn heading(text: &str) {
     println!("\n== {text}");
-}
-
-/// The `skep` client, as one would type it, and the command to run.
-fn client(program: &std::path::Path, server: &str, arguments: &[&str]) -> (String, Command) {
-    let mut command = Command::new(program);
-    command.args(["--server", server]).args(arguments);
-    let words: Vec<_> = arguments.iter().map(|word| quote(word)).collect();
-    (format!("$ skep {}", words.join(" ")), command)
 }

@@ -131,10 +131,3 @@ fn last_run() -> Result<Book> {
     book.add(own)?;
     Ok(book)
 }
-
-impl Column {
-    /// How the column is headed.
-    fn label(&self) -> String {
-        format!("{} {}", self.series(), self.tier)
-    }
-}

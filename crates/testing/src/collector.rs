@@ -45,7 +45,7 @@ pub struct Store {
     /// Largest batch seen.
     pub largest: usize,
     /// The newest stream of each source, and how it is told that it is not any more.
-    newest: BTreeMap<u64, oneshot::Sender<()>>,
+    pub newest: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
 /// Handles of one store; a collector that is started with it has what it holds.

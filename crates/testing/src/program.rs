@@ -36,7 +36,9 @@ impl Program {
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+            .unwrap_or_else(|error| {
+                panic!("{command:?}: {error}; `cargo xtask setup` installs what tests start")
+            });
         let stderr = child.stderr.take().expect("a pipe");
         let (sender, lines) = channel();
         // Reads to the end, so that the program never waits for a reader.

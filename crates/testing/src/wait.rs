@@ -70,7 +70,9 @@ impl Finish for Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        let mut child = child.unwrap_or_else(|error| {
+            panic!("{self:?}: {error}; `cargo xtask setup` installs what tests start")
+        });
         let outputs = (child.stdout.take(), child.stderr.take());
         let (stdout, stderr) = (drain(outputs.0), drain(outputs.1));
         let status = ended_within(&mut child, HANGS);

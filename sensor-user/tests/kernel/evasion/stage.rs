@@ -3,7 +3,7 @@
 use skep_testing::Finish;
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use crate::sensor::{Sensor, actor, scratch, wait_for};

@@ -72,15 +72,16 @@ pub struct Identity {
 
 /// How long things take.
 #[derive(Clone, Copy, Debug)]
-struct Timing {
-    first_backoff: Duration,
-    last_backoff: Duration,
+pub struct Timing {
+    /// After a failure, and the longest after many.
+    pub first_backoff: Duration,
+    pub last_backoff: Duration,
     /// To connect, and for `Welcome`.
-    answer: Duration,
+    pub answer: Duration,
     /// How long a batch gathers events.
-    gather: Duration,
+    pub gather: Duration,
     /// Without an acknowledgement for what was sent, the stream is given up.
-    stall: Duration,
+    pub stall: Duration,
 }
 
 /// The running uplink.
@@ -108,7 +109,8 @@ impl Uplink {
         Self::with_timing(identity, lanes, board, Timing::DEFAULT)
     }
 
-    fn with_timing(
+    /// The same with other times, as tests need them.
+    pub fn with_timing(
         identity: Identity,
         lanes: Lanes,
         board: StatusBoard,

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 
-pub use fetch::{fetch, fetch_runtime};
+pub use fetch::fetch_runtime;
 
 /// Prompt of every session.
 const PROMPT: &str = "run the command";
@@ -146,6 +146,8 @@ static AGENTS: [Agent; 8] = [
 
 /// Packages that tests recognise and that are not run: this one has no offline mode.
 const RECOGNISED_ONLY: [(&str, &str); 1] = [("@qoder-ai/qodercli", "1.1.52")];
+/// The same of Python; this one depends on half a gigabyte of packages.
+const RECOGNISED_ONLY_IN_PYTHON: [(&str, &str); 1] = [("aider-chat", "0.86.2")];
 
 /// Claude Code takes the same settings as a script (2.1.91) and as a native program (2.1.328).
 const fn claude_code(version: &'static str) -> Agent {
@@ -174,6 +176,11 @@ pub struct Launch {
     pub environment: Vec<(&'static str, String)>,
 }
 
+/// Fetches an agent's package, unless it is in the cache, and returns its folder.
+pub fn fetch(agent: &Agent) -> Result<PathBuf> {
+    fetch::package(agent.npm, agent.version)
+}
+
 /// Fetches everything that running or recognising real agents needs.
 pub fn fetch_all() -> Result<()> {
     setup::packages()?;
@@ -184,6 +191,10 @@ pub fn fetch_all() -> Result<()> {
     }
     for (name, version) in RECOGNISED_ONLY {
         let folder = fetch::package(name, version)?;
+        println!("{name}@{version}: {}", folder.display());
+    }
+    for (name, version) in RECOGNISED_ONLY_IN_PYTHON {
+        let folder = fetch::python_package(name, version)?;
         println!("{name}@{version}: {}", folder.display());
     }
     Ok(())

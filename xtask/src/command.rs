@@ -1,7 +1,9 @@
 //! External commands, shown before they run.
 
 use std::fmt::Write;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, Result, bail};
 
@@ -67,6 +69,27 @@ impl Run for Command {
         }
         line
     }
+}
+
+/// The lines of a program's output, without their ends, read in a thread of its own, so that waiting
+/// for one can have a limit. The channel is closed when the output is.
+pub fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|length| length > 0)
+        {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if sender.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// The last lines of a text, at most `count`.

@@ -10,14 +10,12 @@ mod decoy;
 pub mod service;
 pub mod stage;
 
-use std::process::Command;
-use std::time::Instant;
-
 use anyhow::{Context, Result, bail};
 
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
-use crate::command::{Run, quote};
+use crate::command::Run;
+use crate::laps::Laps;
 use crate::session::Session;
 use crate::setup;
 
@@ -49,15 +47,18 @@ pub fn of(agent: &str, profile: Profile) -> Result<()> {
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<()> {
-    let begun = Instant::now();
+    let mut laps = Laps::start();
     setup::require_root("loading kernel programs")?;
     let agent = Agent::named(&options.agent)?;
-    setup::toolchain()?;
     setup::sessions()?;
     if !agent.is_demo() {
         setup::packages()?;
     }
+    laps.end("set-up");
+    setup::toolchain()?;
+    laps.end("kernel toolchain");
     let programs = build::programs(options.profile)?;
+    laps.end("build");
     let scratch = tempfile::Builder::new().prefix("skep-demo-").tempdir()?;
     // The kernel reports paths without symbolic links.
     let folder = scratch.path().canonicalize()?;
@@ -74,11 +75,9 @@ pub fn run(options: &Options) -> Result<()> {
     let stopped = stage.stop();
     outcome?;
     stopped?;
-    println!(
-        "demo of {} finished in {:.1} s",
-        agent.name(),
-        begun.elapsed().as_secs_f64()
-    );
+    laps.end("run");
+    println!("demo of {} finished", agent.name());
+    laps.print();
     Ok(())
 }
 
@@ -135,12 +134,4 @@ fn written(session: &str, of: &Session) -> String {
 
 fn heading(text: &str) {
     println!("\n== {text}");
-}
-
-/// The `skep` client, as one would type it, and the command to run.
-fn client(program: &std::path::Path, server: &str, arguments: &[&str]) -> (String, Command) {
-    let mut command = Command::new(program);
-    command.args(["--server", server]).args(arguments);
-    let words: Vec<_> = arguments.iter().map(|word| quote(word)).collect();
-    (format!("$ skep {}", words.join(" ")), command)
 }

@@ -15,7 +15,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{test, vm, workspace};
+use crate::kernel_tests::{self, KERNELS};
+use crate::times::Times;
+use crate::workspace;
 
 use results::{Book, Column, Place};
 
@@ -36,10 +38,9 @@ pub struct Options {
 /// Runs the suite and writes or checks the documents.
 pub fn run(options: &Options) -> Result<()> {
     if !options.reuse {
-        let words = TESTS.map(str::to_owned);
-        test::kernel_tests(&words)?;
-        let kernels = test::KERNELS.map(str::to_owned);
-        vm::run(&vm::Options::tests_on(&kernels, &words))?;
+        let mut times = Times::default();
+        kernel_tests::here(&TESTS, &mut times)?;
+        kernel_tests::in_machines(&kernel_tests::Options::of(&TESTS), &mut times)?;
     }
     if options.check {
         check_last_run()
@@ -104,14 +105,14 @@ fn documents() -> Result<(PathBuf, PathBuf)> {
 fn last_run() -> Result<Book> {
     let mut book = Book::default();
     let mut of_guests = Vec::new();
-    for version in test::KERNELS {
-        let folder = vm::files_of(version)?;
+    for version in KERNELS {
+        let folder = kernel_tests::verdicts_of(version)?;
         let results = results::read(&folder, Place::Guest)
             .with_context(|| format!("no verdicts of {version}: run cargo xtask evasion"))?;
         of_guests.push(results);
     }
     for tier in ["best", "tracepoints"] {
-        for (version, results) in test::KERNELS.iter().zip(&of_guests) {
+        for (version, results) in KERNELS.iter().zip(&of_guests) {
             let of_tier = results.iter().find(|result| result.column.tier == tier);
             let of_tier = of_tier.with_context(|| {
                 format!("no verdicts of {version} in tier {tier}: run cargo xtask evasion")
@@ -119,7 +120,7 @@ fn last_run() -> Result<Book> {
             book.add(of_tier)?;
         }
     }
-    let folder = test::kernel_results()?;
+    let folder = kernel_tests::verdicts_here()?;
     let of_machine = results::read(&folder, Place::Machine)
         .context("no verdicts of this machine: run cargo xtask evasion")?;
     // With the hooks this kernel gives by itself, not those it is left with on purpose.
@@ -129,11 +130,4 @@ fn last_run() -> Result<Book> {
         .context("no verdicts of this machine's own tier: run cargo xtask evasion")?;
     book.add(own)?;
     Ok(book)
-}
-
-impl Column {
-    /// How the column is headed.
-    fn label(&self) -> String {
-        format!("{} {}", self.series(), self.tier)
-    }
 }

@@ -14,11 +14,14 @@ mod collector;
 mod command;
 mod compat;
 mod demo;
+mod deny;
 mod evasion;
-mod licences;
+mod kernel_tests;
+mod laps;
 mod session;
 mod setup;
 mod test;
+mod times;
 mod vm;
 mod workspace;
 
@@ -26,6 +29,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::times::Times;
 
 #[derive(Parser)]
 #[command(
@@ -44,13 +49,15 @@ enum Task {
     /// Build the release binaries: skep-sensor, skep-collector, skep
     Build,
     /// Run the kernel tests on Debian kernels in virtual machines
-    Vm(vm::Options),
+    Vm(kernel_tests::Options),
     /// Show sensor and collector at work on one agent session
     Demo(demo::Options),
     /// Run every check and every test
     Test(test::Options),
     /// Run the unit and socket tests
     TestUnits,
+    /// Fetch the packages of real agents and run the tests that need them
+    TestPackages,
     /// Run the kernel tests on this machine
     TestKernel,
     /// Compare what DuckDB, chdb and delta-rs read from the collector's tables with its own answers
@@ -64,8 +71,8 @@ enum Task {
     Bench(bench::Bench),
     /// Try every way not to be seen, on every kernel, and write docs/evasion.md
     Evasion(evasion::Options),
-    /// Check the licences of all dependencies
-    Licences,
+    /// Check the dependencies: licences, sources, and who may use what
+    Deny,
     /// Fetch the packages of the real agents into the cache
     Fetch,
     /// Run one agent session offline, without a sensor
@@ -93,17 +100,18 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Setup => setup::everything(),
         Task::Build => build::release(),
-        Task::Vm(options) => vm::run(&options),
+        Task::Vm(options) => kernel_tests::in_machines(&options, &mut Times::default()),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
-        Task::TestUnits => test::workspace_tests(false),
-        Task::TestKernel => test::kernel_tests(&[]),
+        Task::TestUnits => test::workspace_tests(&mut Times::default()),
+        Task::TestPackages => test::package_tests(&mut Times::default()),
+        Task::TestKernel => kernel_tests::here(&[], &mut Times::default()),
         Task::TestReaders => collector::readers::test(),
         Task::TestS3 => collector::s3::test(),
         Task::TestCompat(options) => compat::run(&options),
         Task::Bench(bench) => bench::run(&bench),
         Task::Evasion(options) => evasion::run(&options),
-        Task::Licences => licences::check(),
+        Task::Deny => deny::check(),
         Task::Fetch => agents::fetch_all(),
         Task::Session(options) => session::run(&options),
         Task::SessionInside { plan } => session::run_inside(&plan),

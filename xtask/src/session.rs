@@ -5,23 +5,23 @@
 //! starts the agent. Everything is below one scratch folder.
 
 mod inside;
+mod plan;
 mod project;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 
 use crate::agents::{self, Agent};
 use crate::command::{Run, last_lines};
 use crate::{build, setup, workspace};
 
 pub use inside::run as run_inside;
+pub use plan::Report;
 pub use project::{BRANCH, REMOTE, TOOL_ARGV};
 
+use plan::Plan;
 use project::TOOL_FILE;
 
 /// Arguments of `cargo xtask session`.
@@ -30,41 +30,6 @@ pub struct Options {
     /// The agent, as FAMILY or FAMILY@VERSION
     #[arg(default_value = agents::DEMO)]
     agent: String,
-}
-
-/// What [`inside`] needs to know; passed as a file.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Plan {
-    /// `FAMILY@VERSION`.
-    pub agent: String,
-    /// Folder of the agent's program.
-    pub programs: PathBuf,
-    /// Search path of the session.
-    pub search_path: String,
-    /// The one shell command the model asks for.
-    pub command: String,
-    /// The scratch folder.
-    pub scratch: PathBuf,
-}
-
-/// How a session ended; written by [`inside`].
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// Where the stand-in listened.
-    pub model: SocketAddr,
-    /// The agent's exit code; none if it was ended by a signal.
-    pub code: Option<i32>,
-    /// Wall-clock time of the agent, in milliseconds.
-    pub milliseconds: u64,
-    /// Requests the stand-in answered, as `METHOD PATH STATUS`.
-    pub requests: Vec<String>,
-}
-
-impl Report {
-    /// Wall-clock time of the agent.
-    pub fn seconds(&self) -> f64 {
-        Duration::from_millis(self.milliseconds).as_secs_f64()
-    }
 }
 
 /// A prepared session.

@@ -1,11 +1,14 @@
 //! Set-up: finds what the other tasks need, and installs what is missing.
 //!
-//! Debian packages by `apt-get`, `bpf-linker` by cargo into the cache, Rust components by rustup.
+//! Debian packages by `apt-get`, `bpf-linker` and `cargo-deny` by cargo into the cache, Rust components
+//! by rustup.
 //! Each need is checked by looking for the thing itself, so that a second run costs milliseconds
 //! and a machine that has it from elsewhere is left alone.
 
 mod apt;
 mod python;
+
+pub use python::install_into as virtual_environment;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use skep_kernel_object::{BPF_LINKER_VERSION, find_compiler, find_linker, find_toolchain};
 
 use crate::command::Run;
+use crate::laps::Laps;
 use crate::workspace;
 
 /// Debian's compiler with a `core` for BPF.
@@ -29,22 +33,29 @@ const LINKER_LIBRARIES: [&str; 5] = [
 /// Where `llvm-22-dev` keeps its libraries.
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
+const DENY_VERSION: &str = "0.20.2";
+
+type Part = fn() -> Result<()>;
+
 /// Everything that any task needs. What could not be set up does not keep the rest from it; all
 /// of it is said at the end.
 pub fn everything() -> Result<()> {
-    let outcomes = [
-        toolchain(),
-        machines(),
-        sessions(),
-        faults(),
-        packages(),
-        checks(),
-        readers().map(drop),
+    let parts: [(&str, Part); 7] = [
+        ("kernel toolchain", toolchain),
+        ("virtual machines", machines),
+        ("sessions", sessions),
+        ("faults", faults),
+        ("packages of agents", packages),
+        ("checks", checks),
+        ("readers of the tables", || readers().map(drop)),
     ];
-    let failures: Vec<_> = outcomes
-        .into_iter()
-        .filter_map(|outcome| outcome.err().map(|error| format!("{error:#}")))
-        .collect();
+    let mut laps = Laps::start();
+    let mut failures = Vec::new();
+    for (name, part) in parts {
+        failures.extend(part().err().map(|error| format!("{name}: {error:#}")));
+        laps.end(name);
+    }
+    laps.print();
     if !failures.is_empty() {
         bail!("set-up is not complete:\n{}", failures.join("\n"));
     }
@@ -109,8 +120,22 @@ pub fn packages() -> Result<()> {
     Ok(())
 }
 
+/// cargo-deny, of a fixed version: its program in the cache.
+pub fn deny() -> Result<PathBuf> {
+    let program = workspace::cache("tools")?.join("bin/cargo-deny");
+    let version = Command::new(&program).arg("--version").quiet_output();
+    if version.is_ok_and(|version| version.split_whitespace().nth(1) == Some(DENY_VERSION)) {
+        return Ok(program);
+    }
+    println!("building cargo-deny {DENY_VERSION} into the cache; minutes on two cores");
+    // Nothing that reads an index or the list of weaknesses is needed for what is checked here.
+    install_program("cargo-deny", DENY_VERSION, &["--no-default-features"], &[])?;
+    Ok(program)
+}
+
 /// What the checks of `cargo xtask test` need beyond a compiler.
 pub fn checks() -> Result<()> {
+    deny()?;
     for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if !workspace::cargo()
             .args([subcommand, "--version"])
@@ -134,19 +159,29 @@ pub fn readers() -> Result<PathBuf> {
 
 fn install_linker() -> Result<()> {
     println!("building bpf-linker {BPF_LINKER_VERSION} into the cache; about 75 s on two cores");
+    install_program(
+        "bpf-linker",
+        BPF_LINKER_VERSION,
+        &["--no-default-features", "--features", "llvm-22"],
+        &[("LLVM_PREFIX", LLVM_PREFIX)],
+    )
+}
+
+/// Builds a program of a fixed version into the folder `tools` of the cache.
+fn install_program(
+    name: &str,
+    version: &str,
+    features: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<()> {
     let tools = workspace::cache("tools")?;
-    let target = workspace::cache("target-bpf-linker")?;
+    let target = workspace::cache(&format!("target-{name}"))?;
     let installed = workspace::cargo()
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER_VERSION,
-            "--locked",
-        ])
-        .args(["--no-default-features", "--features", "llvm-22", "--root"])
+        .args(["install", name, "--version", version, "--locked"])
+        .args(features)
+        .arg("--root")
         .arg(&tools)
-        .env("LLVM_PREFIX", LLVM_PREFIX)
+        .envs(environment.iter().copied())
         .env("CARGO_TARGET_DIR", &target)
         .run();
     std::fs::remove_dir_all(&target)

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every check and every test of the project, in the order of their cost.
 //!
-//! Stops at the first step that fails and says how to repeat it alone. The last line is
-//! `N passed, M failed`, counting steps.
+//! Stops at the first step that fails and says how to repeat it alone. At the end it says how long each
+//! step took and which tests were the slowest of all. The last line is `N passed, M failed`, counting
+//! steps.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,20 @@ use serde::Deserialize;
 use crate::agents::{self, Agent};
 use crate::build::{self, Profile};
 use crate::command::{Run, quote};
-use crate::{collector, compat, demo, evasion, licences, setup, vm, workspace};
-
-/// The test target of the sensor that loads programs into the kernel; it runs by itself.
-const KERNEL_TESTS: &str = "kernel";
-/// Kernels of the virtual machines.
-pub const KERNELS: [&str; 2] = ["6.1", "6.12"];
+use crate::times::{self, Times};
+use crate::{collector, compat, demo, deny, evasion, kernel_tests, setup, workspace};
 
 /// What the tests take from their environment, and what a run in full size gives them.
-const FULL_SIZE: [(&str, &str); 3] = [
+const FULL_SIZE: [(&str, &str); 4] = [
     ("SKEP_STORM", "full"),
     ("SKEP_RACE_RUNS", "1000"),
     ("SKEP_KILL_ROUNDS", "200"),
+    (kernel_tests::WHICH, "all"),
 ];
-/// How much longer a virtual machine may take for so many races.
-const FULL_SIZE_PATIENCE: u64 = 4;
+/// How many of the slowest tests are named at the end.
+const SLOWEST: usize = 10;
+/// What the names of tests hold that need the published packages of real agents.
+const PACKAGES: &str = "real_packages::";
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -35,9 +34,10 @@ pub struct Options {
     /// Leave out the virtual machines and the sessions of real agents
     #[arg(long)]
     quick: bool,
-    /// Storms, races and crash loops in full size: hours
+    /// Everything on every kernel; storms, races and crash loops in full size: hours
     ///
-    /// The same as with SKEP_STORM=full (storms of a million opens, 20,000 forks, 20,000 execs),
+    /// The same as with SKEP_VM_TESTS=all (every test in every virtual machine, also those that are the
+    /// same on every kernel), SKEP_STORM=full (storms of a million opens, 20,000 forks, 20,000 execs),
     /// SKEP_RACE_RUNS=1000 (agents started in each race, also in the virtual machines) and
     /// SKEP_KILL_ROUNDS=200 (kills of sensor and collector in each crash loop) in the environment;
     /// one that is set already is kept.
@@ -54,8 +54,11 @@ struct Step {
     name: String,
     /// A command that repeats this step alone.
     repeat: String,
-    work: Box<dyn Fn() -> Result<()>>,
+    /// Does it, and adds the times of the tests it ran.
+    work: Work,
 }
+
+type Work = Box<dyn Fn(&mut Times) -> Result<()>>;
 
 /// Runs the steps.
 pub fn run(options: &Options) -> Result<()> {
@@ -66,11 +69,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let steps = steps(options);
     let mut done: Vec<(String, Duration)> = Vec::new();
+    let mut times = Times::default();
     let mut failure = None;
     for step in &steps {
         println!("\n== {}", step.name);
         let begun = Instant::now();
-        let outcome = (step.work)();
+        let outcome = (step.work)(&mut times);
         done.push((step.name.clone(), begun.elapsed()));
         if let Err(error) = outcome {
             println!("error: {error:#}");
@@ -83,6 +87,10 @@ pub fn run(options: &Options) -> Result<()> {
         let failed = failure.is_some() && position + 1 == done.len();
         let word = if failed { "FAILED" } else { "ok    " };
         println!("{word} {:7.1} s  {name}", elapsed.as_secs_f64());
+    }
+    println!("\n== the slowest tests");
+    for (test, time) in times.slowest(SLOWEST) {
+        println!("{:14.1} s  {test}", time.as_secs_f64());
     }
     if let Some(step) = failure {
         let sizes = sizes(|name| std::env::var(name).ok());
@@ -118,78 +126,73 @@ fn steps(options: &Options) -> Vec<Step> {
         compat,
     } = *options;
     let mut steps = Vec::new();
-    let mut add = |name: &str, repeat: &str, work: Box<dyn Fn() -> Result<()>>| {
+    let mut add = |name: &str, repeat: &str, work: Work| {
         steps.push(Step {
             name: name.to_owned(),
             repeat: repeat.to_owned(),
             work,
         });
     };
-    add("set-up", "cargo xtask setup", Box::new(setup::everything));
-    add("format", "cargo fmt --all --check", Box::new(format));
+    add(
+        "set-up",
+        "cargo xtask setup",
+        Box::new(|_| setup::everything()),
+    );
+    add("format", "cargo fmt --all --check", Box::new(|_| format()));
     add(
         "lints",
         "cargo clippy --workspace --all-targets -- -D warnings",
-        Box::new(lints),
+        Box::new(|_| lints()),
     );
     add(
-        "licences of the dependencies",
-        "cargo xtask licences",
-        Box::new(licences::check),
+        "dependencies",
+        "cargo xtask deny",
+        Box::new(|_| deny::check()),
     );
-    if !quick {
-        add(
-            "packages of real agents",
-            "cargo xtask fetch",
-            Box::new(agents::fetch_all),
-        );
-    }
     add(
         "unit and socket tests",
         "cargo xtask test-units",
-        Box::new(move || workspace_tests(!quick)),
+        Box::new(workspace_tests),
     );
+    if !quick {
+        add(
+            "tests of the published packages of real agents",
+            "cargo xtask test-packages",
+            Box::new(package_tests),
+        );
+    }
     add(
         "kernel tests on this machine",
         "cargo xtask test-kernel",
-        Box::new(|| kernel_tests(&[])),
+        Box::new(|times| kernel_tests::here(&[], times)),
     );
     add(
         "other readers of the collector's tables",
         "cargo xtask test-readers",
-        Box::new(collector::readers::test),
+        Box::new(|times| timed("test-readers", times, collector::readers::test)),
     );
     add(
         "two collectors with one table on object storage",
         "cargo xtask test-s3",
-        Box::new(collector::s3::test),
+        Box::new(|times| timed("test-s3", times, collector::s3::test)),
     );
     if compat {
         add(
             "an earlier sensor and collector with those of now",
             "cargo xtask test-compat",
-            Box::new(compat::test),
+            Box::new(|_| compat::test()),
         );
     }
     if !quick {
-        let kernels = KERNELS.map(str::to_owned).to_vec();
         add(
             "kernel tests in virtual machines",
-            &format!("cargo xtask vm {}", KERNELS.join(" ")),
-            Box::new(move || {
-                let has_more_races = std::env::var_os("SKEP_RACE_RUNS").is_some();
-                let factor = if has_more_races {
-                    FULL_SIZE_PATIENCE
-                } else {
-                    1
-                };
-                vm::run(&vm::Options::tests_on(&kernels, &[]).with_patience(factor))
-            }),
+            &format!("cargo xtask vm {}", kernel_tests::KERNELS.join(" ")),
+            Box::new(|times| kernel_tests::in_machines(&kernel_tests::Options::of(&[]), times)),
         );
         add(
             "docs/evasion.md says what these tests saw",
             "cargo xtask evasion --check",
-            Box::new(evasion::check_last_run),
+            Box::new(|_| evasion::check_last_run()),
         );
     }
     for agent in Agent::all()
@@ -202,10 +205,18 @@ fn steps(options: &Options) -> Vec<Step> {
         add(
             &title,
             &repeat,
-            Box::new(move || demo::of(&name, Profile::Dev)),
+            Box::new(move |times| timed(&name, times, || demo::of(&name, Profile::Dev))),
         );
     }
     steps
+}
+
+/// Runs one test that is a program of its own.
+fn timed(name: &str, times: &mut Times, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
+    let outcome = test();
+    times.add(name.to_owned(), begun.elapsed());
+    outcome
 }
 
 fn format() -> Result<()> {
@@ -233,56 +244,30 @@ fn kernel_crate_cargo() -> Command {
     cargo
 }
 
-/// Every test but the kernel tests. Packages of real agents that are not in the cache are a failure
-/// if they are required, else those tests say that they had nothing to test.
-pub fn workspace_tests(require_agents: bool) -> Result<()> {
+/// Every test but the kernel tests and those of published packages.
+pub fn workspace_tests(times: &mut Times) -> Result<()> {
     // Tests at the socket start the programs themselves.
-    let programs = build::programs(Profile::Dev)?;
+    build::programs(Profile::Dev)?;
     let mut tests = workspace::cargo();
     tests.args(["test", "--locked", "--workspace", "--lib", "--bins"]);
     for name in test_targets()? {
-        if name != KERNEL_TESTS {
+        if name != kernel_tests::TARGET {
             tests.args(["--test", &name]);
         }
     }
-    tests.env("SKEP_DEMO_AGENT", programs.join(agents::DEMO));
-    if require_agents {
-        tests.env("SKEP_REQUIRE_AGENTS", "1");
-    }
-    tests.run()?;
+    times::run(&mut tests, &[], times)?;
     workspace::cargo()
         .args(["test", "--locked", "--workspace", "--doc"])
         .run()
 }
 
-/// The kernel tests, on this machine's own kernel: all, or those whose names hold one of the words.
-/// What they leave under [`kernel_results`] is from this run.
-pub fn kernel_tests(filter: &[String]) -> Result<()> {
-    setup::require_root("loading kernel programs")?;
-    let programs = build::demo_agent()?;
-    let results = kernel_results()?;
-    if results.exists() {
-        std::fs::remove_dir_all(&results)
-            .with_context(|| format!("cannot remove {}", results.display()))?;
-    }
-    workspace::cargo()
-        .args([
-            "test",
-            "--locked",
-            "--package",
-            "skep-sensor",
-            "--test",
-            KERNEL_TESTS,
-        ])
-        .args(["--", "--test-threads=1"])
-        .args(filter)
-        .env("SKEP_DEMO_AGENT", programs.join(agents::DEMO))
-        .run()
-}
-
-/// Where the kernel tests leave their verdicts on this machine.
-pub fn kernel_results() -> Result<PathBuf> {
-    Ok(workspace::target()?.join("evasion"))
+/// The tests that are ignored because they need published packages, which are fetched before.
+pub fn package_tests(times: &mut Times) -> Result<()> {
+    agents::fetch_all()?;
+    let mut tests = workspace::cargo();
+    // As the other tests are built, so that nothing is built again.
+    tests.args(["test", "--locked", "--workspace", "--lib"]);
+    times::run(&mut tests, &["--ignored", PACKAGES], times)
 }
 
 /// Names of the integration tests of the workspace.

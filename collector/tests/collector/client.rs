@@ -8,6 +8,7 @@ use std::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use skep_proto::v1::finding::Severity;
+use skep_testing::Finish;
 
 use crate::scene::{
     CHILD_SESSION, Collector, OTHER_SENSOR, SENSOR, SESSION, Sensor, finding, opens,
@@ -38,11 +39,7 @@ fn program() -> PathBuf {
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(program());
-    command
-        .args(arguments)
-        .env("COLUMNS", "140")
-        .output()
-        .unwrap()
+    command.args(arguments).env("COLUMNS", "140").finish()
 }
 
 pub fn printed(collector: &Collector, arguments: &[&str]) -> String {
@@ -188,8 +185,7 @@ fn on_a_terminal(collector: &Collector, arguments: &str, pager: &str) -> String 
         .args(["-qec", &command, "/dev/null"])
         .env("PAGER", pager)
         .stdin(std::process::Stdio::null())
-        .output()
-        .unwrap();
+        .finish();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -343,8 +339,8 @@ fn shells_are_told_how_to_complete() {
     let bash = run(&["completion", "bash"]).stdout;
     let checked = Command::new("bash")
         .args(["-n", "-c", &String::from_utf8(bash).unwrap()])
-        .status();
-    assert!(checked.unwrap().success());
+        .spawn();
+    assert!(checked.unwrap().finish().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The real program, killed while sensors send to it.
 //!
-//! `SKEP_KILL_ROUNDS` says how often, `SKEP_KILL_SEED` when: the seed is printed.
+//! `SKEP_KILL_ROUNDS` says how often, `SKEP_SEED` when: the seed is printed.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use skep_proto::v1::{Event, Lane, collector_message::Body as Down, event::Detail};
+use skep_testing::{Finish, Random};
 use tokio::sync::Barrier;
 
 use crate::{
@@ -21,25 +22,7 @@ use crate::{
 
 /// How often it is killed.
 fn rounds() -> u64 {
-    number("SKEP_KILL_ROUNDS").unwrap_or(6)
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let value = std::env::var(variable).ok()?;
-    Some(value.parse().expect("a number"))
-}
-
-/// SplitMix64: moments that a seed gives again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
+    std::env::var("SKEP_KILL_ROUNDS").map_or(6, |rounds| rounds.parse().expect("a number"))
 }
 
 /// One lane of one sensor, and what it was told.
@@ -164,10 +147,7 @@ fn stored(data: &Path) -> (usize, usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_it_keeps_what_it_acknowledged_and_stores_nothing_twice() {
     let data = tempfile::tempdir().unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = number("SKEP_KILL_SEED").unwrap_or(u64::from(now.unwrap().subsec_nanos()));
-    println!("SKEP_KILL_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::from_environment();
     let (mut sources, rounds) = (sources(), rounds());
     let (mut before, mut flushed, mut hit) = ((0, 0), 0, 0);
     for round in 0..rounds {
@@ -217,8 +197,7 @@ fn an_address_that_others_can_reach_is_refused_with_the_reason() {
         let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
             .args(["serve", "--listen", address, "--data"])
             .arg(data.path())
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(output.status.code(), Some(2), "{address}");
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(
@@ -250,8 +229,7 @@ fn a_data_directory_that_cannot_be_used_is_named() {
             "--data",
         ])
         .arg(file.join("data"))
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -272,8 +250,7 @@ fn a_data_directory_that_cannot_be_used_is_named() {
             "--data",
         ])
         .arg(data.path())
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(1));
     assert!(
         String::from_utf8(output.stderr)

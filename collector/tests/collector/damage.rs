@@ -8,6 +8,7 @@ use std::{
 };
 
 use skep_proto::v1::sensor_message::Body as Up;
+use skep_testing::Finish;
 
 use crate::scene::{
     Collector, HANG, OTHER_SENSOR, SENSOR, Sensor, ask, hello, opens, until, value,
@@ -244,8 +245,9 @@ impl Disk {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "skep-test"])
             .arg(at)
-            .status()
-            .unwrap();
+            .spawn()
+            .unwrap()
+            .finish();
         assert!(mounted.success(), "mounting a tmpfs needs root");
         Self(at.to_owned())
     }
@@ -253,8 +255,11 @@ impl Disk {
     /// A folder that cannot be written until this is dropped.
     pub fn read_only(at: &Path) -> Self {
         let mount = |arguments: &[&str]| {
-            let mounted = Command::new("mount").args(arguments).arg(at).status();
-            assert!(mounted.unwrap().success(), "{arguments:?} needs root");
+            let mounted = Command::new("mount").args(arguments).arg(at).spawn();
+            assert!(
+                mounted.unwrap().finish().success(),
+                "{arguments:?} needs root"
+            );
         };
         mount(&["--bind", at.to_str().unwrap()]);
         let disk = Self(at.to_owned());
@@ -270,8 +275,9 @@ pub fn fill(folder: &Path) -> PathBuf {
         .args(["if=/dev/zero", "bs=64k", "status=none"])
         .arg(format!("of={}", ballast.display()))
         .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap();
+        .spawn()
+        .unwrap()
+        .finish();
     assert!(!fill.success(), "the disk is full");
     ballast
 }

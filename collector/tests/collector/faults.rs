@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use skep_testing::Finish;
 
 use crate::{
     program::Program,
@@ -134,7 +135,7 @@ impl Drop for Network {
 }
 
 fn ip(arguments: &[&str]) {
-    let done = Command::new("ip").args(arguments).status().unwrap();
+    let done = Command::new("ip").args(arguments).spawn().unwrap().finish();
     assert!(done.success(), "ip {arguments:?} needs root");
 }
 

@@ -3,6 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use futures::StreamExt;
+use skep_testing::Finish;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -34,8 +35,7 @@ fn psql(collector: &Collector, arguments: &[&str]) -> (String, String) {
         .args(["-X", "-d", &parameters(collector)])
         .args(arguments)
         .env("PGCONNECT_TIMEOUT", "30")
-        .output()
-        .unwrap_or_else(|error| panic!("psql: {error}; `cargo xtask setup` installs it"));
+        .finish();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(output.stdout), text(output.stderr))
 }

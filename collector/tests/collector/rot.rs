@@ -10,6 +10,7 @@ use std::{
 
 use redb::ReadableTable;
 use serde_json::json;
+use skep_testing::Finish;
 
 use crate::{
     damage::{Disk, files, fill, no_flush, no_merge, store},
@@ -281,12 +282,11 @@ async fn a_full_disk_does_not_keep_the_program_from_stopping() {
 }
 
 fn start(data: &Path) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_skep-collector"))
+    Command::new(env!("CARGO_BIN_EXE_skep-collector"))
         .args(["serve", "--listen", "127.0.0.1:0"])
         .args(["--http", "off", "--postgres", "off", "--data"])
         .arg(data)
-        .output();
-    output.unwrap()
+        .finish()
 }
 
 #[test]
@@ -305,8 +305,8 @@ fn a_disk_that_is_full_or_cannot_be_written_is_named_at_the_start_with_the_remed
     let read_only = Command::new("mount")
         .args(["-o", "remount,ro"])
         .arg(data.path())
-        .status();
-    assert!(read_only.unwrap().success());
+        .spawn();
+    assert!(read_only.unwrap().finish().success());
     let output = start(data.path());
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");

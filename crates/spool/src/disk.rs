@@ -16,7 +16,7 @@ use std::{
 use super::{
     Lane,
     losses::Losses,
-    recovery::{close_gaps, lock, scan},
+    recovery::{Lock, close_gaps, lock, scan},
     segment::{self, HEADER, Header, Reader},
     state::{State, StateFile},
     unix_nanos,
@@ -55,7 +55,7 @@ pub struct Disk {
     cursor: Option<Cursor>,
     /// Events dropped to make room, until somebody asks.
     dropped: u64,
-    _lock: File,
+    _lock: Lock,
 }
 
 #[derive(Clone, Copy, Debug)]

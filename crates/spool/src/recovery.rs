@@ -21,8 +21,21 @@ use super::{
     unix_nanos,
 };
 
-/// Held for as long as the file is open.
-pub fn lock(directory: &Path) -> io::Result<File> {
+/// A directory that no other sensor can open, until it is dropped.
+#[derive(Debug)]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread has forked and that has not
+        // executed its program yet has the descriptor too, and with it the lock (flock(2)). It cannot
+        // fail for a lock that is held.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Locks a directory.
+pub fn lock(directory: &Path) -> io::Result<Lock> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -30,7 +43,7 @@ pub fn lock(directory: &Path) -> io::Result<File> {
         .mode(0o600)
         .open(directory.join("lock"))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(io::Error::other("another sensor uses this directory"))
         }
@@ -170,4 +183,30 @@ pub fn scan(
         });
     }
     Ok((segments, losses, damaged))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("another sensor"), "{error}");
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_dropped_lock_is_free_also_while_a_forked_process_has_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        // What a fork makes of it: another descriptor of the same open file.
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        lock(dir.path()).unwrap();
+        drop(inherited);
+    }
 }

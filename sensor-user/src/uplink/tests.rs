@@ -1,13 +1,17 @@
 //! The uplink against a collector on a real socket.
 
 mod copies;
-mod fake;
 mod kills;
 mod two_lanes;
 
 use std::{net::TcpListener, path::Path, sync::Mutex};
 
-use self::fake::{Collector, Store};
+use skep_testing::{
+    Random,
+    collector::{Collector, Store},
+    eventually,
+};
+
 use super::*;
 
 /// Nothing here takes nearly as long, unless it hangs.
@@ -94,11 +98,9 @@ impl Sensor {
     }
 
     fn wait(&self, mut until: impl FnMut(&Self) -> bool) {
-        let start = Instant::now();
-        while !until(self) {
-            assert!(start.elapsed() < HANGS, "waited {HANGS:?} in vain");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually("what the test waits for", HANGS, || {
+            until(self).then_some(())
+        });
     }
 }
 
@@ -116,7 +118,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn events_arrive_once_and_in_order_and_status_says_so() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let sensor = Sensor::new(collector.address.port());
     sensor.append(1..=1000);
     sensor.settle();
@@ -178,7 +180,7 @@ fn what_was_stored_but_not_acknowledged_is_not_stored_twice() {
 
 #[test]
 fn a_restarted_sensor_goes_on_where_it_was() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let mut sensor = Sensor::new(collector.address.port());
     sensor.append(1..=5);
     sensor.settle();
@@ -250,7 +252,7 @@ fn a_collector_that_lost_its_data_gets_a_new_epoch() {
 
 #[test]
 fn stopping_sends_what_is_left() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let mut sensor = Sensor::new(collector.address.port());
     sensor.append(1..=100);
     sensor.uplink.take().unwrap().stop(Duration::from_secs(60));

@@ -4,11 +4,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use skep_proto::v1::{self, event::Detail};
 use skep_sensor::status::Status;
+use skep_testing::collector::Collector;
 
-use crate::{
-    collector::Collector,
-    running::{status, wait_or_explain},
-};
+use crate::running::{status, wait_or_explain};
 
 /// Waits until everything the kernel side sent was read, and everything it lost was told, for every
 /// record type and cause. Other tests' agents go on meanwhile, so that each of these accounts has to be

@@ -6,13 +6,15 @@ use prost::Message;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use skep_proto::v1::{self, event::Detail};
 use skep_spool::{Lane, Lanes};
+use skep_testing::Finish;
+use skep_testing::{
+    Program,
+    collector::{Absent, Collector},
+};
 
 use crate::{
     accounts::told_of,
-    collector::{Absent, Collector},
-    running::{
-        Running, actor, calm, configure, ended, sensor, settled, status, wait_for, wait_or_explain,
-    },
+    running::{actor, calm, configure, ended, sensor, settled, status, wait_for, wait_or_explain},
 };
 
 /// A tmpfs of so many bytes; taken away when dropped, also when the test fails.
@@ -204,14 +206,14 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
     // The kernel has room for all of it: what is lost here is lost to the disk.
     let text = text.replace(&here, &there) + "[kernel]\nring_bytes = 16777216\n";
     std::fs::write(&config, text).expect("own directory");
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
 
     let folder = tempfile::tempdir().expect("a directory");
     let folder = folder.path().to_str().expect("text");
     let storm = Command::new(actor())
         .args(["do", "create-storm", folder, &OPENS.to_string()])
-        .status();
-    assert!(storm.expect("the actor").success());
+        .spawn();
+    assert!(storm.expect("the actor").finish().success());
     let lost = wait_for("losses to be counted", || {
         let status = status(&config)?;
         status.spool.bulk.lost.get("io").copied()
@@ -242,8 +244,8 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
             "after-the-full-disk",
             "--",
         ])
-        .status();
-    assert!(act.expect("the actor").success());
+        .spawn();
+    assert!(act.expect("the actor").finish().success());
     wait_for("a run since then", || {
         ended(&collector.events(), "after-the-full-disk").then_some(())
     });
@@ -252,18 +254,18 @@ fn a_sensor_whose_disk_is_full_goes_on_and_recovers() {
         let spool = status(&config)?.spool;
         ((spool.bulk.error, spool.findings.error) == (None, None)).then_some(())
     });
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }
 
 #[test]
 fn a_journal_that_cannot_be_written_is_told_and_shown_until_it_can() {
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
     // What is in the way of the file that is to take the journal's place.
     let in_the_way = directory.path().join("state/sessions.journal.new/x");
     std::fs::create_dir_all(&in_the_way).expect("own directory");
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     let told = |phase: v1::coverage::Phase| {
         wait_for("the journal to be told of", || {
             collector
@@ -289,5 +291,5 @@ fn a_journal_that_cannot_be_written_is_told_and_shown_until_it_can() {
     wait_for("status to say so", || {
         status(&config)?.journal_error.is_none().then_some(())
     });
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }

@@ -1,4 +1,5 @@
-//! SIGKILL of the daemon at random moments while agents work. `SKEP_KILL_ROUNDS` kills instead of a few.
+//! SIGKILL of the daemon at random moments while agents work. `SKEP_KILL_ROUNDS` kills instead of a few;
+//! `SKEP_SEED` says when: the seed is printed.
 
 use std::{
     collections::BTreeMap,
@@ -10,11 +11,9 @@ use std::{
 use prost::Message;
 use skep_proto::v1;
 use skep_spool::{Lane, Lanes};
+use skep_testing::{Finish, Program, Random, collector::Collector};
 
-use crate::{
-    collector::Collector,
-    running::{Running, actor, calm, configure, sensor, settled},
-};
+use crate::running::{actor, calm, configure, sensor, settled};
 
 fn rounds() -> u64 {
     std::env::var("SKEP_KILL_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"))
@@ -68,11 +67,12 @@ fn counted<'a>(events: impl IntoIterator<Item = &'a [u8]>) -> BTreeMap<&'a [u8],
 fn whatever_was_spooled_when_the_daemon_was_killed_arrives_once() {
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
+    let mut random = Random::from_environment();
     let mut spooled = Vec::new();
     for _ in 0..rounds() {
-        let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+        let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
         // In memory: so many files take a disk that others work on a while, and its removal longer.
         let folder = tempfile::tempdir_in("/dev/shm").expect("a directory");
         let mut agent = Command::new(actor())
@@ -83,15 +83,12 @@ fn whatever_was_spooled_when_the_daemon_was_killed_arrives_once() {
             .stdout(Stdio::null())
             .spawn()
             .expect("the actor");
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).expect("random bytes");
-        let moment = u64::from(u16::from_le_bytes(random)) % 1_500;
-        std::thread::sleep(Duration::from_millis(moment));
+        std::thread::sleep(Duration::from_millis(random.below(1_500)));
         running.kill();
         spooled.extend(left(&directory.path().join("spool")));
-        assert!(agent.wait().expect("a child").success());
+        assert!(agent.finish().success());
     }
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     settled(&config);
     let arrived: Vec<Vec<u8>> = collector
         .events()
@@ -112,5 +109,5 @@ fn whatever_was_spooled_when_the_daemon_was_killed_arrives_once() {
         assert_eq!(*times, 1, "{:?}", v1::Event::decode(*event));
     }
     assert!(!arrived.is_empty());
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }

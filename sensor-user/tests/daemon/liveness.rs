@@ -4,12 +4,14 @@ use std::{fs, net::TcpListener, process::Command};
 
 use skep_proto::v1::{self, coverage::Phase, event::Detail};
 use skep_sensor::status::HookStatus;
-
-use crate::{
+use skep_testing::Finish;
+use skep_testing::{
+    Program,
     collector::{Absent, Collector},
-    running::{
-        Running, actor, calm, configure, sensor, session_of, status, wait_for, wait_or_explain,
-    },
+};
+
+use crate::running::{
+    actor, calm, configure, sensor, session_of, status, wait_for, wait_or_explain,
 };
 
 /// Seconds between self-tests, each of which has as long to end: some machines are slow.
@@ -71,7 +73,7 @@ fn a_canary_goes_all_the_way_and_status_shows_how_far() {
     let directory = tempfile::tempdir().expect("a directory");
     let absent = Absent::new();
     let config = configure_with_canaries(directory.path(), absent.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     let status_now = wait_or_explain(
         "a sound canary in the spool",
         || {
@@ -105,7 +107,7 @@ fn a_canary_goes_all_the_way_and_status_shows_how_far() {
         canaries.iter().all(|canary| canary.count > 5),
         "{canaries:?}"
     );
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }
 
 #[test]
@@ -114,9 +116,9 @@ fn a_hook_that_another_process_detaches_is_reported_and_attached_again() {
     const CONNECT4: u32 = 10;
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure_with_canaries(directory.path(), collector.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     let pid = wait_for("the first sound canary", || {
         let status = status(&config)?;
         let is_sound = status.canary.error.is_none();
@@ -193,8 +195,8 @@ fn a_hook_that_another_process_detaches_is_reported_and_attached_again() {
     let mark = port.to_string();
     let act = Command::new(actor())
         .args(["do", "connect4", "127.0.0.1", &mark])
-        .status();
-    assert!(act.expect("the actor").success());
+        .spawn();
+    assert!(act.expect("the actor").finish().success());
     let connect = wait_for("the connect", || {
         collector.events().into_iter().find(|event| {
             matches!(&event.detail, Some(Detail::Connect(net)) if net.port == Some(port.into()))
@@ -206,7 +208,7 @@ fn a_hook_that_another_process_detaches_is_reported_and_attached_again() {
     let status = status(&config).expect("it runs");
     let inet = status.hooks.iter().find(|hook| hook.fact == "connect_inet");
     assert_eq!(inet.map(|hook| hook.status), Some(HookStatus::Live));
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }
 
 fn configure_with_canaries(

@@ -4,7 +4,6 @@
 //! Needs root, like the sensor.
 
 mod accounts;
-mod collector;
 mod full_disk;
 mod kills;
 mod liveness;

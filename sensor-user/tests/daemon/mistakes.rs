@@ -1,5 +1,6 @@
 //! Everything wrong that can be: the exit code tells what kind, the message where and what to do.
 
+use skep_testing::Finish;
 use std::{os::unix::process::CommandExt, process::Output};
 
 use crate::running::sensor;
@@ -18,11 +19,7 @@ fn refused(text: &str, expected: &[&str]) {
         &["run", "--config"],
         &["check-config"],
     ] {
-        let output = sensor()
-            .args(arguments)
-            .arg(&file)
-            .output()
-            .expect("the binary");
+        let output = sensor().args(arguments).arg(&file).finish();
         let said = said(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         let place = format!("{}:", file.display());
@@ -49,8 +46,7 @@ fn a_bad_configuration_is_refused_with_its_place() {
 fn a_missing_configuration_file_is_named() {
     let output = sensor()
         .args(["run", "--config", "/no/such/sensor.toml"])
-        .output()
-        .expect("the binary");
+        .finish();
     assert_eq!(output.status.code(), Some(2));
     assert!(
         said(&output).contains("/no/such/sensor.toml"),
@@ -68,12 +64,7 @@ fn a_bad_catalogue_is_refused_with_its_place() {
     std::fs::write(catalogue.join("mine.toml"), "id = \"mine\"\nnonsense = 1\n").expect("own");
     let text = format!("[catalogue]\ndirectory = \"{}\"\n", catalogue.display());
     std::fs::write(&file, text).expect("own directory");
-    let output = sensor()
-        .arg("watch")
-        .arg("--config")
-        .arg(&file)
-        .output()
-        .expect("the binary");
+    let output = sensor().arg("watch").arg("--config").arg(&file).finish();
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     assert!(said(&output).contains("mine.toml"), "{}", said(&output));
 }
@@ -88,15 +79,14 @@ fn without_capabilities_it_says_what_is_missing_and_what_to_do() {
     let copied = std::process::Command::new("cp")
         .arg(env!("CARGO_BIN_EXE_skep-sensor"))
         .arg(&copy)
-        .status();
-    assert!(copied.expect("cp").success());
+        .spawn();
+    assert!(copied.expect("cp").finish().success());
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("own directory");
     let output = std::process::Command::new(&copy)
         .arg("watch")
         .uid(65_534)
-        .output()
-        .expect("a copy");
+        .finish();
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     for part in ["CAP_SYS_ADMIN", "run as root"] {
         assert!(
@@ -116,11 +106,7 @@ fn without_a_daemon_status_says_so() {
         directory.path().display()
     );
     std::fs::write(&file, text).expect("own directory");
-    let output = sensor()
-        .args(["status", "--config"])
-        .arg(&file)
-        .output()
-        .expect("the binary");
+    let output = sensor().args(["status", "--config"]).arg(&file).finish();
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("none.sock"), "{}", said(&output));
 }

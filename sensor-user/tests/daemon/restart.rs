@@ -12,13 +12,14 @@ use skep_proto::v1::{
     event::Detail,
     session::{Found, Phase},
 };
-
-use crate::{
+use skep_testing::Finish;
+use skep_testing::{
+    Program,
     collector::{Absent, Collector},
-    running::{
-        Running, actor, calm, configure, how_things_stand, sensor, settled, wait_for,
-        wait_or_explain,
-    },
+};
+
+use crate::running::{
+    actor, calm, configure, how_things_stand, sensor, settled, wait_for, wait_or_explain,
 };
 
 /// An agent whose tool, a shell script, does one thing after the other when it is told to.
@@ -145,18 +146,18 @@ fn prepare(directory: &Path) {
 }
 
 /// The whole story, with the sensor ended by `end` in the middle of it.
-fn a_session_goes_on(end: impl FnOnce(&mut Running)) {
+fn a_session_goes_on(end: impl FnOnce(&mut Program)) {
     a_session_goes_on_with(Path::new(env!("CARGO_BIN_EXE_skep-sensor")), end);
 }
 
 /// The same with the sensor in this file.
-fn a_session_goes_on_with(program: &Path, end: impl FnOnce(&mut Running)) {
+fn a_session_goes_on_with(program: &Path, end: impl FnOnce(&mut Program)) {
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
     prepare(directory.path());
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let run = || Running::start(Command::new(program).args(["run", "--config"]).arg(&config));
+    let run = || Program::start(Command::new(program).args(["run", "--config"]).arg(&config));
     let mut first = run();
     let agent = Agent::start(directory.path(), SCRIPT);
     agent.has_said("daemonised");
@@ -245,7 +246,7 @@ fn a_session_goes_on_with(program: &Path, end: impl FnOnce(&mut Running)) {
         ended < gap.last_unix_nano,
         "{gap:?} but it ended at {ended}"
     );
-    assert_eq!(second.stop(), Some(0));
+    assert_eq!(second.terminate().code(), Some(0));
 }
 
 /// The session is in it; its secrets are not; nobody else may read it.
@@ -262,12 +263,14 @@ fn journal_is_clean(journal: &Path) {
 
 #[test]
 fn a_session_goes_on_after_the_sensor_was_killed() {
-    a_session_goes_on(Running::kill);
+    a_session_goes_on(|running| {
+        running.kill();
+    });
 }
 
 #[test]
 fn a_session_goes_on_after_the_sensor_was_stopped_and_started() {
-    a_session_goes_on(|running| assert_eq!(running.stop(), Some(0)));
+    a_session_goes_on(|running| assert_eq!(running.terminate().code(), Some(0)));
 }
 
 /// As a package manager does it: another file in the place of the one that runs, then a restart.
@@ -287,7 +290,7 @@ fn a_session_goes_on_over_an_upgrade_of_the_sensor() {
         copy_to(&new);
         fs::rename(&new, &program).expect("own directory");
         assert_ne!(inode(&runs), inode(&program), "it runs the old one");
-        assert_eq!(running.stop(), Some(0));
+        assert_eq!(running.terminate().code(), Some(0));
     });
 }
 
@@ -295,16 +298,16 @@ fn a_session_goes_on_over_an_upgrade_of_the_sensor() {
 fn a_session_that_ended_while_nobody_watched_ends_with_that_reason() {
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let run = || Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let run = || Program::start(sensor().args(["run", "--config"]).arg(&config));
     let mut first = run();
     let mut agent = Agent::start(directory.path(), "say started; wait_for end\n");
     let started = agent.path("started");
     let event = wait_for("the agent", || opened(&collector.events(), &started));
     first.kill();
     agent.tell("end");
-    agent.child.wait().expect("a child");
+    agent.child.finish();
     let _second = run();
     let events = after_the_end(&collector, &config, &event.session);
     let told = session_events(&events, &event.session);
@@ -327,9 +330,9 @@ fn a_session_that_ended_while_nobody_watched_ends_with_that_reason() {
 fn a_process_that_is_just_ending_when_the_sensor_starts_does_not_keep_its_session_open() {
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let run = || Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let run = || Program::start(sensor().args(["run", "--config"]).arg(&config));
     let mut first = run();
     prepare(directory.path());
     let agent = Agent::start(
@@ -359,7 +362,7 @@ fn a_process_that_is_just_ending_when_the_sensor_starts_does_not_keep_its_sessio
     assert_ne!(state(), Some('Z'));
     let _second = run();
     assert_ne!(state(), Some('Z'), "it was held for all of the start");
-    kept_back.wait().expect("a child");
+    kept_back.finish();
     agent.tell("end");
     let events = after_the_end(&collector, &config, &event.session);
     let told = session_events(&events, &event.session);
@@ -394,9 +397,9 @@ fn an_agent_that_ran_before_the_first_start_is_found_running() {
         "say started; wait_for after; cat \"$D/after\"; wait_for end\n",
     );
     agent.has_said("started");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     agent.tell("after");
     let event = wait_for("the open", || {
         opened(&collector.events(), &agent.path("after"))
@@ -424,7 +427,7 @@ fn an_agent_that_ran_before_the_first_start_is_found_running() {
     assert_eq!(start.pid, agent.child.id());
     assert!(start.inferred);
     assert_eq!(blind(&events), [], "nothing is claimed about before");
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }
 
 #[test]
@@ -437,7 +440,7 @@ fn watching_finds_running_agents_too() {
         "say started; wait_for after; cat \"$D/after\"; wait_for end\n",
     );
     agent.has_said("started");
-    let mut watching = Running::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
+    let mut watching = Program::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
     agent.tell("after");
     let path = agent.path("after");
     let (sender, lines) = std::sync::mpsc::channel();
@@ -453,7 +456,7 @@ fn watching_finds_running_agents_too() {
         serde_json::from_str::<serde_json::Value>(&line).ok()
     });
     assert_eq!(event["agent"]["family"], "skep-demo-agent");
-    assert_eq!(watching.stop(), Some(0));
+    assert_eq!(watching.terminate().code(), Some(0));
 }
 
 #[test]
@@ -463,7 +466,7 @@ fn a_damaged_journal_is_set_aside_and_running_agents_are_found_all_the_same() {
     prepare(directory.path());
     let absent = Absent::new();
     let config = configure(directory.path(), absent.address);
-    let run = || Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let run = || Program::start(sensor().args(["run", "--config"]).arg(&config));
     let mut first = run();
     let agent = Agent::start(
         directory.path(),
@@ -499,5 +502,5 @@ fn a_damaged_journal_is_set_aside_and_running_agents_are_found_all_the_same() {
     );
     let aside = directory.path().join("state/sessions.journal.damaged");
     assert!(aside.exists());
-    assert_eq!(second.stop(), Some(0));
+    assert_eq!(second.terminate().code(), Some(0));
 }

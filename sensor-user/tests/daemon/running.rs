@@ -2,24 +2,24 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use prost::Message;
 use skep_proto::v1::{self, event::Detail};
 use skep_sensor::status::Status;
 use skep_spool::Stats;
-
-use crate::{
-    accounts::level,
+use skep_testing::{
+    Finish, Program,
     collector::{Absent, Collector},
-    kills::left,
+    eventually, eventually_or,
 };
+
+use crate::{accounts::level, kills::left};
 
 /// Whether storms are those that break things (`SKEP_STORM=full`).
 pub fn full_size() -> bool {
@@ -40,62 +40,6 @@ pub fn sensor() -> Command {
     Command::new(env!("CARGO_BIN_EXE_skep-sensor"))
 }
 
-/// A running sensor, stopped by SIGTERM when dropped.
-pub struct Running {
-    child: Child,
-}
-
-impl Running {
-    /// Starts it and waits until it says that it is ready.
-    pub fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the sensor's binary");
-        let stderr = child.stderr.take().expect("a pipe");
-        let mut lines = BufReader::new(stderr).lines();
-        let mut said = Vec::new();
-        loop {
-            match lines.next() {
-                Some(Ok(line)) if line == "ready" => break,
-                Some(Ok(line)) => said.push(line),
-                _ => panic!("the sensor did not get ready: {said:#?}"),
-            }
-        }
-        // Keep the pipe empty, or the sensor would wait for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child }
-    }
-
-    pub fn stdout(&mut self) -> std::process::ChildStdout {
-        self.child.stdout.take().expect("a pipe")
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// SIGTERM; the exit code.
-    pub fn stop(&mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        // Already gone is seen by the wait.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        self.child.wait().expect("a child").code()
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.child.kill().expect("a child");
-        self.child.wait().expect("a child");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 /// A configuration in `directory` that sends to `collector`.
 pub fn configure(directory: &Path, collector: SocketAddr) -> PathBuf {
     let file = directory.join("sensor.toml");
@@ -108,15 +52,9 @@ pub fn configure(directory: &Path, collector: SocketAddr) -> PathBuf {
     file
 }
 
-/// The demo agent, built beside the sensor's binary.
+/// The demo agent.
 pub fn actor() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_skep-sensor")).with_file_name("skep-demo-agent");
-    assert!(
-        path.exists(),
-        "{}: build it with `cargo build -p skep-demo-agent`",
-        path.display()
-    );
-    path
+    skep_testing::demo_agent()
 }
 
 /// Every sensor sees the agents of every test. Who makes a storm, and who must not lose a record to one,
@@ -128,26 +66,16 @@ pub fn calm() -> MutexGuard<'static, ()> {
 }
 
 pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
-    wait_or_explain(what, found, String::new)
+    eventually(what, patience(), found)
 }
 
 /// The same; when it does not come, `explain` says how things stood.
 pub fn wait_or_explain<T>(
     what: &str,
-    mut found: impl FnMut() -> Option<T>,
+    found: impl FnMut() -> Option<T>,
     explain: impl FnOnce() -> String,
 ) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = found() {
-            return value;
-        }
-        if start.elapsed() >= patience() {
-            let patience = patience();
-            panic!("waited {patience:?} in vain for {what}\n{}", explain());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    eventually_or(what, patience(), found, explain)
 }
 
 /// The sensor's figures as of now; `None` when it is too busy to count.
@@ -232,8 +160,7 @@ pub fn how_things_stand(events: &[v1::Event], config: &Path, session: &Option<St
     let status = sensor()
         .args(["status", "--json", "--config"])
         .arg(config)
-        .output()
-        .expect("the sensor's binary");
+        .finish();
     text + &String::from_utf8_lossy(&status.stdout)
 }
 
@@ -268,8 +195,8 @@ fn act(mark: &str) {
             mark,
             "--",
         ])
-        .status();
-    assert!(status.expect("the actor").success());
+        .spawn();
+    assert!(status.expect("the actor").finish().success());
 }
 
 #[test]
@@ -278,7 +205,7 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
     let directory = tempfile::tempdir().expect("a directory");
     let absent = Absent::new();
     let config = configure(directory.path(), absent.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     act("while-away");
     spooled(&directory.path().join("spool"), "while-away");
     let collector = absent.arrive();
@@ -313,7 +240,7 @@ fn what_happens_while_the_collector_is_away_arrives_later_and_the_figures_add_up
             (collector.last(epoch) + 1 >= lane.next_seq).then_some(())
         });
     }
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
     assert!(
         !directory.path().join("run/sensor.sock").exists(),
         "it takes its socket away"
@@ -325,7 +252,7 @@ fn a_killed_sensor_sends_what_it_had_spooled_when_it_is_started_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let absent = Absent::new();
     let config = configure(directory.path(), absent.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     act("before-the-kill");
     wait_for("the spool to have the whole run", || {
         let records = left(&directory.path().join("spool"));
@@ -336,7 +263,7 @@ fn a_killed_sensor_sends_what_it_had_spooled_when_it_is_started_again() {
     });
     running.kill();
     let collector = absent.arrive();
-    let mut again = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut again = Program::start(sensor().args(["run", "--config"]).arg(&config));
     wait_for("the exec from before", || {
         let is_it = |event: &v1::Event| {
             matches!(event.detail, Some(Detail::Exec(_)))
@@ -347,20 +274,16 @@ fn a_killed_sensor_sends_what_it_had_spooled_when_it_is_started_again() {
     wait_for("the end of that session", || {
         ended(&collector.events(), "before-the-kill").then_some(())
     });
-    assert_eq!(again.stop(), Some(0));
+    assert_eq!(again.terminate().code(), Some(0));
 }
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let mut first = Running::start(sensor().args(["run", "--config"]).arg(&config));
-    let second = sensor()
-        .args(["run", "--config"])
-        .arg(&config)
-        .output()
-        .expect("the binary");
+    let mut first = Program::start(sensor().args(["run", "--config"]).arg(&config));
+    let second = sensor().args(["run", "--config"]).arg(&config).finish();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains("sensor.sock"), "{said}");
@@ -368,14 +291,14 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
     wait_for("the first to report", || {
         ended(&collector.events(), "after-the-second").then_some(())
     });
-    assert_eq!(first.stop(), Some(0));
+    assert_eq!(first.terminate().code(), Some(0));
 }
 
 #[test]
 fn watching_ends_when_nobody_reads_any_more() {
-    let mut watching = Running::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
+    let mut watching = Program::start(sensor().args(["watch", "--json"]).stdout(Stdio::piped()));
     drop(watching.stdout());
     act("nobody-reads");
-    let status = wait_for("the end", || watching.child.try_wait().expect("a child"));
+    let status = wait_for("the end", || watching.ended());
     assert_eq!(status.code(), Some(0));
 }

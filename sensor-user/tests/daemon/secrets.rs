@@ -6,11 +6,9 @@ use std::{
 };
 
 use skep_redact::RULES;
+use skep_testing::{Finish, Program, collector::Absent};
 
-use crate::{
-    collector::Absent,
-    running::{Running, actor, configure, ended, sensor, settled, spool_files, spooled, wait_for},
-};
+use crate::running::{actor, configure, ended, sensor, settled, spool_files, spooled, wait_for};
 
 /// Secrets as people put them on command lines: the arguments, and what must not be seen again.
 /// None of them was ever valid; they are put together here so that no scanner takes them for real.
@@ -61,7 +59,7 @@ fn act(mark: &str) {
             .arg(format!("true '{}'", arguments.join("' '")))
             .arg("--");
     }
-    assert!(command.status().expect("the actor").success());
+    assert!(command.spawn().expect("the actor").finish().success());
 }
 
 fn assert_clean(what: &str, bytes: &[u8]) {
@@ -76,7 +74,7 @@ fn secrets_never_reach_the_spool_or_the_wire() {
     let directory = tempfile::tempdir().expect("a directory");
     let absent = Absent::new();
     let config = configure(directory.path(), absent.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
     act("with-secrets");
     // With nobody to send to, everything stays in the spool: look at every byte of it.
     let spool = directory.path().join("spool");
@@ -97,7 +95,7 @@ fn secrets_never_reach_the_spool_or_the_wire() {
         debug.contains("[redacted:"),
         "it says that something was there"
     );
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
     for file in files() {
         assert_clean("the spool", &file);
     }
@@ -111,14 +109,14 @@ fn secrets_never_reach_the_output_of_watch() {
         if json {
             command.arg("--json");
         }
-        let mut watching = Running::start(&mut command);
+        let mut watching = Program::start(&mut command);
         let mut stdout = watching.stdout();
         let reader = std::thread::spawn(move || {
             let mut output = Vec::new();
             stdout.read_to_end(&mut output).map(|_| output)
         });
         act("watched");
-        assert_eq!(watching.stop(), Some(0));
+        assert_eq!(watching.terminate().code(), Some(0));
         let output = reader.join().expect("a reader").expect("a pipe");
         assert!(
             memchr::memmem::find(&output, b"watched").is_some(),
@@ -131,10 +129,7 @@ fn secrets_never_reach_the_output_of_watch() {
 
 #[test]
 fn explain_names_every_kind_of_secret_that_is_replaced() {
-    let output = sensor()
-        .args(["explain", "--json"])
-        .output()
-        .expect("the binary");
+    let output = sensor().args(["explain", "--json"]).finish();
     assert!(output.status.success());
     let manifest: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let told = manifest["redacted"].as_array().expect("a list");

@@ -12,13 +12,13 @@ use std::{
 
 use skep_proto::v1::{self, event::Detail, session::Phase};
 use skep_sensor::status::Status;
+use skep_testing::{Finish, Program, collector::Collector};
 
 use crate::{
     accounts::{level, told_of},
-    collector::Collector,
     running::{
-        Running, actor, calm, configure, full_size, how_things_stand, sensor, session_of, settled,
-        wait_for, wait_or_explain,
+        actor, calm, configure, full_size, how_things_stand, sensor, session_of, settled, wait_for,
+        wait_or_explain,
     },
 };
 
@@ -103,9 +103,9 @@ fn is_over(events: &[v1::Event], session: &Option<String>) -> bool {
 fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), String>) {
     let _calm = calm();
     let directory = tempfile::tempdir().expect("a directory");
-    let collector = Collector::start();
+    let collector = Collector::new();
     let config = configure(directory.path(), collector.address);
-    let mut running = Running::start(sensor().args(["run", "--config"]).arg(&config));
+    let mut running = Program::start(sensor().args(["run", "--config"]).arg(&config));
 
     let in_directory = |name: &str| format!("{}/{name}", directory.path().display());
     let (first, go) = (in_directory("first"), in_directory("go"));
@@ -138,7 +138,7 @@ fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), Stri
         "{name}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(quiet.wait().expect("a child").success());
+    assert!(quiet.finish().success());
     let quiet_session = wait_for("the quiet agent", || {
         session_of(&collector.events(), &paths[0])
     });
@@ -185,7 +185,7 @@ fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), Stri
         || outcome().ok(),
         || format!("{name}: {:?}, {status:#?}", outcome()),
     );
-    assert_eq!(running.stop(), Some(0));
+    assert_eq!(running.terminate().code(), Some(0));
 }
 
 fn of_session(collector: &Collector, session: &str) -> Vec<v1::Event> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use skep_event::{Detail, Event, Found, Phase};
+use skep_testing::Finish;
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
@@ -27,7 +28,7 @@ fn a_running_agent_and_its_descendants_are_found_and_marked_as_inferred() {
     wait_for("the agent's shells", || ready.exists().then_some(()));
     let sensor = Sensor::start_adopting();
     fs::write(directory.join("act"), "").expect("own directory");
-    agent.wait().expect("a child");
+    agent.finish();
     let session = wait_for("what the grandchild opened", || {
         sensor.find(|event| matches!(&event.detail, Detail::Open(file) if shown(file) == path))
     })

@@ -3,6 +3,7 @@
 use std::{os::unix::process::CommandExt, process::Command};
 
 use skep_event::{Detail, Phase, Text};
+use skep_testing::Finish;
 
 use crate::sensor::{actor, scratch, sensor, wait_for};
 
@@ -60,7 +61,7 @@ fn a_program_that_is_no_agent_leaves_no_event() {
         .spawn()
         .expect("a shell");
     let pid = child.id();
-    assert!(child.wait().expect("a child").success());
+    assert!(child.finish().success());
     // An agent after it: once that is reported, whatever there was of the shell would be too.
     sensor().run(&[]);
     let events = sensor().of_pid(pid);
@@ -126,7 +127,7 @@ fn renamed_linked_and_copied_agents_are_recognised() {
 fn an_empty_argv0_and_environment_change_nothing() {
     let mut command = Command::new(actor());
     command.arg0("").args(["do", "sleep", "1"]).env_clear();
-    assert!(command.status().expect("the actor").success());
+    assert!(command.spawn().expect("the actor").finish().success());
     let event = wait_for("the exec", || {
         sensor().find(|event| {
             let argv = event
@@ -179,7 +180,7 @@ fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
         &"y".repeat(100_000),
         "--",
     ]);
-    assert!(command.status().expect("the actor").success());
+    assert!(command.spawn().expect("the actor").finish().success());
     let cut = wait_for("the long exec", || {
         sensor().find(|event| {
             event.process.as_ref().is_some_and(|process| {

@@ -10,6 +10,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::fd::AsRawFd,
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -17,35 +18,20 @@ use std::{
 use skep_abi::Hook;
 use skep_event::{Coverage, CoverageKind, CoveragePhase, Detail, Event};
 
-use skep_sensor::{canary, pipeline::watchdog::Canaries};
+use skep_sensor::pipeline::watchdog::Canaries;
+use skep_testing::{Finish, test_program};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
-/// Not a test of its own: what the canaries of these tests run.
-#[test]
-fn what_a_canary_does_ends_by_itself() {
-    canary::act().report();
-}
-
-/// Not a test of its own either: a canary on a host that cannot do a part of it.
-#[test]
-fn what_a_canary_does_without_a_network_ends_by_itself() {
-    // SAFETY: this thread alone gets another network, in which nothing is up.
-    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-    canary::act().report();
-}
-
-/// Between self-tests, each of which has as long to end: this whole program is loaded for it, which takes
-/// a while where the machine is emulated.
+/// Between self-tests, each of which has as long to end, which takes a while where the machine is
+/// emulated.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-fn canaries() -> Canaries {
-    canaries_of("/proc/self/exe", &["--exact", CANARY])
+pub fn canaries() -> Canaries {
+    canaries_of(text(&test_program()), &["canary"])
 }
 
-const CANARY: &str = "liveness::what_a_canary_does_ends_by_itself";
-
-fn canaries_of(program: &str, arguments: &[&str]) -> Canaries {
+pub fn canaries_of(program: &str, arguments: &[&str]) -> Canaries {
     Canaries {
         interval: INTERVAL,
         program: program.into(),
@@ -53,8 +39,12 @@ fn canaries_of(program: &str, arguments: &[&str]) -> Canaries {
     }
 }
 
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("own names are text")
+}
+
 /// Coverage events of a kind, in their order.
-fn coverage(sensor: &Sensor, what: CoverageKind) -> Vec<Coverage> {
+pub fn coverage(sensor: &Sensor, what: CoverageKind) -> Vec<Coverage> {
     let of = |event: Event| match event.detail {
         Detail::Coverage(coverage) if coverage.what == what => Some(coverage),
         _ => None,
@@ -217,7 +207,7 @@ fn hooks_come_back(avoid: &[&str]) {
         });
     }
     fs::write(directory.join("act"), "").expect("own directory");
-    agent.wait().expect("a child");
+    agent.finish();
     let opened = wait_for("what the child opened", || {
         sensor.find(|event| matches!(&event.detail, Detail::Open(file) if shown(file) == path))
     });
@@ -245,100 +235,4 @@ fn hooks_that_were_detached_are_reported_and_attached_again() {
 #[test]
 fn so_are_those_of_the_fallback_tier() {
     hooks_come_back(&["lsm/", "fentry/", "cgroup/"]);
-}
-
-#[test]
-fn canaries_leave_no_event_but_their_outcome() {
-    let sensor = Sensor::start_folding(&[]);
-    sensor.stall().send_canaries(canaries());
-    wait_for("three canaries", || {
-        let of = |event: &Event| {
-            matches!(&event.detail, Detail::Coverage(coverage)
-                if coverage.what == CoverageKind::Canary && coverage.count > 5)
-        };
-        (sensor.of(of).len() >= 3).then_some(())
-    });
-    let me = std::process::id();
-    let about_me = |event: &Event| event.process.as_ref().is_some_and(|p| p.pid == me);
-    assert_eq!(sensor.of(about_me), []);
-    let hooks = sensor.of(|event| {
-        matches!(&event.detail, Detail::Coverage(coverage) if coverage.what == CoverageKind::Hook)
-    });
-    assert_eq!(hooks, [], "nothing was detached");
-}
-
-#[test]
-fn a_step_that_this_host_cannot_do_accuses_no_hook() {
-    let sensor = Sensor::start_folding(&[]);
-    let no_network = "liveness::what_a_canary_does_without_a_network_ends_by_itself";
-    let canaries = canaries_of("/proc/self/exe", &["--exact", no_network]);
-    sensor.stall().send_canaries(canaries);
-    wait_for("three canaries", || {
-        (coverage(&sensor, CoverageKind::Canary).len() >= 3).then_some(())
-    });
-    for canary in coverage(&sensor, CoverageKind::Canary) {
-        assert!(canary.count > 3, "{canary:?}");
-        assert!(
-            canary.reason.contains("could not do an IPv4 connect"),
-            "{canary:?}"
-        );
-    }
-    // The hooks on connects were proven by their trial, and are there.
-    assert_eq!(coverage(&sensor, CoverageKind::Hook), []);
-    assert_eq!(coverage(&sensor, CoverageKind::Untested), []);
-}
-
-#[test]
-fn hooks_that_cannot_be_tested_are_told_of_once_and_when_they_are_tested_again() {
-    let sensor = Sensor::start_folding(&[]);
-    let directory = scratch("untested");
-    let flag = directory.join("go");
-    let me = std::env::current_exe().expect("a test has a path");
-    // Says nothing of what it has done until it may.
-    let script = format!(
-        "test -e {} && exec {} --exact {CANARY}",
-        flag.display(),
-        me.display()
-    );
-    sensor
-        .stall()
-        .send_canaries(canaries_of("/bin/sh", &["-c", &script]));
-    wait_for("five canaries", || {
-        (coverage(&sensor, CoverageKind::Canary).len() >= 5).then_some(())
-    });
-    let told = coverage(&sensor, CoverageKind::Untested);
-    let [begin] = told.as_slice() else {
-        panic!("one beginning: {told:?}")
-    };
-    assert_eq!(begin.phase, CoveragePhase::Begin);
-    assert!(begin.reason.contains("did not say"), "{begin:?}");
-    assert_eq!(coverage(&sensor, CoverageKind::Hook), []);
-    fs::write(&flag, "").expect("own directory");
-    let told = wait_for("hooks to be tested again", || {
-        let told = coverage(&sensor, CoverageKind::Untested);
-        (told.len() > 1).then_some(told)
-    });
-    assert_eq!(told[1].phase, CoveragePhase::End);
-    assert_eq!(told[1].first, begin.first);
-    fs::remove_dir_all(directory).expect("own directory");
-}
-
-#[test]
-fn a_canary_that_cannot_be_started_is_told_of_once() {
-    let sensor = Sensor::start_folding(&[]);
-    let canaries = Canaries {
-        interval: Duration::from_millis(100),
-        ..canaries_of("/no/such/program", &[])
-    };
-    sensor.stall().send_canaries(canaries);
-    let told = || coverage(&sensor, CoverageKind::Untested);
-    wait_for("that it cannot be started", || {
-        (!told().is_empty()).then_some(())
-    });
-    let attempts = wait_for("further attempts", || {
-        let report = sensor.stall().liveness()?;
-        (report.attempts >= 5).then_some(report.attempts)
-    });
-    assert_eq!(told().len(), 1, "after {attempts} attempts");
-    assert!(told()[0].reason.contains("cannot be started"));
 }

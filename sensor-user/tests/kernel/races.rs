@@ -16,6 +16,7 @@ use std::{
 };
 
 use skep_event::Detail;
+use skep_testing::Finish;
 
 use crate::sensor::{actor, scratch, sensor, shown, wait_or_explain};
 
@@ -69,7 +70,7 @@ fn so_many_first_acts_are_seen(
             })
             .collect();
         for mut child in children {
-            assert!(child.wait().expect("a child").success());
+            assert!(child.finish().success());
         }
     }
     accepting.join().expect("every agent connects");
@@ -120,58 +121,6 @@ fn an_agents_first_acts_are_seen_however_many_start_at_once() {
     });
 }
 
-#[test]
-fn an_agent_that_replaces_an_unknown_program_is_seen_from_its_first_act() {
-    // A copy of the shell that no verdict exists for: pending, then the agent, in the same process.
-    let directory = scratch("unknown-shell");
-    let shell = directory.join("unknown");
-    let copied = Command::new("cp").arg("/bin/sh").arg(&shell).status();
-    assert!(copied.expect("cp").success());
-    every_first_act_is_seen("first-acts-after-another", DEMO, |actions| {
-        let mut command = Command::new(&shell);
-        // busybox takes its applet from argv[0].
-        std::os::unix::process::CommandExt::arg0(&mut command, "sh");
-        command
-            .args(["-c", "exec \"$0\" do \"$@\""])
-            .arg(actor())
-            .args(actions);
-        command
-    });
-    fs::remove_dir_all(directory).expect("own directory");
-}
-
-#[test]
-fn a_script_given_to_its_interpreter_is_seen_from_its_first_act() {
-    let directory = scratch("interpreter");
-    for runtime in Runtime::all(&directory) {
-        let script = runtime.script(&directory);
-        runtime.is_known(&script);
-        let name = format!("first-acts-interpreter-{}", runtime.label);
-        every_first_act_is_seen(&name, SCRIPTED, |actions| {
-            let mut command = Command::new(&runtime.program);
-            command.arg(&script).args(actions);
-            command
-        });
-    }
-    fs::remove_dir_all(directory).expect("own directory");
-}
-
-#[test]
-fn a_script_that_names_its_interpreter_is_seen_from_its_first_act() {
-    let directory = scratch("shebang");
-    for runtime in Runtime::all(&directory) {
-        let script = runtime.script(&directory);
-        runtime.is_known(&script);
-        let name = format!("first-acts-shebang-{}", runtime.label);
-        every_first_act_is_seen(&name, SCRIPTED, |actions| {
-            let mut command = Command::new(&script);
-            command.args(actions);
-            command
-        });
-    }
-    fs::remove_dir_all(directory).expect("own directory");
-}
-
 /// No verdict exists for the runtime's file: the first of them have it judged while the others begin.
 #[test]
 fn scripts_whose_interpreter_nobody_has_judged_are_seen_from_their_first_act() {
@@ -208,12 +157,69 @@ fn the_stand_in_for_a_runtime_is_no_agent_by_itself() {
         .spawn()
         .expect("the runtime");
     let pid = child.id();
-    assert!(child.wait().expect("a child").success());
+    assert!(child.finish().success());
     assert!(file.exists(), "it does what the script says");
     // An agent after it: once that is reported, whatever there was of the script would be too.
     sensor().run(&[]);
     assert!(sensor().of_pid(pid).is_empty());
     fs::remove_dir_all(directory).expect("own directory");
+}
+
+/// Other ways to begin, with the same kernel programs.
+mod once {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_replaces_an_unknown_program_is_seen_from_its_first_act() {
+        // A copy of the shell that no verdict exists for: pending, then the agent, in the same process.
+        let directory = scratch("unknown-shell");
+        let shell = directory.join("unknown");
+        let copied = Command::new("cp").arg("/bin/sh").arg(&shell).spawn();
+        assert!(copied.expect("cp").finish().success());
+        every_first_act_is_seen("first-acts-after-another", DEMO, |actions| {
+            let mut command = Command::new(&shell);
+            // busybox takes its applet from argv[0].
+            std::os::unix::process::CommandExt::arg0(&mut command, "sh");
+            command
+                .args(["-c", "exec \"$0\" do \"$@\""])
+                .arg(actor())
+                .args(actions);
+            command
+        });
+        fs::remove_dir_all(directory).expect("own directory");
+    }
+
+    #[test]
+    fn a_script_given_to_its_interpreter_is_seen_from_its_first_act() {
+        let directory = scratch("interpreter");
+        for runtime in Runtime::all(&directory) {
+            let script = runtime.script(&directory);
+            runtime.is_known(&script);
+            let name = format!("first-acts-interpreter-{}", runtime.label);
+            every_first_act_is_seen(&name, SCRIPTED, |actions| {
+                let mut command = Command::new(&runtime.program);
+                command.arg(&script).args(actions);
+                command
+            });
+        }
+        fs::remove_dir_all(directory).expect("own directory");
+    }
+
+    #[test]
+    fn a_script_that_names_its_interpreter_is_seen_from_its_first_act() {
+        let directory = scratch("shebang");
+        for runtime in Runtime::all(&directory) {
+            let script = runtime.script(&directory);
+            runtime.is_known(&script);
+            let name = format!("first-acts-shebang-{}", runtime.label);
+            every_first_act_is_seen(&name, SCRIPTED, |actions| {
+                let mut command = Command::new(&script);
+                command.args(actions);
+                command
+            });
+        }
+        fs::remove_dir_all(directory).expect("own directory");
+    }
 }
 
 /// What runs an agent that is a script.

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use skep_sensor::{
     track::{Bounds, Tracker},
     users::Users,
 };
+use skep_testing::{Finish, eventually, eventually_or};
 
 /// How long a test waits for something that must come; software emulation is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -174,10 +175,7 @@ impl Sensor {
     /// The same for any command that starts an agent in its own process.
     pub fn run_command(&self, mut command: Command) -> Run {
         let known = self.known();
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = command.finish();
         // 1: an action failed, which some tests want; anything else is the actor's own failure.
         assert!(
             matches!(output.status.code(), Some(0 | 1)),
@@ -346,43 +344,21 @@ pub fn shown(file: &File) -> String {
 
 /// The program that acts.
 pub fn actor() -> PathBuf {
-    if let Some(path) = std::env::var_os("SKEP_DEMO_AGENT") {
-        return path.into();
-    }
-    // target/PROFILE/deps/kernel-… → target/PROFILE/skep-demo-agent
-    let mut path = std::env::current_exe().expect("a test binary has a path");
-    path.pop();
-    path.pop();
-    path.push("skep-demo-agent");
-    assert!(
-        path.exists(),
-        "{}: build it with `cargo build -p skep-demo-agent`",
-        path.display()
-    );
-    path
+    skep_testing::demo_agent()
 }
 
 /// Waits for `found` to give something; what must come, comes.
 pub fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> T {
-    wait_or_explain(what, found, String::new)
+    eventually(what, PATIENCE, found)
 }
 
 /// The same; when it does not come, `explain` says how things stood.
 pub fn wait_or_explain<T>(
     what: &str,
-    mut found: impl FnMut() -> Option<T>,
+    found: impl FnMut() -> Option<T>,
     explain: impl FnOnce() -> String,
 ) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = found() {
-            return value;
-        }
-        if start.elapsed() >= PATIENCE {
-            panic!("waited {PATIENCE:?} in vain for {what}; {}", explain());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually_or(what, PATIENCE, found, explain)
 }
 
 /// A directory of this test's own, under `/tmp`.

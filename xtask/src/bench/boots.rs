@@ -12,15 +12,14 @@ use crate::build::Profile;
 use crate::vm::console::Outcome;
 use crate::vm::guest::{Guest, GuestFile};
 use crate::vm::kernel::Kernel;
-use crate::vm::{Clock, Machine, test_program};
+use crate::vm::{self, Clock, Machine, test_program};
 
 use super::calls::Round;
 use super::guests::{self, Subject};
 use super::peers::{self, Peers};
 
-/// After which a machine is stopped. They count instructions and do not mind a busy host, but take
-/// longer on one.
-const LIMIT: Duration = Duration::from_secs(1200);
+/// Silence after which a machine is stopped. Its measurement is one, and takes longer on a busy host.
+const PATIENCE: Duration = Duration::from_secs(1200);
 /// Machines at the same time; each keeps one processor of the host busy.
 const AT_ONCE: usize = 2;
 
@@ -118,14 +117,14 @@ impl Boot<'_> {
                 script: &subject.script(),
             },
             clock: Clock::Instructions,
-            limit: LIMIT,
+            patience: PATIENCE,
             label: &format!("{} {}: ", kernel.release, subject.name()),
         };
-        let (outcome, folder) = machine.run()?;
+        let (outcome, _) = machine.run()?;
         if outcome != Outcome::Passed {
             bail!("the machine failed{}", outcome.reason());
         }
-        let file = folder.join(guests::FIGURES);
+        let file = vm::files_of(&name)?.join(guests::FIGURES);
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("the guest left no {}", file.display()))?;
         Round::read(&kernel.release, *subject, &text)

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::client;
 use super::service::Service;
 use crate::agents;
-use crate::command::Run;
+use crate::command::{Run, quote};
 
 const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
@@ -223,6 +222,14 @@ fn sensor_configuration(server: &str, scratch: &Path) -> String {
         path("spool"),
         path("sensor.sock")
     )
+}
+
+/// The `skep` client, as one would type it, and the command to run.
+fn client(program: &Path, server: &str, arguments: &[&str]) -> (String, Command) {
+    let mut command = Command::new(program);
+    command.args(["--server", server]).args(arguments);
+    let words: Vec<_> = arguments.iter().map(|word| quote(word)).collect();
+    (format!("$ skep {}", words.join(" ")), command)
 }
 
 #[cfg(test)]

@@ -146,6 +146,11 @@ fn parse(text: &str, place: Place) -> Result<Results> {
 // === impl Column ===
 
 impl Column {
+    /// How the column is headed.
+    fn label(&self) -> String {
+        format!("{} {}", self.series(), self.tier)
+    }
+
     /// `6.1` of `6.1.0-56-cloud-amd64`.
     pub fn series(&self) -> String {
         let mut numbers = self.kernel.split(['.', '-', '+']);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::{Plan, Report};
+use super::plan::{Plan, Report};
 use crate::agents::Agent;
 use skep_model::{Script, Server};
 

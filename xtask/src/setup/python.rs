@@ -1,7 +1,7 @@
 //! The independent readers of the tables and the S3 server of the tests: Python packages of fixed
 //! versions in a virtual environment of the cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -27,6 +27,21 @@ pub fn interpreter() -> Result<PathBuf> {
         return Ok(interpreter);
     }
     println!("installing the independent readers of the tables into the cache; about 200 MB");
+    let environment = folder.join("venv");
+    if environment.exists() {
+        std::fs::remove_dir_all(&environment)
+            .with_context(|| format!("cannot remove {}", environment.display()))?;
+    }
+    install_into(&environment, |pip| {
+        pip.args(["--no-deps", "--only-binary", ":all:", "--requirement"])
+            .arg(&requirements);
+    })?;
+    std::fs::write(&installed, wanted)?;
+    Ok(interpreter)
+}
+
+/// Makes a virtual environment in a folder and installs into it; `what` adds to pip's arguments what.
+pub fn install_into(folder: &Path, what: impl FnOnce(&mut Command)) -> Result<()> {
     apt::programs(&[("python3", "python3")])?;
     if !Command::new("python3")
         .args(["-c", "import ensurepip, venv"])
@@ -34,26 +49,13 @@ pub fn interpreter() -> Result<PathBuf> {
     {
         apt::install(&["python3-venv"])?;
     }
-    let environment = folder.join("venv");
-    if environment.exists() {
-        std::fs::remove_dir_all(&environment)
-            .with_context(|| format!("cannot remove {}", environment.display()))?;
-    }
     Command::new("python3")
         .args(["-m", "venv"])
-        .arg(&environment)
+        .arg(folder)
         .run()?;
-    Command::new(&interpreter)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(["--no-deps", "--only-binary", ":all:", "--requirement"])
-        .arg(&requirements)
-        .run()?;
-    std::fs::write(&installed, wanted)?;
-    Ok(interpreter)
+    let mut pip = Command::new(folder.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet"])
+        .arg("--disable-pip-version-check");
+    what(&mut pip);
+    pip.run()
 }

@@ -3,19 +3,21 @@
 //!
 //! `SKEP-VM-BEGINS` ends what firmware and kernel print, which is shown only if the tests never
 //! began. `SKEP-VM-EXIT CODE` says how the tests ended. Text files travel between `SKEP-VM-FILE NAME` and
-//! `SKEP-VM-FILE-END`. The console is followed until the machine is off or its time is up; then
-//! the machine is ended by its pid.
+//! `SKEP-VM-FILE-END`. The console is followed until the machine is off, or has printed nothing for so
+//! long that it makes no progress; then the machine is ended by its pid. There is no limit in all: how
+//! fast an emulated machine gets on depends on what else its host does.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::command::Run;
+use crate::command::{Run, lines_of};
+use crate::times::{Reader, Times};
 
 /// Ends what the firmware and the kernel print.
 pub const BEGINS: &str = "SKEP-VM-BEGINS";
@@ -35,8 +37,8 @@ pub enum Outcome {
     Failed(i32),
     /// The machine went off before the test program ended.
     NoResult,
-    /// The machine was stopped because its time was up.
-    TimedOut,
+    /// The machine was stopped because its console was silent for so long.
+    Stalled(Duration),
 }
 
 impl Outcome {
@@ -51,103 +53,95 @@ impl Outcome {
             Self::Passed => String::new(),
             Self::Failed(code) => format!(" (exit code {code})"),
             Self::NoResult => " (the machine ended without a result)".to_owned(),
-            Self::TimedOut => " (stopped: out of time)".to_owned(),
+            Self::Stalled(silence) => {
+                format!(" (stopped: it printed nothing for {} s)", silence.as_secs())
+            }
         }
     }
 }
 
-/// Starts a machine, prints its console, each line behind the label, and returns how it ended.
-/// Files it hands out are written to `files`.
-pub fn follow(
-    machine: &mut Command,
-    limit: Duration,
-    files: &Path,
-    label: &str,
-) -> Result<Outcome> {
-    println!("{label}$ {}", machine.line());
-    let deadline = Instant::now() + limit;
-    let mut child = machine
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start the machine")?;
-    let stdout = child
-        .stdout
-        .take()
-        .expect("the output was asked to be piped");
-    let lines = lines_of(stdout);
-    let outcome = read_lines(&lines, deadline, files, label);
-    // Off already in all but one case; then this is an error that says nothing new.
-    let _ = child.kill();
-    child.wait().context("cannot wait for the machine")?;
-    outcome
+/// How a console is followed.
+pub struct Follow<'a> {
+    /// Silence after which the machine is stopped.
+    pub patience: Duration,
+    /// Where files that it hands out are written.
+    pub files: &'a Path,
+    /// Stands before each line.
+    pub label: &'a str,
 }
 
-/// Reads lines in a thread of its own, so that waiting for one can have a limit.
-fn lines_of(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut console = BufReader::new(stdout);
-        let mut line = Vec::new();
-        while console
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            if sender.send(text).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
-}
+impl Follow<'_> {
+    /// Starts a machine and prints its console. Returns how it ended, and the times of the tests it
+    /// ran.
+    pub fn run(&self, machine: &mut Command) -> Result<(Outcome, Times)> {
+        println!("{}$ {}", self.label, machine.line());
+        let mut child = machine
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the machine")?;
+        let stdout = child
+            .stdout
+            .take()
+            .expect("the output was asked to be piped");
+        let ended = self.read(&lines_of(stdout));
+        // Off already in all but one case; then this is an error that says nothing new.
+        let _ = child.kill();
+        child.wait().context("cannot wait for the machine")?;
+        ended
+    }
 
-fn read_lines(
-    lines: &Receiver<String>,
-    deadline: Instant,
-    files: &Path,
-    label: &str,
-) -> Result<Outcome> {
-    let mut outcome = Outcome::NoResult;
-    let mut file: Option<File> = None;
-    let mut before: Option<Vec<String>> = Some(Vec::new());
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let line = match lines.recv_timeout(left) {
-            Ok(line) => line,
-            Err(reason) => {
-                before
-                    .unwrap_or_default()
-                    .iter()
-                    .for_each(|line| println!("{label}{line}"));
-                return Ok(match reason {
-                    RecvTimeoutError::Disconnected => outcome,
-                    RecvTimeoutError::Timeout => Outcome::TimedOut,
-                });
-            }
-        };
-        // The firmware's last line has no end, so the mark may stand behind it.
-        if line.ends_with(BEGINS) {
-            before = None;
-        } else if let Some(before) = &mut before {
-            before.push(line);
-        } else if line == FILE_ENDS {
-            file = None;
-        } else if let Some(open) = &mut file {
-            writeln!(open, "{line}").context("cannot write a file of the guest")?;
-        } else if let Some(name) = line.strip_prefix(FILE_BEGINS).and_then(safe_name) {
-            std::fs::create_dir_all(files)?;
-            let path = files.join(name);
-            println!("{label}the guest left {}", path.display());
-            file = Some(File::create(path)?);
-        } else if let Some(code) = line.strip_prefix(EXIT) {
-            outcome = match code.trim().parse() {
-                Ok(0) => Outcome::Passed,
-                Ok(code) => Outcome::Failed(code),
-                Err(_) => Outcome::NoResult,
+    fn read(&self, lines: &Receiver<String>) -> Result<(Outcome, Times)> {
+        let Self {
+            patience,
+            files,
+            label,
+        } = self;
+        let mut outcome = Outcome::NoResult;
+        let mut reader = Reader::new(label.trim_end_matches([':', ' ']));
+        let mut times = Times::default();
+        let mut file: Option<File> = None;
+        let mut before: Option<Vec<String>> = Some(Vec::new());
+        loop {
+            let line = match lines.recv_timeout(*patience) {
+                Ok(line) => line,
+                Err(reason) => {
+                    before
+                        .unwrap_or_default()
+                        .iter()
+                        .for_each(|line| println!("{label}{line}"));
+                    let outcome = match reason {
+                        RecvTimeoutError::Disconnected => outcome,
+                        RecvTimeoutError::Timeout => Outcome::Stalled(*patience),
+                    };
+                    return Ok((outcome, times));
+                }
             };
-        } else {
-            println!("{label}{line}");
+            // The firmware's last line has no end, so the mark may stand behind it.
+            if line.ends_with(BEGINS) {
+                before = None;
+            } else if let Some(before) = &mut before {
+                before.push(line);
+            } else if line == FILE_ENDS {
+                file = None;
+            } else if let Some(open) = &mut file {
+                writeln!(open, "{line}").context("cannot write a file of the guest")?;
+            } else if let Some(name) = line.strip_prefix(FILE_BEGINS).and_then(safe_name) {
+                std::fs::create_dir_all(files)?;
+                let path = files.join(name);
+                println!("{label}the guest left {}", path.display());
+                file = Some(File::create(path)?);
+            } else if let Some(code) = line.strip_prefix(EXIT) {
+                outcome = match code.trim().parse() {
+                    Ok(0) => Outcome::Passed,
+                    Ok(code) => Outcome::Failed(code),
+                    Err(_) => Outcome::NoResult,
+                };
+            } else {
+                println!("{label}{line}");
+                if let Some((test, time)) = reader.read(&line) {
+                    times.add(test, time);
+                }
+            }
         }
     }
 }
@@ -160,6 +154,8 @@ fn safe_name(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     fn outcome_of(lines: &[&str], files: &Path) -> Outcome {
@@ -168,8 +164,40 @@ mod tests {
             sender.send(line.to_owned()).unwrap();
         }
         drop(sender);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        read_lines(&receiver, deadline, files, "").unwrap()
+        follow(files).read(&receiver).unwrap().0
+    }
+
+    fn follow(files: &Path) -> Follow<'_> {
+        Follow {
+            patience: Duration::from_secs(60),
+            files,
+            label: "6.1: ",
+        }
+    }
+
+    #[test]
+    fn a_machine_that_prints_is_not_stopped_and_one_that_is_silent_is() {
+        let (sender, receiver) = channel();
+        let patience = Duration::from_millis(300);
+        let follow = Follow {
+            patience,
+            ..follow(Path::new("/nonexistent"))
+        };
+        let printing = std::thread::spawn(move || {
+            // In all longer than the patience, no pause nearly as long.
+            for line in [BEGINS].into_iter().chain(["test a ... ok <0.050s>"; 12]) {
+                sender.send(line.to_owned()).unwrap();
+                std::thread::sleep(patience / 6);
+            }
+            sender
+        });
+        let (outcome, times) = follow.read(&receiver).unwrap();
+        assert_eq!(outcome, Outcome::Stalled(patience));
+        assert!(outcome.reason().contains("printed nothing"));
+        let slowest = times.slowest(100);
+        assert_eq!(slowest.len(), 12, "all that it printed was read");
+        assert_eq!(slowest[0].0, "6.1 a");
+        drop(printing.join().unwrap());
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl Guest<'_> {
              ip link set lo up\n\
              hostname skep-vm\n\
              mkdir -p {OUTPUT}\n\
-             export SKEP_DEMO_AGENT=/bin/skep-demo-agent SKEP_VM_KERNEL={release} \
+             export SKEP_DEMO_AGENT=/bin/skep-demo-agent \
+             SKEP_TEST_PROGRAM=/bin/skep-test-program SKEP_VM_KERNEL={release} \
              SKEP_VM_OUTPUT={OUTPUT} SKEP_EXPECT_BEST=1{handed_on}\n\
              cd /tmp\n\
              echo \"{begins}\"\n\

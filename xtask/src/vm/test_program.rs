@@ -16,13 +16,48 @@ pub struct Programs {
     pub test: PathBuf,
     /// Whether it takes the arguments of Rust's test harness.
     pub is_libtest: bool,
-    /// The demo agent.
-    pub demo_agent: PathBuf,
+    /// What it starts, by name.
+    pub others: Vec<(&'static str, PathBuf)>,
 }
 
-/// Builds the kernel tests, or takes the program given, and builds the demo agent.
+/// Programs that the kernel tests start; each is a package of its own.
+const STARTED: [&str; 2] = ["skep-demo-agent", "skep-test-program"];
+/// Packages that are optimised all the same: in an emulated machine what they do is most of what a test
+/// takes, and a storm may not wait for them.
+const OPTIMISED: [&str; 9] = [
+    "aya",
+    "object",
+    "prost",
+    "skep-abi",
+    "skep-catalogue",
+    "skep-demo-agent",
+    "skep-event",
+    "skep-redact",
+    "skep-sensor",
+];
+
+/// Builds the kernel tests, or takes the program given, and builds what they start.
 pub fn build(program: Option<&Path>) -> Result<Programs> {
-    let demo_agent = program_of("skep-demo-agent", "skep-demo-agent", Profile::Dev)?;
+    let optimised: Vec<String> = OPTIMISED
+        .iter()
+        .flat_map(|package| {
+            let level = format!("profile.dev.package.{package}.opt-level=1");
+            ["--config".to_owned(), level]
+        })
+        .collect();
+    let with_optimised = |arguments: &[&'static str]| {
+        let mut all = arguments.to_vec();
+        all.extend(optimised.iter().map(String::as_str));
+        all
+    };
+    let packages = ["--package", STARTED[0], "--package", STARTED[1]];
+    let messages = messages(&with_optimised(
+        &[&["build", "--bins"], &packages[..]].concat(),
+    ))?;
+    let started = STARTED
+        .iter()
+        .map(|name| Ok((*name, built(&messages, name, "bin")?)));
+    let others = started.collect::<Result<Vec<_>>>()?;
     let (test, is_libtest) = match program {
         Some(program) => (program.to_path_buf(), false),
         None => {
@@ -34,13 +69,14 @@ pub fn build(program: Option<&Path>) -> Result<Programs> {
                 "--test",
                 "kernel",
             ];
-            (executable(&test, "kernel", "test")?, true)
+            let messages = self::messages(&with_optimised(&test))?;
+            (built(&messages, "kernel", "test")?, true)
         }
     };
     Ok(Programs {
         test,
         is_libtest,
-        demo_agent,
+        others,
     })
 }
 
@@ -50,7 +86,7 @@ pub fn program_of(package: &str, program: &str, profile: Profile) -> Result<Path
     if profile == Profile::Release {
         arguments.push("--release");
     }
-    executable(&arguments, program, "bin")
+    built(&messages(&arguments)?, program, "bin")
 }
 
 /// Builds an example of a package, optimised and statically.
@@ -63,12 +99,12 @@ pub fn example_of(package: &str, example: &str) -> Result<PathBuf> {
         example,
         "--release",
     ];
-    executable(&arguments, example, "example")
+    built(&messages(&arguments)?, example, "example")
 }
 
-/// Runs a static build in a target folder of its own and returns the executable of the target.
-/// Without debug information: the guest keeps its files in memory.
-fn executable(arguments: &[&str], target: &str, kind: &str) -> Result<PathBuf> {
+/// Runs a static build in a target folder of its own and returns what cargo says it built. Without
+/// debug information: the guest keeps its files in memory.
+fn messages(arguments: &[&str]) -> Result<String> {
     let mut cargo = workspace::cargo();
     cargo
         .args(arguments)
@@ -87,8 +123,12 @@ fn executable(arguments: &[&str], target: &str, kind: &str) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("{}: {}", cargo.line(), output.status);
     }
-    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
-    find(&messages, target, kind)
+    String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")
+}
+
+/// The executable of a target.
+fn built(messages: &str, target: &str, kind: &str) -> Result<PathBuf> {
+    find(messages, target, kind)
         .with_context(|| format!("cargo built no {kind} target named {target}"))
 }
 

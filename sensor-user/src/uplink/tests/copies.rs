@@ -44,19 +44,22 @@ fn original_and_copy(port: u16) -> (Sensor, Sensor, tempfile::TempDir) {
 
 #[test]
 fn copies_that_run_at_the_same_time_end_up_with_epochs_of_their_own_and_lose_nothing() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let port = collector.address.port();
     let (mut original, mut copy, _dir) = original_and_copy(port);
     let shared = epoch(&original);
     original.connect(port);
     copy.connect(port);
     let mut next = 100;
-    while epoch(&original) == epoch(&copy) {
+    eventually("epochs of their own", HANGS, || {
+        if epoch(&original) != epoch(&copy) {
+            return Some(());
+        }
         original.append(next..=next + 2);
         copy.append(next + 1_000_000..=next + 1_000_002);
         next += 3;
-        std::thread::sleep(Duration::from_millis(2));
-    }
+        None
+    });
     original.append(next..=next + 50);
     copy.append(next + 1_000_000..=next + 1_000_050);
     original.settle();
@@ -85,7 +88,7 @@ fn copies_that_run_at_the_same_time_end_up_with_epochs_of_their_own_and_lose_not
 
 #[test]
 fn a_copy_that_finds_another_event_under_a_number_it_handed_out_begins_a_new_epoch() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let port = collector.address.port();
     let (mut original, mut copy, _dir) = original_and_copy(port);
     // Both have given the number 6 to an event of their own; the collector has the original's.
@@ -111,7 +114,7 @@ fn a_copy_that_finds_another_event_under_a_number_it_handed_out_begins_a_new_epo
 
 #[test]
 fn a_copy_that_is_behind_what_is_stored_begins_a_new_epoch() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let port = collector.address.port();
     let (mut original, mut copy, _dir) = original_and_copy(port);
     original.connect(port);
@@ -129,7 +132,7 @@ fn a_copy_that_is_behind_what_is_stored_begins_a_new_epoch() {
 
 #[test]
 fn a_lane_without_events_learns_from_the_other_that_it_is_a_copy() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let port = collector.address.port();
     let (mut original, mut copy, _dir) = original_and_copy(port);
     original.connect(port);
@@ -190,7 +193,7 @@ fn what_was_stored_and_not_acknowledged_is_no_copy_also_when_it_was_replaced() {
 
 #[test]
 fn a_source_that_two_streams_claim_is_not_fought_over_without_a_pause() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let port = collector.address.port();
     let (mut original, mut copy, _dir) = original_and_copy(port);
     original.connect(port);

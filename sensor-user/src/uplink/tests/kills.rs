@@ -1,93 +1,43 @@
 //! SIGKILL at random moments: a process of its own fills the lanes and sends, is killed, and started
-//! again on the same directory. `SKEP_KILL_ROUNDS` kills instead of a few.
+//! again on the same directory. `SKEP_KILL_ROUNDS` kills instead of a few; `SKEP_SEED` says when: the
+//! seed is printed.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Write,
-    path::PathBuf,
-    process::{Command, Stdio},
+use std::collections::BTreeSet;
+
+use skep_testing::{
+    Finish,
+    feeder::{FINDING_EVERY, Feed, Progress},
 };
 
 use super::*;
 
-/// Where the process works, told by the test that started it.
-const DIRECTORY: &str = "SKEP_FEEDER_DIRECTORY";
-const PORT: &str = "SKEP_FEEDER_PORT";
-const FIRST: &str = "SKEP_FEEDER_FIRST";
-const MAX_BYTES: &str = "SKEP_FEEDER_MAX_BYTES";
-
-/// One event in so many is a finding.
-const FINDING_EVERY: u64 = 50;
-
-/// More than one life, of at most 65 ms, puts into its spool.
+/// The longest life of a feeder after its first event.
+const LIFE_MICROS: u64 = 65_536;
+/// More than one life puts into its spool.
 const BYTES_A_LIFE: u64 = 32 << 20;
 
 fn rounds() -> u64 {
     std::env::var("SKEP_KILL_ROUNDS").map_or(12, |rounds| rounds.parse().expect("a number"))
 }
 
-fn numbered(number: u64) -> v1::Event {
-    if number.is_multiple_of(FINDING_EVERY) {
-        return v1::Event {
-            time_unix_nano: number,
-            detail: Some(v1::event::Detail::Finding(v1::Finding::default())),
-            ..v1::Event::default()
-        };
-    }
-    let mut event = event(number);
-    if let Some(v1::event::Detail::Open(file)) = &mut event.detail {
-        file.path = Some("x".repeat(1_000));
-    }
-    event
-}
-
-/// Appends and sends until `last`; each number is written down once its event is in the spool.
-fn feed(directory: &Path, port: u16, max_bytes: u64, first: u64, last: u64) {
-    let mut sensor = Sensor::at(&directory.join("spool"), max_bytes);
-    sensor.connect(port);
-    let mut progress = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(directory.join("progress"))
-        .unwrap();
-    for number in first..=last {
-        sensor.lanes.append(&numbered(number));
-        progress.write_all(&number.to_le_bytes()).unwrap();
-    }
-    sensor.settle();
-}
-
-/// Numbers whose events were in the spool when the process was killed.
-fn progress(directory: &Path) -> Vec<u64> {
-    let bytes = fs::read(directory.join("progress")).unwrap_or_default();
-    bytes
-        .chunks_exact(8)
-        .map(|number| u64::from_le_bytes(number.try_into().unwrap()))
-        .collect()
-}
-
-/// This very test is also what the others start: then it goes on until it is killed.
 #[test]
 fn a_feeder_sends_each_event_once() {
-    if let Some(directory) = std::env::var_os(DIRECTORY) {
-        let number = |name| std::env::var(name).unwrap().parse::<u64>().unwrap();
-        let port = u16::try_from(number(PORT)).unwrap();
-        return feed(
-            &PathBuf::from(directory),
-            port,
-            number(MAX_BYTES),
-            number(FIRST),
-            u64::MAX,
-        );
-    }
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let dir = tempfile::tempdir().unwrap();
-    feed(dir.path(), collector.address.port(), 64 << 20, 1, 300);
+    let feed = Feed {
+        directory: dir.path(),
+        port: collector.address.port(),
+        max_bytes: 64 << 20,
+        first: 1,
+        last: 300,
+    };
+    let ended = feed.command().finish();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}: {said}", ended.status);
     let mut arrived = numbers(&collector.events());
     arrived.sort_unstable();
     assert_eq!(arrived, (1..=300).collect::<Vec<_>>());
-    assert_eq!(progress(dir.path()), arrived);
+    assert_eq!(Progress::read(dir.path()), arrived);
 }
 
 /// Kills a feeder again and again; what was in the spool, and the events of the collector after the
@@ -97,39 +47,33 @@ fn kill_again_and_again(max_bytes: u64, collector_is_away: bool) -> (Vec<u64>, V
     let port = free_port();
     let store = Arc::<Mutex<Store>>::default();
     let collector = (!collector_is_away).then(|| Collector::start(Arc::clone(&store), port));
+    let mut random = Random::from_environment();
     for round in 0..rounds() {
         // The one after the last written down may be in the spool, or not: it is left out.
-        let first = progress(dir.path()).last().map_or(1, |last| last + 2);
-        let mut feeder = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "uplink::tests::kills::a_feeder_sends_each_event_once",
-            ])
-            .env(DIRECTORY, dir.path())
-            .env(PORT, port.to_string())
-            .env(FIRST, first.to_string())
-            .env(MAX_BYTES, max_bytes.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let before = progress(dir.path()).len();
-        while progress(dir.path()).len() == before {
+        let first = Progress::read(dir.path()).last().map_or(1, |last| last + 2);
+        let feed = Feed {
+            directory: dir.path(),
+            port,
+            max_bytes,
+            first,
+            last: u64::MAX,
+        };
+        let mut feeder = feed.command().spawn().unwrap();
+        let before = Progress::read(dir.path()).len();
+        eventually("the feeder to append", HANGS, || {
             assert_eq!(feeder.try_wait().unwrap(), None, "round {round}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let mut random = [0; 2];
-        getrandom::fill(&mut random).unwrap();
-        let moment = u64::from(u16::from_le_bytes(random)) % 150_000;
-        std::thread::sleep(Duration::from_micros(moment));
+            (Progress::read(dir.path()).len() > before).then_some(())
+        });
+        std::thread::sleep(Duration::from_micros(random.below(LIFE_MICROS)));
         feeder.kill().unwrap();
-        feeder.wait().unwrap();
+        feeder.finish();
     }
     let collector = collector.unwrap_or_else(|| Collector::start(store, port));
     let mut sensor = Sensor::at(&dir.path().join("spool"), max_bytes);
     sensor.connect(port);
     sensor.lanes.sync();
     sensor.settle();
-    (progress(dir.path()), collector.events())
+    (Progress::read(dir.path()), collector.events())
 }
 
 /// Numbers of what arrived, once each, and how many are said to be lost.

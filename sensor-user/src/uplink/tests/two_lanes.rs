@@ -17,10 +17,10 @@ fn finding(number: u64) -> v1::Event {
     }
 }
 
-/// An event of `size` bytes that do not become fewer by compression.
+/// An event of `size` bytes that do not become fewer by compression, the same for the same number.
 fn noise(number: u64, size: usize) -> v1::Event {
     let mut bytes = vec![0; size / 2];
-    getrandom::fill(&mut bytes).unwrap();
+    Random::from_seed(number).fill(&mut bytes);
     let path = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut event = event(number);
     if let Some(v1::event::Detail::Open(file)) = &mut event.detail {
@@ -71,7 +71,7 @@ fn a_finding_does_not_wait_for_a_bulk_that_nobody_reads() {
 
 #[test]
 fn each_lane_has_a_stream_of_its_own_on_one_connection_and_says_which() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let sensor = Sensor::new(collector.address.port());
     sensor.append(1..=3);
     sensor.lanes.append(&finding(4));
@@ -211,7 +211,7 @@ fn a_lane_waits_longer_after_each_failure_and_never_exactly_as_long_as_another()
 
 #[test]
 fn what_the_encoder_writes_is_what_arrives() {
-    let collector = Collector::start(Arc::default(), 0);
+    let collector = Collector::new();
     let sensor = Sensor::new(collector.address.port());
     let all: Vec<v1::Event> = skep_event::sample::all()
         .iter()

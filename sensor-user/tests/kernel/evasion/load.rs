@@ -1,6 +1,7 @@
 //! More than the sensor can take: what does not fit must be counted, to the last record.
 
 use skep_event::{Detail, Event};
+use skep_testing::Finish;
 
 use crate::sensor::{Sensor, shown, wait_for};
 
@@ -81,7 +82,7 @@ fn overflow(stage: &Stage) -> Verdict {
     });
     let stalled = sensor.stall();
     std::fs::write(&go, "").expect("own folder");
-    assert!(agent.wait().expect("own child").success());
+    assert!(agent.finish().success());
     drop(stalled);
 
     let (mut seen, mut lost) = (0, 0);

@@ -12,6 +12,7 @@ use std::{
 };
 
 use skep_event::{CoverageKind, Detail, Event};
+use skep_testing::Finish;
 
 use crate::sensor::{actor, shown};
 
@@ -176,7 +177,7 @@ fn agent_in_memory_gone(stage: &Stage) -> Verdict {
     let before = unjudged(stage);
     run_from_memory(&["dbus-daemon", "do", "open", &secret], |mut command| {
         let held = stage.sensor.stall();
-        let status = command.status().expect("a program in memory");
+        let status = command.spawn().expect("a program in memory").finish();
         assert!(status.success(), "{status}");
         drop(held);
     });

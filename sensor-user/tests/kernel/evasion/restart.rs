@@ -9,8 +9,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use skep_event::time_text;
 use skep_sensor::{clock::BootClock, journal::Journal, start};
+use skep_testing::Finish;
 
-use crate::sensor::{sensor, wait_for};
+use crate::sensor::wait_for;
 
 use super::{
     process::SensorProcess,
@@ -92,7 +93,7 @@ impl<'a> Agent<'a> {
     }
 
     fn ends(&mut self) {
-        assert!(self.child.wait().expect("own child").success());
+        assert!(self.child.finish().success());
     }
 }
 
@@ -220,68 +221,72 @@ fn is_kept(stage: &Stage, state: &str, session: &Value, events: &[&Value]) -> bo
     session.as_str().map(str::to_owned).is_some_and(has_session) && events.iter().all(has_process)
 }
 
-// The questions can be answered with no.
+/// The questions can be answered with no.
+mod once {
+    use super::*;
+    use crate::sensor::sensor;
 
-#[test]
-fn a_sensor_that_forgot_what_it_knew_has_not_seen_the_session_go_on() {
-    let stage = Stage::new(sensor(), "restart", "forgot", &[]);
-    let states = ["one", "two"].map(|name| stage.subfolder(name));
-    let story = Story::of(&stage, Signal::KILL, [&states[0], &states[1]]);
-    // The acts are told, in a session of their own.
-    assert!(opened(&story.told, &story.after[0]).is_some());
-    assert!(matches!(story.verdict(), Verdict::NotSeen { .. }));
-}
+    #[test]
+    fn a_sensor_that_forgot_what_it_knew_has_not_seen_the_session_go_on() {
+        let stage = Stage::new(sensor(), "restart", "forgot", &[]);
+        let states = ["one", "two"].map(|name| stage.subfolder(name));
+        let story = Story::of(&stage, Signal::KILL, [&states[0], &states[1]]);
+        // The acts are told, in a session of their own.
+        assert!(opened(&story.told, &story.after[0]).is_some());
+        assert!(matches!(story.verdict(), Verdict::NotSeen { .. }));
+    }
 
-/// A story in which everything is told.
-fn told() -> Story {
-    use serde_json::json;
-    let open = |pid: u32, path: &str| {
-        json!({
-            "class": "open", "session": "aa", "hook": "fentry/vfs_open",
-            "process": {"pid": pid}, "file": {"path": path},
-        })
-    };
-    Story {
-        session: json!("aa"),
-        agent: json!(7),
-        unwatched: ("2026-01-01T00:00:02".into(), "2026-01-01T00:00:03".into()),
-        after: ["/agent".into(), "/daemon".into()],
-        told: vec![
+    /// A story in which everything is told.
+    fn told() -> Story {
+        use serde_json::json;
+        let open = |pid: u32, path: &str| {
             json!({
-                "class": "coverage", "session": null,
-                "coverage": {
-                    "what": "blind",
-                    "first": "2026-01-01T00:00:01", "last": "2026-01-01T00:00:04",
-                },
-            }),
-            json!({
-                "class": "session", "session": "aa",
-                "session_info": {"found": "resumed", "gaps": 1},
-            }),
-            open(7, "/agent"),
-            open(8, "/daemon"),
-        ],
+                "class": "open", "session": "aa", "hook": "fentry/vfs_open",
+                "process": {"pid": pid}, "file": {"path": path},
+            })
+        };
+        Story {
+            session: json!("aa"),
+            agent: json!(7),
+            unwatched: ("2026-01-01T00:00:02".into(), "2026-01-01T00:00:03".into()),
+            after: ["/agent".into(), "/daemon".into()],
+            told: vec![
+                json!({
+                    "class": "coverage", "session": null,
+                    "coverage": {
+                        "what": "blind",
+                        "first": "2026-01-01T00:00:01", "last": "2026-01-01T00:00:04",
+                    },
+                }),
+                json!({
+                    "class": "session", "session": "aa",
+                    "session_info": {"found": "resumed", "gaps": 1},
+                }),
+                open(7, "/agent"),
+                open(8, "/daemon"),
+            ],
+        }
     }
-}
 
-#[test]
-fn a_gap_is_stated_only_if_every_part_of_it_is() {
-    assert!(matches!(told().verdict(), Verdict::Gap { .. }));
-    let is_not_enough = |change: &dyn Fn(&mut Story)| {
-        let mut story = told();
-        change(&mut story);
-        let verdict = story.verdict();
-        assert!(matches!(verdict, Verdict::NotSeen { .. }), "{verdict:?}");
-    };
-    for at in 0..told().told.len() {
-        is_not_enough(&|story| drop(story.told.remove(at)));
+    #[test]
+    fn a_gap_is_stated_only_if_every_part_of_it_is() {
+        assert!(matches!(told().verdict(), Verdict::Gap { .. }));
+        let is_not_enough = |change: &dyn Fn(&mut Story)| {
+            let mut story = told();
+            change(&mut story);
+            let verdict = story.verdict();
+            assert!(matches!(verdict, Verdict::NotSeen { .. }), "{verdict:?}");
+        };
+        for at in 0..told().told.len() {
+            is_not_enough(&|story| drop(story.told.remove(at)));
+        }
+        is_not_enough(&|story| story.told[0]["coverage"]["first"] = "2026-01-01T00:00:02.5".into());
+        is_not_enough(&|story| story.told[0]["coverage"]["last"] = "2026-01-01T00:00:02.5".into());
+        is_not_enough(&|story| story.told[1]["session_info"]["found"] = "running".into());
+        is_not_enough(&|story| story.told[1]["session_info"]["gaps"] = 0.into());
+        for at in 1..4 {
+            is_not_enough(&|story| story.told[at]["session"] = "bb".into());
+        }
+        is_not_enough(&|story| story.told[3]["process"]["pid"] = 7.into());
     }
-    is_not_enough(&|story| story.told[0]["coverage"]["first"] = "2026-01-01T00:00:02.5".into());
-    is_not_enough(&|story| story.told[0]["coverage"]["last"] = "2026-01-01T00:00:02.5".into());
-    is_not_enough(&|story| story.told[1]["session_info"]["found"] = "running".into());
-    is_not_enough(&|story| story.told[1]["session_info"]["gaps"] = 0.into());
-    for at in 1..4 {
-        is_not_enough(&|story| story.told[at]["session"] = "bb".into());
-    }
-    is_not_enough(&|story| story.told[3]["process"]["pid"] = 7.into());
 }

@@ -1,8 +1,9 @@
 //! Where a technique is tried: a folder of its own, the sensor under test, an agent to send out.
 
+use skep_testing::Finish;
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use crate::sensor::{Sensor, actor, scratch, wait_for};
@@ -69,10 +70,7 @@ impl<'a> Stage<'a> {
     }
 
     fn try_as(&self, mut command: Command) -> Attempt {
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = command.finish();
         let errors = String::from_utf8_lossy(&output.stderr);
         // 1: an action failed; anything else is the actor's own failure.
         assert!(
@@ -90,8 +88,8 @@ impl<'a> Stage<'a> {
     pub fn fence(&self) {
         let mark = self.path("fence");
         std::fs::write(&mark, "x").expect("own folder");
-        let (before, of) = (self.marks(&mark), agent(&["open", &mark]).status());
-        assert!(of.expect("the actor").success());
+        let (before, of) = (self.marks(&mark), agent(&["open", &mark]).spawn());
+        assert!(of.expect("the actor").finish().success());
         wait_for("the fence", || (self.marks(&mark) > before).then_some(()));
         std::fs::remove_file(&mark).expect("own folder");
     }

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::super::page::{verdict, verdict_at_least};
-use super::{files, process, scratch, stored};
+use super::process;
+use super::storage::{files, scratch, stored};
 use crate::collector::{Collector, Load, Report, Start};
 use crate::command::Run;
 

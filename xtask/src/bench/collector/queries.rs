@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::super::page::verdict;
 use super::engines::{Answer, Engine};
-use super::{scratch, stored};
+use super::storage::{scratch, stored};
 use crate::collector::{Collector, Load, Row, Start};
 
 /// Of the better of the peers.

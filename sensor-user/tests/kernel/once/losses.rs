@@ -11,6 +11,7 @@ use skep_abi::{Cause, Kind};
 use skep_event::{CoverageKind, CoveragePhase, Detail, Event, Phase, Process, SessionId};
 
 use skep_sensor::{pipeline::PipelineCounts, probes::KernelCounts, track::Bounds};
+use skep_testing::Finish;
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
@@ -40,7 +41,7 @@ impl Agent {
     /// Has it go on, to its end.
     fn finish(&mut self) {
         std::fs::write(&self.go, "").expect("own directory");
-        assert!(self.child.wait().expect("a child").success());
+        assert!(self.child.finish().success());
     }
 }
 
@@ -59,8 +60,8 @@ fn run(directory: &Path, name: &str, count: usize) -> String {
     creates(&mut command, directory, name, count);
     // Cargo's makes the loader look in dozens of folders first, each a record.
     command.env_remove("LD_LIBRARY_PATH");
-    let status = command.stdin(Stdio::null()).status();
-    assert!(status.expect("the actor").success());
+    let status = command.stdin(Stdio::null()).spawn();
+    assert!(status.expect("the actor").finish().success());
     first
 }
 
@@ -280,7 +281,7 @@ fn a_session_whose_last_exit_was_lost_ends_all_the_same_and_says_why() {
     let session = session_of(&sensor, &first);
     let stalled = sensor.stall();
     std::fs::write(go, "").expect("own directory");
-    assert!(child.wait().expect("a child").success());
+    assert!(child.finish().success());
     drop(stalled);
 
     let counts = reconciled(&sensor);
@@ -330,8 +331,8 @@ fn what_full_tables_refuse_is_told_of_its_session_to_the_last_record() {
     let status = Command::new(actor())
         .args(["do", "open", &first, "fork-storm", &FORKS.to_string()])
         .stdin(Stdio::null())
-        .status();
-    assert!(status.expect("the actor").success());
+        .spawn();
+    assert!(status.expect("the actor").finish().success());
     let session = session_of(&sensor, &first);
     wait_for("the accounts to be level", || {
         let track = sensor.settled_counts().track;

@@ -1,0 +1,5 @@
+//! Tests that are the same on every kernel: what the daemon makes of records.
+
+mod canaries;
+mod folding;
+mod losses;

@@ -1,0 +1,214 @@
+//! The kernel tests: on this machine's own kernel, and on Debian's in virtual machines.
+//!
+//! A test that is the same on every kernel lies in a module named `once` and runs on one of the kernels
+//! asked for, the last; the others run on each. With `--full`, or `SKEP_VM_TESTS=all` in the environment,
+//! every test runs on every kernel. Which is which is said in `sensor-user/tests/kernel/main.rs`.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::build::{self, Profile};
+use crate::command::quote;
+use crate::times::{self, Times};
+use crate::vm::console::Outcome;
+use crate::vm::guest::{Guest, GuestFile};
+use crate::vm::kernel::{self, Kernel};
+use crate::vm::{self, Clock, Machine, test_program};
+use crate::{setup, workspace};
+
+/// The test target of the sensor that loads programs into the kernel; it runs by itself.
+pub const TARGET: &str = "kernel";
+/// Kernels of the virtual machines; the newest is the last.
+pub const KERNELS: [&str; 2] = ["6.1", "6.12"];
+/// What the names of tests hold that are the same on every kernel.
+const SAME_EVERYWHERE: &str = "once::";
+/// In the environment: `all` for every test on every kernel.
+pub const WHICH: &str = "SKEP_VM_TESTS";
+
+/// Seconds of silence after which a machine is stopped. Its tests wait at most a minute for what they
+/// wait for, and print a line each; a busy host slows an emulated machine several times.
+const PATIENCE: u64 = 600;
+/// How much longer a silence may be with more races: they are one test.
+const PATIENCE_OF_RACES: u64 = 4;
+
+/// Arguments of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Kernel versions, as the start of a Debian version: 6.1, 6.12
+    #[arg(required = true)]
+    kernels: Vec<String>,
+    /// Run every test on every kernel: also those that are the same on each, which else run on the
+    /// last one only
+    #[arg(long)]
+    full: bool,
+    /// Seconds of silence of its console after which a machine is stopped and counted as failed
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<u64>,
+    /// Run this static program instead of the kernel tests
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Arguments of the test program, such as a filter
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+// === impl Options ===
+
+impl Options {
+    /// The kernel tests in [`KERNELS`]: all, or those whose names hold one of the words.
+    pub fn of(filter: &[&str]) -> Self {
+        Self {
+            kernels: KERNELS.map(str::to_owned).to_vec(),
+            full: false,
+            patience: None,
+            program: None,
+            arguments: filter.iter().map(|word| (*word).to_owned()).collect(),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let usual = match std::env::var_os("SKEP_RACE_RUNS") {
+            Some(_) => PATIENCE * PATIENCE_OF_RACES,
+            None => PATIENCE,
+        };
+        Duration::from_secs(self.patience.unwrap_or(usual))
+    }
+
+    /// Whether every test runs on every kernel.
+    fn is_full(&self) -> Result<bool> {
+        match std::env::var(WHICH).as_deref() {
+            Ok("all") => Ok(true),
+            Ok(other) => bail!("{WHICH} is {other:?}: it can be all, or not set"),
+            Err(_) => Ok(self.full),
+        }
+    }
+}
+
+/// How the tests ended on one kernel.
+struct Verdict {
+    release: String,
+    outcome: Outcome,
+    elapsed: Duration,
+}
+
+/// The kernel tests, on this machine's own kernel: all, or those whose names hold one of the words.
+/// What they leave under [`verdicts_here`] is from this run.
+pub fn here(filter: &[&str], times: &mut Times) -> Result<()> {
+    setup::require_root("loading kernel programs")?;
+    // The tests start some of them.
+    build::programs(Profile::Dev)?;
+    let results = verdicts_here()?;
+    if results.exists() {
+        std::fs::remove_dir_all(&results)
+            .with_context(|| format!("cannot remove {}", results.display()))?;
+    }
+    let mut tests = workspace::cargo();
+    tests
+        // As everything else is built, so that nothing is built again.
+        .args(["test", "--locked", "--workspace", "--test", TARGET]);
+    let arguments = [&["--test-threads=1"], filter].concat();
+    times::run(&mut tests, &arguments, times)
+}
+
+/// Where the kernel tests leave their verdicts on this machine.
+pub fn verdicts_here() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("evasion"))
+}
+
+/// Where the kernel tests on a kernel left their verdicts, the last time they ran there.
+pub fn verdicts_of(version: &str) -> Result<PathBuf> {
+    vm::files_of(&kernel::fetch(version)?.release)
+}
+
+/// Runs the tests on every kernel asked for and fails if they failed on any.
+pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
+    setup::toolchain()?;
+    setup::machines()?;
+    let full = options.is_full()?;
+    let kernels = options
+        .kernels
+        .iter()
+        .map(|version| kernel::fetch(version))
+        .collect::<Result<Vec<_>>>()?;
+    let programs = test_program::build(options.program.as_deref())?;
+    let mut files = vec![GuestFile::program(TEST, &programs.test)];
+    let others = programs.others.iter();
+    files.extend(others.map(|(name, program)| GuestFile::program(name, program)));
+
+    let mut verdicts = Vec::new();
+    for (position, kernel) in kernels.iter().enumerate() {
+        let has_all = full || position + 1 == kernels.len();
+        let mut command = vec![format!("/bin/{TEST}")];
+        if programs.is_libtest {
+            command.insert(0, times::ENVIRONMENT.to_owned());
+            command.push("--test-threads=1".to_owned());
+            command.extend(times::ARGUMENTS.map(str::to_owned));
+            if !has_all {
+                println!(
+                    "{}: without the tests that are the same on every kernel ({SAME_EVERYWHERE})",
+                    kernel.release
+                );
+                command.extend(["--skip".to_owned(), SAME_EVERYWHERE.to_owned()]);
+            }
+        }
+        command.extend(options.arguments.iter().map(|word| quote(word)));
+        verdicts.push(on(kernel, &files, &command.join(" "), options, times)?);
+    }
+    for verdict in &verdicts {
+        let Verdict {
+            release,
+            outcome,
+            elapsed,
+        } = verdict;
+        println!(
+            "{} {release} {:.1} s{}",
+            outcome.word(),
+            elapsed.as_secs_f64(),
+            outcome.reason()
+        );
+    }
+    let failed = verdicts
+        .iter()
+        .filter(|verdict| verdict.outcome != Outcome::Passed)
+        .count();
+    ensure!(
+        failed == 0,
+        "the kernel tests failed on {failed} of {} kernels",
+        verdicts.len()
+    );
+    Ok(())
+}
+
+/// Name of the test program in a guest.
+const TEST: &str = "kernel-test";
+
+fn on(
+    kernel: &Kernel,
+    files: &[GuestFile],
+    script: &str,
+    options: &Options,
+    times: &mut Times,
+) -> Result<Verdict> {
+    let begun = Instant::now();
+    println!("--- {}", kernel.release);
+    let machine = Machine {
+        name: &kernel.release,
+        guest: Guest {
+            files,
+            kernel,
+            script,
+        },
+        clock: Clock::Time,
+        patience: options.patience(),
+        label: "",
+    };
+    let (outcome, of_tests) = machine.run()?;
+    times.extend(of_tests);
+    Ok(Verdict {
+        release: kernel.release.clone(),
+        outcome,
+        elapsed: begun.elapsed(),
+    })
+}

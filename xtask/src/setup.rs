@@ -147,6 +147,10 @@ fn install_linker() -> Result<()> {
         .args(["--no-default-features", "--features", "llvm-22", "--root"])
         .arg(&tools)
         .env("LLVM_PREFIX", LLVM_PREFIX)
+        // It links one small object a build: what optimising it costs is never won back.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_TARGET_DIR", &target)
         .run();
     std::fs::remove_dir_all(&target)

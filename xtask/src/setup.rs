@@ -182,6 +182,10 @@ fn install_program(
         .arg("--root")
         .arg(&tools)
         .envs(environment.iter().copied())
+        // A tool of the build: what optimising it costs is never won back.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_TARGET_DIR", &target)
         .run();
     std::fs::remove_dir_all(&target)

@@ -1,6 +1,6 @@
 //! The front end for everything that speaks PostgreSQL's protocol, such as psql and BI tools.
 //!
-//! `pgwire` has the protocol, `datafusion-postgres` the encoding of rows and what sessions do beside
+//! `pgwire` has the protocol, `arrow-pg` the encoding of rows, [`session`] what sessions do beside
 //! queries (`SET`, `SHOW`, `BEGIN`), `datafusion-pg-catalog` the catalogue. Queries go to the
 //! [`Engine`] like all others.
 //!

@@ -17,7 +17,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, empty::EmptyExec},
     prelude::{SessionConfig, SessionContext},
 };
-use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
+use datafusion_pg_catalog::pg_catalog::{
     context::EmptyContextProvider, oid_type_planner::PgOidTypePlanner, setup_pg_catalog,
 };
 

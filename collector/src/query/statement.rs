@@ -10,6 +10,7 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow_pg::datatypes::PG_OID_ALIAS_KEY;
 use datafusion::{
     common::{
         DataFusionError,
@@ -29,9 +30,7 @@ use datafusion::{
         },
     },
 };
-use datafusion_postgres::{
-    arrow_pg::datatypes::PG_OID_ALIAS_KEY, datafusion_pg_catalog::sql::PostgresCompatibilityParser,
-};
+use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::{
     QueryError,

@@ -154,7 +154,7 @@ impl<'s> Elf<'s> {
         let (mut symbols, mut strings, mut gnu_hash, mut needed) = (None, None, None, Vec::new());
         for entry in bytes.chunks_exact(16) {
             let value = u64_at(entry, 8)?;
-            match u64_at(entry, 0).and_then(|tag| u32::try_from(tag).ok()) {
+            match u64_at(entry, 0).map(u64::cast_signed) {
                 Some(elf::DT_NULL) => break,
                 Some(elf::DT_SYMTAB) => symbols = self.file_offset(value),
                 Some(elf::DT_STRTAB) => strings = self.file_offset(value),

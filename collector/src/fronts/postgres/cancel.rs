@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use datafusion_postgres::pgwire::{
+use pgwire::{
     api::cancel::CancelHandler,
     messages::{cancel::CancelRequest, startup::SecretKey},
 };

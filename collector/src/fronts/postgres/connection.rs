@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use datafusion_postgres::pgwire::{
+use futures::{SinkExt, StreamExt};
+use pgwire::{
     api::{DefaultClient, NoopHandler, PgWireConnectionState},
     error::{ErrorInfo, PgWireError},
     messages::{
@@ -11,7 +12,6 @@ use datafusion_postgres::pgwire::{
     },
     tokio::server::{PgWireMessageServerCodec, process_error, process_message},
 };
-use futures::{SinkExt, StreamExt};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},

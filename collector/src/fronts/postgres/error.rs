@@ -1,6 +1,6 @@
 //! Errors in PostgreSQL's form: a code of five characters, a position in characters from 1, a hint.
 
-use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use pgwire::error::{ErrorInfo, PgWireError};
 
 use crate::query::{Kind, QueryError, Wrong};
 

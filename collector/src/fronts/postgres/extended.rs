@@ -9,29 +9,27 @@ use std::{
     },
 };
 
+use arrow_pg::datatypes::{arrow_schema_to_pg_fields, df, into_pg_type, pg_type_for_alias_kind};
 use async_trait::async_trait;
-use datafusion_postgres::{
-    arrow_pg::datatypes::{arrow_schema_to_pg_fields, df, into_pg_type, pg_type_for_alias_kind},
-    pgwire::{
-        api::{
-            ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type,
-            portal::{Format, Portal, PortalExecutionState},
-            query::ExtendedQueryHandler,
-            results::{FieldInfo, Response},
-            stmt::{QueryParser, StoredStatement},
-            store::{Entry, PortalStore},
-        },
-        error::{PgWireError, PgWireResult},
-        messages::{
-            PgWireBackendMessage,
-            extendedquery::{
-                Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete,
-                TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
-            },
+use futures::{Sink, SinkExt};
+use pgwire::{
+    api::{
+        ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState, Type,
+        portal::{Format, Portal, PortalExecutionState},
+        query::ExtendedQueryHandler,
+        results::{FieldInfo, Response},
+        stmt::{QueryParser, StoredStatement},
+        store::{Entry, PortalStore},
+    },
+    error::{PgWireError, PgWireResult},
+    messages::{
+        PgWireBackendMessage,
+        extendedquery::{
+            Bind, BindComplete, Close, CloseComplete, Execute, Parse, ParseComplete,
+            TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
         },
     },
 };
-use futures::{Sink, SinkExt};
 
 use super::{
     MAX_NAMED,

@@ -9,27 +9,25 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch};
 use async_trait::async_trait;
 use datafusion::{common::ParamValues, sql::sqlparser::ast::Statement};
-use datafusion_postgres::{
-    arrow_pg::datatypes::{arrow_schema_to_pg_fields, encode_recordbatch},
-    pgwire::{
-        api::{
-            ClientInfo, METADATA_APPLICATION_NAME, METADATA_USER, Type,
-            auth::noop::NoopStartupHandler,
-            portal::Format,
-            results::{FieldInfo, QueryResponse, Tag},
-        },
-        error::{ErrorInfo, PgWireError, PgWireResult},
-        messages::{
-            PgWireBackendMessage, PgWireFrontendMessage,
-            data::{DataRow, RowDescription},
-            response::{NoticeResponse, TransactionStatus},
-        },
-        types::format::FormatOptions,
-    },
-};
 use futures::{Sink, SinkExt, StreamExt, stream};
+use pgwire::{
+    api::{
+        ClientInfo, METADATA_APPLICATION_NAME, METADATA_USER, Type,
+        auth::noop::NoopStartupHandler,
+        portal::Format,
+        results::{FieldInfo, QueryResponse, Tag},
+    },
+    error::{ErrorInfo, PgWireError, PgWireResult},
+    messages::{
+        PgWireBackendMessage, PgWireFrontendMessage,
+        data::{DataRow, RowDescription},
+        response::{NoticeResponse, TransactionStatus},
+    },
+    types::format::FormatOptions,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 

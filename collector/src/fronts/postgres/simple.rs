@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use datafusion_postgres::pgwire::{
+use futures::{Sink, SinkExt};
+use pgwire::{
     api::{
         ClientInfo, ClientPortalStore, PgWireConnectionState,
         portal::Format,
@@ -20,7 +21,6 @@ use datafusion_postgres::pgwire::{
         simplequery::Query,
     },
 };
-use futures::{Sink, SinkExt};
 
 use super::{
     error::refused,

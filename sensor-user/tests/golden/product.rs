@@ -12,32 +12,31 @@ use std::{
 
 use prost::Message;
 use skep_abi::{Claim, ClaimVerdict, FileKey, FoldCount};
+use skep_event::{
+    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Found, Lost, Phase,
+    Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, json, wire,
+};
 use skep_proto::v1;
 use skep_sensor::{
     act::RecordId,
+    chain::Tail,
     clock::BootClock,
     decode::{self, Common},
     enrich::Enrich,
-    event::{
-        Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Found, Lost, Phase,
-        Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos,
-    },
-    fold::{Fold, FoldSink},
     identify::{Candidate, Judgement},
     journal::{Journal, Source},
-    output::json,
-    redact::Redactor,
-    spool::{Lane, Lanes},
     status::StatusBoard,
+    step::Sink,
     track::{
-        Judge, Tracker, Verdicts,
+        Judge, Tracker,
         adopt::Running,
         changes::{Change, Kept, KeptProcess, KeptSession},
     },
-    uplink::{Settings, Uplink},
+    uplink::{Identity, Uplink},
     users::Users,
-    wire,
+    verdicts::Verdicts,
 };
+use skep_spool::{Lane, Lanes};
 
 use crate::recording::{FIRST_PID, Step};
 
@@ -51,6 +50,8 @@ const BOOT: &str = "5eed5eed-0000-4000-8000-000000000b07";
 /// Unix time at boot: the recording begins at 2025-11-20T08:30:00Z.
 const BOOTED: i64 = 1_763_626_400_000_000_000;
 const SPOOL_BYTES: u64 = 16 << 20;
+/// More than the recording needs: nothing is evicted.
+const MEMORY_BYTES: usize = 64 << 20;
 
 /// First eight bytes of the id of the session that a process begins.
 pub fn kernel_session(pid: u32, start_ns: u64, family: &str) -> u64 {
@@ -159,8 +160,7 @@ impl Running for ByInode {
 /// The sensor between the ring and what leaves it.
 pub struct Sensor {
     tracker: Tracker<ByPath>,
-    fold: Fold,
-    redactor: Redactor,
+    tail: Tail,
     journal: Journal,
     clock: BootClock,
     /// The fold's clock.
@@ -180,8 +180,7 @@ pub fn events(steps: &[Step], state: &Path, passwd: &Path) -> Events {
     let enrich = Enrich::new(Users::of_file(passwd));
     let mut sensor = Sensor {
         tracker: Tracker::new(BOOT.to_owned(), clock, ByPath, enrich),
-        fold: Fold::default(),
-        redactor: Redactor::new(),
+        tail: Tail::within(MEMORY_BYTES),
         journal,
         clock,
         now: Instant::now(),
@@ -221,24 +220,16 @@ impl Sensor {
     fn step(&mut self, step: &Step, since_ns: u64) {
         let Self {
             tracker,
-            fold,
-            redactor,
+            tail,
             clock,
             now,
             events,
             ..
         } = self;
-        let mut out = FoldSink {
-            fold,
-            now: *now,
-            sink: |event| events.push(redactor.event(event)),
-        };
+        if let Step::After(milliseconds) = step {
+            *now += Duration::from_millis(*milliseconds);
+        }
         match step {
-            Step::Record(bytes) => {
-                let record = decode::decode(bytes, &mut self.room).expect("a record");
-                self.seen_ns = record.common.time_ns;
-                tracker.handle(record, &mut Nowhere, &mut out);
-            }
             Step::Count(bytes) => {
                 let count: FoldCount = decode::fixed(bytes).expect("a count");
                 let record = RecordId {
@@ -246,15 +237,25 @@ impl Sensor {
                     tid: count.first_tid,
                 };
                 // One that finds no event is lost, as the accounts then say.
-                let _ = out
+                let _ = tail
                     .fold
                     .repeated(record, count.count, clock.unix(count.last_ns));
+                return;
             }
-            Step::Close(epoch) => out.fold.close(*epoch),
-            Step::After(milliseconds) => {
-                *now += Duration::from_millis(*milliseconds);
-                let FoldSink { fold, sink, .. } = out;
-                fold.tick(*now, sink);
+            Step::Close(epoch) => return tail.fold.close(*epoch),
+            _ => {}
+        }
+        let mut out = tail.to(*now, |event| events.push(event));
+        match step {
+            Step::Count(_) | Step::Close(_) => {}
+            Step::Record(bytes) => {
+                let record = decode::decode(bytes, &mut self.room).expect("a record");
+                self.seen_ns = record.common.time_ns;
+                tracker.handle(record, &mut Nowhere, &mut out);
+            }
+            Step::After(_) => {
+                out.tick();
+                drop(out);
                 self.keep();
             }
             Step::Walk => {
@@ -277,15 +278,14 @@ impl Sensor {
             }
             Step::Gap => tracker.add_gap(clock.unix(self.seen_ns), &mut out),
             Step::Told => {
-                let FoldSink { fold, mut sink, .. } = out;
                 for event in told(clock.unix(self.seen_ns)) {
-                    fold.push(event, &mut sink);
+                    out.event(event);
                 }
             }
             Step::End => {
                 tracker.tell_due_rings(clock.unix(self.seen_ns), true, &mut out);
-                let FoldSink { fold, sink, .. } = out;
-                fold.flush(sink);
+                out.end();
+                drop(out);
                 self.keep();
                 self.journal.close(self.seen_ns);
             }
@@ -295,8 +295,12 @@ impl Sensor {
     /// What a round leaves to the next life.
     fn keep(&mut self) {
         let changes = self.tracker.take_changes();
-        self.journal
-            .round(changes, self.seen_ns, &self.tracker, &self.redactor);
+        self.journal.round(
+            changes,
+            self.seen_ns,
+            &self.tracker,
+            self.tail.redact.redactor(),
+        );
     }
 }
 
@@ -495,7 +499,7 @@ impl Spool {
         self.lane(lane).ack(seq).unwrap();
     }
 
-    fn lane(&self, name: &str) -> &skep_sensor::spool::Spool {
+    fn lane(&self, name: &str) -> &skep_spool::Spool {
         let lane = Lane::ALL.into_iter().find(|known| known.name() == name);
         self.0.lane(lane.expect("a lane"))
     }
@@ -511,7 +515,7 @@ impl Spool {
                 _ => "lsm/file_open: EPERM".to_owned(),
             },
         };
-        let settings = Settings {
+        let settings = Identity {
             address: format!("http://127.0.0.1:{port}"),
             sensor_id: "0123456789abcdef0123456789abcdef".to_owned(),
             sensor_version: "0.1.0".to_owned(),

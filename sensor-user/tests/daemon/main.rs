@@ -12,4 +12,5 @@ mod mistakes;
 mod restart;
 mod running;
 mod secrets;
+mod settings;
 mod storms;

@@ -358,8 +358,7 @@ impl Config {
         }
         if let Some(value) = level {
             config.log.level = checked(value, |name| {
-                let level: Result<Level, _> = name.parse();
-                level.map_err(|unknown| unknown.to_string())
+                Level::named(&name).map_err(|unknown| unknown.to_string())
             })?;
         }
         Ok(config)

@@ -35,7 +35,7 @@ use skep_event::{Detail, Event, File, Net, Phase, SessionId, UnixNanos};
 
 use crate::{
     act::{Act, Connect, Folding, Open, RecordId, Target},
-    step::{About, Relay, Sink, Step},
+    step::{About, Relay, Sink, Step, grouped},
 };
 
 /// How long the first of a kind is held for others like it.
@@ -105,7 +105,7 @@ impl Step for Fold {
         takes: "events and acts",
         passes_on: "events, each with the count of what repeats it",
         bound: || {
-            let events = Limits::default().events;
+            let events = grouped(Limits::default().events);
             let (parts, of) = MEMORY_SHARE;
             format!("{events} events, {parts}/{of} of `[limits] memory_bytes`")
         },

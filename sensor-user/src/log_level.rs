@@ -1,6 +1,6 @@
 //! Level of the log.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -40,21 +40,17 @@ impl Level {
             Self::Trace => "trace",
         }
     }
+
+    pub fn named(name: &str) -> Result<Self, UnknownLevel> {
+        let found = Self::ALL.into_iter().find(|level| level.name() == name);
+        found.ok_or_else(|| UnknownLevel {
+            name: name.chars().take(32).collect(),
+        })
+    }
 }
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Level {
-    type Err = UnknownLevel;
-
-    fn from_str(text: &str) -> Result<Self, UnknownLevel> {
-        let found = Self::ALL.into_iter().find(|level| level.name() == text);
-        found.ok_or_else(|| UnknownLevel {
-            name: text.chars().take(32).collect(),
-        })
     }
 }

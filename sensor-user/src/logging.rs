@@ -1,9 +1,10 @@
 //! The log: where it goes, and how its filter follows the settings while the sensor runs.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, stderr};
 
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{EnvFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::settings::{By, LOG_VARIABLE, Log, Setting, Settings};
 
@@ -25,21 +26,34 @@ impl Logging {
     pub fn start() -> Self {
         let directives = std::env::var(LOG_VARIABLE).ok();
         let directives = directives.filter(|directives| directives.parse::<EnvFilter>().is_ok());
+        let (subscriber, logging) = Self::to(stderr, stderr().is_terminal(), directives);
+        subscriber.init();
+        logging
+    }
+
+    fn to<W>(
+        writer: W,
+        ansi: bool,
+        directives: Option<String>,
+    ) -> (impl Subscriber + Send + Sync, Self)
+    where
+        W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    {
         let first = match &directives {
             Some(directives) => EnvFilter::new(directives),
             None => EnvFilter::new("info"),
         };
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(first)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(writer)
+            .with_ansi(ansi)
             .with_filter_reloading();
         let handle = subscriber.reload_handle();
-        subscriber.init();
-        Self {
+        let logging = Self {
             reload: Box::new(move |filter| handle.reload(filter)),
             directives,
-        }
+        };
+        (subscriber.finish(), logging)
     }
 
     /// Directives of the environment, if there are any that can be read.
@@ -78,5 +92,60 @@ impl Follower<'_> {
         if self.settings.has_changed().unwrap_or(false) {
             self.logging.apply(&self.settings.borrow_and_update().log);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::settings::{Change, Handle, Level};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_order_changes_what_is_logged_from_the_next_round_on() {
+        let written = Written::default();
+        let writer = written.clone();
+        let (subscriber, logging) = Logging::to(move || writer.clone(), false, None);
+        let handle = Handle::new(Settings::of_defaults());
+        tracing::subscriber::with_default(subscriber, || {
+            let mut follower = logging.follow(handle.subscribe());
+            let mut round = |number: u32| {
+                follower.look();
+                tracing::debug!("round {number}");
+                tracing::warn!("warned in round {number}");
+            };
+            let order = |level, id: &str| {
+                let by = By::Order { id: id.into() };
+                handle.apply(Change::LogLevel(level), by).unwrap();
+            };
+            round(1);
+            order(Level::Debug, "7");
+            round(2);
+            order(Level::Error, "8");
+            round(3);
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let has = |part: &str| text.contains(part);
+        assert!(!has(": round 1") && has("warned in round 1"), "{text}");
+        assert!(has(": round 2") && has("warned in round 2"), "{text}");
+        assert!(!has("round 3"), "{text}");
+        assert!(has("log=debug by=collector, order 7"), "{text}");
     }
 }

@@ -24,6 +24,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
@@ -116,6 +117,16 @@ impl fmt::Display for By {
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Order { id } => write!(f, "collector, order {id}"),
         }
+    }
+}
+
+// === impl Level ===
+
+impl FromStr for Level {
+    type Err = Refused;
+
+    fn from_str(name: &str) -> Result<Self, Refused> {
+        Ok(Self::named(name)?)
     }
 }
 

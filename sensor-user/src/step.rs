@@ -92,6 +92,19 @@ pub struct StepCounts {
     pub counters: Vec<(&'static str, u64)>,
 }
 
+/// A number with its thousands apart, as the page has them.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 // === impl About ===
 
 impl About {
@@ -151,5 +164,16 @@ impl Sink for Vec<Event> {
 
     fn act(&mut self, act: &Act<'_>) {
         self.push(act.to_event());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        let numbers = [7, 128, 4_096, 32_768, 1_048_576].map(grouped);
+        assert_eq!(numbers, ["7", "128", "4,096", "32,768", "1,048,576"]);
     }
 }

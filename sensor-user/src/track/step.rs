@@ -5,7 +5,7 @@ use super::{
     bounds::{Bounds, Evicted},
     counts::TrackCounts,
 };
-use crate::step::{About, Step};
+use crate::step::{About, Step, grouped};
 
 impl<J: Judge> Step for Tracker<J> {
     const ABOUT: About = About {
@@ -19,6 +19,7 @@ impl<J: Judge> Step for Tracker<J> {
                 sessions,
                 ..
             } = Bounds::default();
+            let (processes, sessions) = (grouped(processes), grouped(sessions));
             format!(
                 "{processes} processes, {sessions} sessions; command lines 1/4, facts of sessions 1/16 \
                  of `[limits] memory_bytes`"

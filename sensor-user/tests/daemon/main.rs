@@ -11,4 +11,5 @@ mod mistakes;
 mod restart;
 mod running;
 mod secrets;
+mod settings;
 mod storms;

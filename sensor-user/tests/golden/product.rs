@@ -17,6 +17,7 @@ use skep_event::{
     Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, json, wire,
 };
 use skep_proto::v1;
+use skep_redact::Redactor;
 use skep_sensor::{
     act::RecordId,
     chain::Tail,
@@ -30,7 +31,7 @@ use skep_sensor::{
     track::{
         Judge, Tracker,
         adopt::Running,
-        changes::{Change, Kept, KeptProcess, KeptSession},
+        kept::{Change, Kept, KeptProcess, KeptSession},
     },
     uplink::{Identity, Uplink},
     users::Users,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use skep_sensor::{
     status::StatusBoard,
-    uplink::{Settings, Timing, Uplink},
+    uplink::{Identity, Timing, Uplink},
 };
 use skep_spool::{Lane, Lanes};
 use skep_testing::feeder::{Feed, Progress, numbered};
@@ -25,7 +25,7 @@ const HANGS: Duration = Duration::from_secs(120);
 pub fn feed(feed: &Feed<'_>) -> Result<()> {
     let spool = feed.directory.join("spool");
     let lanes = Lanes::open(&spool, feed.max_bytes, feed.max_bytes / 4);
-    let settings = Settings {
+    let settings = Identity {
         address: format!("http://127.0.0.1:{}", feed.port),
         sensor_id: "0".repeat(32),
         sensor_version: "0.1.0".into(),

@@ -2,10 +2,9 @@
 
 use std::{io::Write, path::Path};
 
-use crate::{
-    collector::Absent,
-    running::{Running, configure, sensor, status, wait_for},
-};
+use skep_testing::{Program, collector::Absent};
+
+use crate::running::{configure, sensor, status, wait_for};
 
 fn shown(arguments: &[&str], config: &Path) -> String {
     let mut command = sensor();
@@ -43,7 +42,7 @@ fn every_command_that_shows_a_setting_says_who_set_it() {
 
     let mut run = sensor();
     let run = run.env_remove("RUST_LOG").args(["run", "--config"]);
-    let mut running = Running::start(run.arg(&config));
+    let mut running = Program::start(run.arg(&config));
     let figures = wait_for("the sensor's status", || status(&config));
     let by = |key: &str| {
         let setting = &figures.settings[key];
@@ -67,13 +66,13 @@ fn every_command_that_shows_a_setting_says_who_set_it() {
             "{line} not in\n{page}"
         );
     }
-    assert_eq!(running.stop(), Some(0));
+    assert!(running.terminate().success());
 
     let mut run = sensor();
     let run = run
         .env("RUST_LOG", "skep_sensor=debug")
         .args(["run", "--config"]);
-    let _running = Running::start(run.arg(&config));
+    let _running = Program::start(run.arg(&config));
     let figures = wait_for("the sensor's status", || status(&config));
     let log = &figures.settings["log.level"];
     assert_eq!(log.value, "skep_sensor=debug");

@@ -195,7 +195,7 @@ impl ElfFile {
         entries.extend(needed.map(|offset| (elf::DT_NEEDED, u64::from(offset))));
         entries.push((elf::DT_NULL, 0));
         for (tag, value) in entries {
-            out.extend(u64::from(tag).to_le_bytes());
+            out.extend(tag.to_le_bytes());
             out.extend(value.to_le_bytes());
         }
         (at, out.len() - at)

@@ -83,6 +83,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             sensor_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
             hooks: pipeline.hooks().iter().map(wire_hook).collect(),
+            orders: None,
         },
         spool.clone(),
         board.clone(),

@@ -15,12 +15,15 @@
 //!   collector has acknowledged;
 //! - an event the collector refuses again and again is replaced by a `lost` event (`refused`), so that
 //!   it cannot hold up what follows;
+//! - orders come down the stream of the findings, which says in its hello that it takes them; each is
+//!   answered ahead of the events that wait ([`orders`]);
 //! - what was sent is told in `skep-sensor status` and, once a minute, in the log.
 //!
 //! Bounds: a batch has at most [`BATCH_BYTES`] and [`BATCH_EVENTS`]; at most [`WINDOW_BYTES`] of a lane
 //! are sent and not acknowledged, or one batch where an event alone is larger.
 
 mod batch;
+mod orders;
 mod stream;
 
 use std::{
@@ -40,7 +43,10 @@ use tonic::transport::{Channel, Endpoint};
 use self::stream::{End, Position, chain};
 use skep_spool::{Lane, Lanes, Spool};
 
-use crate::status::{StatusBoard, Stream};
+use crate::{
+    settings,
+    status::{StatusBoard, Stream},
+};
 
 pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_EVENTS: usize = 5_000;
@@ -64,6 +70,8 @@ pub struct Settings {
     pub sensor_version: String,
     pub host: v1::Host,
     pub hooks: Vec<v1::HookState>,
+    /// What orders of the collector change; `None`: the sensor takes no orders.
+    pub orders: Option<settings::Handle>,
 }
 
 /// How long things take.

@@ -165,7 +165,7 @@ impl Ingest for Keeper {
                         store.events.extend(batch.events);
                         Down::Ack(v1::Ack { seq })
                     }
-                    None => break,
+                    Some(Up::Outcome(_)) | None => break,
                 };
                 let answer = v1::CollectorMessage { body: Some(answer) };
                 if down.send(Ok(answer)).await.is_err() {

@@ -39,6 +39,12 @@ pub struct Store {
     pub closes_when_it_breaks: bool,
     /// Never read a batch of the bulk.
     pub ignores_bulk: bool,
+    /// Given to each stream that takes orders.
+    pub orders: Vec<v1::Order>,
+    /// What the orders became.
+    pub outcomes: Vec<v1::Outcome>,
+    /// Streams that take orders.
+    pub takers: Vec<oneshot::Sender<()>>,
     /// Largest batch seen.
     pub largest: usize,
     /// The newest stream of each source, and how it is told that it is not any more.
@@ -84,6 +90,7 @@ async fn serve(
 ) {
     let (_unused, mut superseded) = oneshot::channel();
     let mut epoch = 0;
+    let (_unused_too, mut dropped) = oneshot::channel();
     loop {
         let message = tokio::select! {
             biased;
@@ -92,12 +99,14 @@ async fn serve(
                 let _ = answers.send(refusal).await;
                 return;
             }
+            Ok(()) = &mut dropped => return,
             message = up.message() => match message {
                 Ok(Some(message)) => message,
                 _ => return,
             },
         };
         let mut ignore = false;
+        let mut orders = Vec::new();
         let answer = match message.body.unwrap() {
             Up::Hello(hello) => {
                 epoch = hello.epoch;
@@ -109,6 +118,12 @@ async fn serve(
                     let _ = older.send(());
                 }
                 ignore = store.ignores_bulk && hello.lane() == v1::Lane::Unspecified;
+                if hello.takes_orders {
+                    orders.clone_from(&store.orders);
+                    let (taker, told) = oneshot::channel();
+                    store.takers.push(taker);
+                    dropped = told;
+                }
                 store.hellos.push(hello);
                 let stored = store.events.entry(epoch).or_default();
                 let welcome = v1::Welcome {
@@ -122,6 +137,10 @@ async fn serve(
                     false => down(Down::Welcome(welcome)),
                 }
             }
+            Up::Outcome(outcome) => {
+                store.lock().unwrap().outcomes.push(outcome);
+                continue;
+            }
             Up::Batch(batch) => {
                 let batch = v1::Batch::decode(batch).unwrap();
                 match store.lock().unwrap().take(epoch, batch) {
@@ -133,6 +152,11 @@ async fn serve(
         let refused = matches!(&answer, Ok(m) if matches!(m.body, Some(Down::Refusal(_))));
         if answers.send(answer).await.is_err() || refused {
             return;
+        }
+        for next in orders {
+            if answers.send(down(Down::Order(next))).await.is_err() {
+                return;
+            }
         }
         if ignore {
             // The stream stays open, and nothing is read from it.
@@ -173,6 +197,14 @@ impl Store {
             return None;
         }
         Some(down(Down::Ack(v1::Ack { seq })))
+    }
+
+    /// Ends the streams that take orders.
+    pub fn drop_findings(&mut self) {
+        for taker in self.takers.drain(..) {
+            // No receiver: it has ended.
+            let _ = taker.send(());
+        }
     }
 
     /// Hellos of one lane.

@@ -10,6 +10,7 @@ use skep_client::{
     ClientError,
     commands::{Class, Severity},
     export::Target,
+    fleet::Level,
     output::{Form, Format},
     when::Range,
 };
@@ -112,10 +113,27 @@ pub enum Command {
         #[command(flatten)]
         times: Times,
     },
+    /// Has one sensor do something, and says whether it did.
+    Sensor {
+        /// The sensor id, or as many of its first digits as make it unique; `skep hosts` lists them.
+        id: String,
+        #[command(subcommand)]
+        order: Order,
+    },
     /// Prints what makes a shell complete the words of this command.
     ///
     /// For bash: `skep completion bash > /etc/bash_completion.d/skep`.
     Completion { shell: Shell },
+}
+
+/// What a sensor can be told to do.
+#[derive(Subcommand)]
+pub enum Order {
+    /// Log at this level until it is started again.
+    Log {
+        #[arg(value_enum)]
+        level: Level,
+    },
 }
 
 /// Which part of a list.

@@ -12,6 +12,7 @@
 pub mod commands;
 mod errno;
 pub mod export;
+pub mod fleet;
 pub mod lists;
 pub mod output;
 pub mod place;
@@ -33,7 +34,7 @@ use arrow::{
 use jiff::Timestamp;
 use parquet::errors::ParquetError;
 use serde::de::DeserializeOwned;
-use skep_proto::v1::{SqlChunk, SqlRequest, query_client::QueryClient};
+use skep_proto::v1::{SqlChunk, SqlRequest, fleet_client::FleetClient, query_client::QueryClient};
 use tonic::{
     Code, Status, Streaming,
     codec::CompressionEncoding,
@@ -52,6 +53,10 @@ pub enum ClientError {
     Unreachable { server: String },
     #[error("{}", .0.message())]
     Refused(Status),
+    #[error("the collector at {server} gives no orders to sensors: update it")]
+    NoOrders { server: String },
+    #[error("{what} is not a sensor id; it is up to 32 hexadecimal digits")]
+    NotASensor { what: String },
     #[error("the collector's answer cannot be read: {0}")]
     Answer(#[from] arrow::error::ArrowError),
     #[error("the collector's answer is not what was asked for: {0}")]
@@ -115,6 +120,7 @@ pub struct Rows {
 pub struct Client {
     server: String,
     query: QueryClient<Channel>,
+    fleet: FleetClient<Channel>,
 }
 
 // === impl Client ===
@@ -129,12 +135,15 @@ impl Client {
         let endpoint = endpoint.ok_or_else(|| ClientError::BadAddress {
             server: server.to_owned(),
         })?;
-        let query = QueryClient::new(endpoint.connect_lazy())
+        let channel = endpoint.connect_lazy();
+        let fleet = FleetClient::new(channel.clone());
+        let query = QueryClient::new(channel)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(16 << 20);
         Ok(Self {
             server: server.to_owned(),
             query,
+            fleet,
         })
     }
 

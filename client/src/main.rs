@@ -22,7 +22,7 @@ use skep_client::{
     session::Story,
 };
 
-use arguments::{Arguments, Command, Listing, Rows, Times};
+use arguments::{Arguments, Command, Listing, Order, Rows, Times};
 
 /// Between two words of how far an export is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -40,6 +40,7 @@ async fn main() -> ExitCode {
             match error {
                 ClientError::BadAddress { .. }
                 | ClientError::NotASession { .. }
+                | ClientError::NotASensor { .. }
                 | ClientError::NotATime { .. }
                 | ClientError::EmptyRange { .. }
                 | ClientError::BinaryOnTerminal
@@ -76,6 +77,16 @@ async fn run(arguments: Arguments) -> Result<(), ClientError> {
         Command::Query { sql } => {
             let cut = lists::query(&mut client, &sql, &printing).await?;
             tell(cut);
+            return Ok(());
+        }
+        Command::Sensor { id, order } => {
+            let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            if id.is_empty() || id.len() > 32 || !id.bytes().all(is_digit) {
+                return Err(ClientError::NotASensor { what: id });
+            }
+            let Order::Log { level } = order;
+            let sensor = client.set_log_level(&id, level).await?;
+            writeln!(io::stdout(), "sensor {sensor} logs at {}", level.name())?;
             return Ok(());
         }
         Command::Session { id, times } => {

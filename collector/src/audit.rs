@@ -1,7 +1,8 @@
-//! The record of all queries: who asked what, when, and what became of it; the table `queries`.
+//! The record of all queries and orders: who asked what, when, and what became of it; the tables
+//! `queries` and `orders`.
 //!
 //! Invariants:
-//! - no query runs that is not in the record, or in the queue to it: a full queue makes queries wait;
+//! - no query runs, and no order is sent, that is not in the record, or in the queue to it: a full queue makes queries wait;
 //! - what a query became follows, whatever happens to its client; a query that was running when the
 //!   collector was lost is `interrupted`;
 //! - a row is on disk within [`FLUSH_EVERY`] and the time of one fsync;
@@ -19,6 +20,7 @@ mod table;
 mod writer;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -27,22 +29,19 @@ use std::{
     time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH},
 };
 
-use datafusion::{common::ParamValues, error::DataFusionError, prelude::SessionContext};
+use datafusion::{error::DataFusionError, prelude::SessionContext};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
-use crate::{
-    error::Result,
-    query::{Kind, QueryError, Question},
-};
+use crate::error::Result;
 
 use file::{Bounds, File};
 use row::Row;
 use writer::Command;
 
-pub use table::COLUMNS;
+pub use table::{COLUMNS, ORDER_COLUMNS};
 
 /// How long a row may wait for others to be written with it.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -85,9 +84,41 @@ pub struct Entry {
     place: Option<mpsc::OwnedPermit<Command>>,
 }
 
-/// What became of a query.
+/// A query or an order, as it is recorded when it begins.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The statement, or what is ordered.
+    pub text: String,
+    /// Values of `$1`, `$2` …
+    pub parameters: Vec<String>,
+    /// Of an order: who is to follow it.
+    pub sensor_id: Option<String>,
+    pub origin: Origin,
+}
+
+/// Where a query or an order comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `grpc`, `http` or `postgres`.
+    pub front_end: &'static str,
+    pub peer: Option<SocketAddr>,
+    /// What the client says of itself; nothing has checked it.
+    pub user: Option<String>,
+    pub application: Option<String>,
+}
+
+/// The record takes nothing now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the record of queries cannot be written: {reason}")]
+pub struct Unrecorded {
+    pub reason: String,
+}
+
+/// What became of a query or an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// The sensor follows the order.
+    Applied,
     /// All rows were sent, or as many as the limit allows.
     Answered { truncated: bool },
     /// The statement is wrong, or not allowed.
@@ -129,8 +160,8 @@ impl Audit {
         })
     }
 
-    /// Records that a query begins; waits for a place in the queue, at most until then.
-    pub async fn begin(&self, question: &Question, until: Instant) -> Result<Entry, QueryError> {
+    /// Records that a query or an order begins; waits for a place in the queue, at most until then.
+    pub async fn begin(&self, asked: &Asked, until: Instant) -> Result<Entry, Unrecorded> {
         let place = || self.inner.commands.clone().reserve_owned();
         let both = async { Ok::<_, mpsc::error::SendError<()>>((place().await?, place().await?)) };
         let (first, last) = match timeout_at(until, both).await {
@@ -138,7 +169,7 @@ impl Audit {
             Ok(Err(_)) => return Err(self.unrecorded("the collector is stopping")),
             Err(_) => return Err(self.unrecorded("the disk does not keep up")),
         };
-        let row = Row::begun(self.inner.next.fetch_add(1, Ordering::Relaxed), question);
+        let row = Row::begun(self.inner.next.fetch_add(1, Ordering::Relaxed), asked);
         first.send(Command::Put(Box::new(row.clone())));
         Ok(Entry {
             row: Some(row),
@@ -147,8 +178,8 @@ impl Audit {
         })
     }
 
-    fn unrecorded(&self, otherwise: &str) -> QueryError {
-        QueryError::Unrecorded {
+    fn unrecorded(&self, otherwise: &str) -> Unrecorded {
+        Unrecorded {
             reason: self
                 .inner
                 .state
@@ -157,7 +188,7 @@ impl Audit {
         }
     }
 
-    /// Makes the record the table `queries` of a planner.
+    /// Makes the record the tables `queries` and `orders` of a planner.
     pub(crate) fn register(&self, context: &SessionContext) -> Result<(), DataFusionError> {
         table::register(self, context)
     }
@@ -223,20 +254,6 @@ impl Drop for Entry {
     }
 }
 
-// === impl Outcome ===
-
-impl Outcome {
-    pub fn of(error: &QueryError) -> Self {
-        let text = error.to_string();
-        match error.kind() {
-            Kind::Statement | Kind::Forbidden => Self::Refused { error: text },
-            Kind::Time | Kind::Memory | Kind::Busy => Self::Stopped { error: text },
-            Kind::Data | Kind::Internal => Self::Failed { error: text },
-            Kind::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
 // === impl State ===
 
 impl State {
@@ -266,19 +283,4 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX)
-}
-
-/// The values of `$1`, `$2` … as text.
-fn parameters(values: &ParamValues) -> Vec<String> {
-    match values {
-        ParamValues::List(values) => values.iter().map(|v| v.value.to_string()).collect(),
-        ParamValues::Map(values) => {
-            let mut named: Vec<_> = values
-                .iter()
-                .map(|(name, v)| format!("{name}={}", v.value))
-                .collect();
-            named.sort();
-            named
-        }
-    }
 }

@@ -25,6 +25,8 @@ counters! {
     streams,
     /// Events taken for the first time.
     events,
+    /// Events of the collector's own.
+    own_events,
     /// Events that had been taken before.
     duplicates,
     /// Streams and connections that were refused, by code.
@@ -66,6 +68,8 @@ counters! {
     rows_damaged,
     /// Entries of the log that could not be read.
     entries_damaged,
+    /// Entries of the log that were cut before a reader other than the tables had read them.
+    reader_entries_missed,
     /// Queries answered to the end.
     queries,
     /// Queries refused, failed or stopped at a limit.

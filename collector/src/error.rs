@@ -76,6 +76,22 @@ pub enum Error {
     #[error("the collector is stopping")]
     Closed,
     #[error(
+        "{name:?} is not the name of a reader of the log; it has 1 to 64 of a-z, 0-9, _, . and -"
+    )]
+    ReaderName { name: String },
+    #[error("the log has no reader {name}; add it first")]
+    NoReader { name: String },
+    #[error("the log has {limit} readers already and takes no more; remove one first")]
+    TooManyReaders { limit: usize },
+    #[error("the reader of the tables cannot be removed")]
+    TablesReader,
+    #[error("reader {name} cannot have read up to {position}: the last entry of the log is {last}")]
+    ReadAhead {
+        name: String,
+        position: u64,
+        last: u64,
+    },
+    #[error(
         "cannot use the record of queries {path}: {reason}; make it readable and writable for this \
          user, or move it elsewhere"
     )]

@@ -1,12 +1,17 @@
 //! Whether the collector does all that it is there for.
 
-use crate::{audit::Audit, store::Store};
+use crate::{
+    audit::Audit,
+    store::{ReaderHealth, Store},
+};
 
 /// What is wrong, as far as the collector knows; nothing when all is well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// One sentence each.
     pub problems: Vec<String>,
+    /// How far each reader of the log is.
+    pub readers: Vec<ReaderHealth>,
 }
 
 /// What health is told from.
@@ -27,6 +32,9 @@ impl Vitals {
                 .into_iter()
                 .map(|(part, problem)| format!("{part}: {problem}")),
         );
-        Health { problems }
+        Health {
+            problems,
+            readers: self.store.readers(),
+        }
     }
 }

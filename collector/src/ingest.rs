@@ -1,10 +1,12 @@
 //! Takes the streams of sensors: `skep.v1.Ingest`.
 //!
-//! A stream goes `Hello` → `Welcome`, then batches up and acknowledgements down. Invariants:
+//! A stream goes `Hello` → `Welcome`, then batches up and acknowledgements down; orders go down, and
+//! their outcomes up, on a stream whose hello says that it takes them ([`crate::orders`]). Invariants:
 //! - an acknowledgement is sent only for what [`Store`] calls durable, and never for more than the
 //!   stream itself was told or sent;
 //! - only the newest stream of a source (sensor and epoch) is listened to: the one before is refused
-//!   (`superseded`), so that a machine and its clone cannot write into each other's sequence;
+//!   (`superseded`), so that a machine and its clone cannot write into each other's sequence, and a
+//!   machine that comes back after its clone is a finding ([`clones`]);
 //! - a stream that breaks the protocol is refused alone: it gets a `Refusal` with code and reason,
 //!   is counted by code and logged with its peer address; nothing of the message that broke the
 //!   protocol is stored, and no other stream notices;
@@ -18,8 +20,8 @@
 //! flow control lets it send before it is read. What waits in the store is bounded there, and a full
 //! store makes the streams wait, which flow control hands on to the sensors.
 
-pub mod batch;
 mod check;
+mod clones;
 mod connection;
 mod messages;
 
@@ -47,12 +49,14 @@ use tokio::{
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    batch::Batch,
     counters::Counters,
-    store::{self, Source, Store},
+    orders::{Connected, Orders},
+    store::{self, Party, Source, Store},
 };
 
-use batch::Batch;
 pub use check::{Refusal, RefusalCode};
+use clones::Clones;
 pub use connection::{Connection, MAX_CONNECTIONS, connections};
 pub(crate) use messages::Apart;
 use messages::{Broken, Messages, Turns};
@@ -83,6 +87,8 @@ pub struct IngestService {
     turns: Turns,
     /// Of streams that have not said who they are: these never wait for the store.
     greetings: Turns,
+    clones: Arc<Clones>,
+    orders: Arc<Orders>,
     /// Turns true when the collector stops.
     stopping: watch::Receiver<bool>,
 }
@@ -109,6 +115,7 @@ struct Session<'a> {
     service: &'a IngestService,
     replies: &'a mpsc::Sender<Reply>,
     stream: store::Stream,
+    line: Connected,
     /// Highest sequence the sensor was told, or sent here.
     highest: u64,
     acked: u64,
@@ -117,15 +124,29 @@ struct Session<'a> {
 // === impl IngestService ===
 
 impl IngestService {
-    pub fn new(store: Store, counters: Arc<Counters>, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        store: Store,
+        counters: Arc<Counters>,
+        orders: Arc<Orders>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             store,
             counters,
+            clones: Arc::default(),
+            orders,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             turns: Turns::new(TURNS, skep_proto::MAX_MESSAGE_BYTES),
             greetings: Turns::new(GREETINGS, MAX_HELLO_BYTES),
             stopping,
         }
+    }
+
+    /// Emits what streams show of machines that share the state of a sensor, until the collector stops.
+    pub fn findings(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (clones, store) = (Arc::clone(&self.clones), self.store.clone());
+        let stopping = self.stopping.clone();
+        async move { clones.run(store, stopping).await }
     }
 
     async fn run(
@@ -145,6 +166,9 @@ impl IngestService {
                         // It is in the store: whoever is next need not wait for this peer to read.
                         drop(turn);
                         session.acknowledge().await?;
+                    }
+                    Some((SensorMessage { body: Some(Up::Outcome(outcome)) }, _)) => {
+                        session.line.answered(check::outcome(outcome)?);
                     }
                     Some((SensorMessage { body: Some(Up::Hello(_)) }, _)) => {
                         return Err(Refusal::malformed("a second hello on one stream").into());
@@ -184,19 +208,29 @@ impl IngestService {
             Some(_) => return Err(Refusal::malformed("the first message must be hello").into()),
             None => return Err(End::Gone),
         };
-        let epoch = hello.epoch;
+        let (epoch, takes_orders) = (hello.epoch, hello.takes_orders);
         let facts = check::hello(hello)?;
         let source = Source {
             sensor_id: facts.sensor_id.clone(),
             epoch,
         };
+        let who = Party {
+            peer,
+            hostname: facts.hostname.clone(),
+            boot_id: facts.boot_id.clone(),
+        };
         // A log that cannot be written lets it wait, and nobody may be left to wait for.
         let begun = tokio::select! {
-            begun = self.store.begin(source.clone(), facts) => begun,
+            begun = self.store.begin(source.clone(), facts, peer) => begun,
             () = replies.closed() => return Err(End::Gone),
             () = told(&mut stopping) => return Err(End::Stopping),
         };
-        let store::Opened { stream, tail } = begun.map_err(internal)?;
+        let store::Opened {
+            stream,
+            tail,
+            superseded,
+        } = begun.map_err(internal)?;
+        self.clones.hello(&source, &who, superseded.as_ref());
         let welcome = Welcome {
             acked_seq: tail.seq,
             acked_crc32: (tail.crc32 != 0).then_some(tail.crc32),
@@ -211,10 +245,12 @@ impl IngestService {
             acked,
             "sensor connected"
         );
+        let down = takes_orders.then(|| replies.clone());
         Ok(Session {
             service: self,
             replies,
             stream,
+            line: self.orders.connect(&source.sensor_id, down),
             highest: acked,
             acked,
         })

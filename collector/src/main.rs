@@ -77,6 +77,10 @@ enum Command {
         /// Keep at most so many GiB in the tables; the oldest events go first.
         #[arg(long, value_name = "GIB")]
         keep_gib: Option<u64>,
+        /// Keep at most so many GiB of the log for a reader of it that stands still; what is older is cut,
+        /// and the reader is told what it missed.
+        #[arg(long, value_name = "GIB", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+        log_max_gib: u64,
         /// How often is looked for events that are not to be kept.
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, hide = true)]
         expire_every: Duration,
@@ -185,6 +189,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         flush_every,
         keep,
         keep_gib,
+        log_max_gib,
         expire_every,
         vacuum_every,
         vacuum_after,
@@ -198,6 +203,7 @@ async fn run(arguments: Arguments) -> ExitCode {
             ages: keep,
             bytes: keep_gib.map(|gib| gib.saturating_mul(1 << 30)),
         },
+        log_bytes: log_max_gib.saturating_mul(1 << 30),
         expire_every,
         vacuum_every,
         vacuum_after,

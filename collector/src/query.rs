@@ -9,6 +9,7 @@
 //! [`Engine`] is what all front ends ask, and where the limits and the invariants are; the front ends
 //! are [`crate::fronts`].
 
+mod answer;
 mod complexity;
 mod engine;
 mod error;
@@ -16,15 +17,18 @@ mod events;
 mod locate;
 mod names;
 mod pg_catalog;
+mod question;
 mod run;
 mod statement;
 mod tables;
 mod time;
 mod views;
 
-pub use engine::{Answer, Engine, Limits, Origin, Part, Question};
-pub use error::{Kind, QueryError, SqlError, Wrong};
-pub use locate::Position;
+pub use crate::audit::Origin;
+pub use answer::{Answer, Part};
+pub use engine::{Engine, Limits};
+pub use error::{Kind, Position, QueryError, SqlError, Wrong};
+pub use question::{Dialect, Question};
 pub(crate) use statement::parse as parse_postgres;
-pub use statement::{Description, Dialect, Parameter};
+pub use statement::{Description, Parameter};
 pub use views::VIEWS;

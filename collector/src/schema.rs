@@ -25,7 +25,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 
-use crate::ingest::batch::{Event, Parts};
+use crate::batch::{Event, Parts};
 
 pub use columns::COLUMNS;
 pub use rows::{Rows, Sorted, in_memory, ranks};

@@ -7,7 +7,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use skep_proto::v1::{ingest_server::IngestServer, query_server::QueryServer};
+use skep_proto::v1::{
+    fleet_server::FleetServer, ingest_server::IngestServer, query_server::QueryServer,
+};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -19,9 +21,10 @@ use crate::{
     audit::Audit,
     counters::Counters,
     error::{Error, Result},
-    fronts::{grpc::QueryService, http, postgres},
+    fronts::{fleet::FleetService, grpc::QueryService, http, postgres},
     health::Vitals,
     ingest::{self, Apart, IngestService},
+    orders::Orders,
     query::{Engine, Limits},
     store::{self, Store},
 };
@@ -65,7 +68,7 @@ pub struct Server {
     audit: Audit,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
-    /// The front ends for queries only.
+    /// The front ends for queries only, and what emits findings.
     others: JoinSet<()>,
 }
 
@@ -120,7 +123,16 @@ impl Server {
         };
 
         let (stop, stopping) = watch::channel(false);
-        let ingest = IngestService::new(store.clone(), Arc::clone(&counters), stopping.clone());
+        let orders = Arc::new(Orders::default());
+        let fleet = FleetService::new(store.clone(), audit.clone(), Arc::clone(&orders));
+        let ingest = IngestService::new(
+            store.clone(),
+            Arc::clone(&counters),
+            orders,
+            stopping.clone(),
+        );
+        let mut others = JoinSet::new();
+        others.spawn(ingest.findings());
         // What goes down is a few bytes, and a buffer to compress it in would be many for each stream.
         let ingest = IngestServer::new(ingest).accept_compressed(CompressionEncoding::Zstd);
         let ingest = Apart(ingest);
@@ -141,8 +153,8 @@ impl Server {
             .http2_keepalive_timeout(Some(PING_EVERY))
             .add_service(ingest)
             .add_service(query)
+            .add_service(FleetServer::new(fleet))
             .serve_with_incoming_shutdown(connections, told(stopping));
-        let mut others = JoinSet::new();
         let http = match http {
             Some((listener, address)) => {
                 tracing::info!(%address, "HTTP");

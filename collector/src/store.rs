@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  ingest ─▶ commit ─▶ log (redb) ─▶ acknowledged
-//!              └─▶ hot (rows in memory) ─▶ flush ─▶ tables (Parquet in Delta Lake) ─▶ log is cut
+//!              │        └─▶ readers ─▶ log is cut at the slowest
+//!              └─▶ hot (rows in memory) ─▶ flush ─▶ tables (Parquet in Delta Lake), a reader of the log
 //!                        └──────── queries ───────────┘        ▲
 //!                                             merge, retention, vacuum
 //! ```
@@ -23,6 +24,9 @@
 //!
 //! - **Acknowledged is stored.** A sequence is announced as durable only after the transaction of the
 //!   log that holds it was synced; the log is cut only after the tables' commits were.
+//! - **Every reader gets everything, or is told what not.** The log is cut at the slowest of its
+//!   readers ([`Reader`]); one that stands still beyond [`Options::log_bytes`] is told from where to where it
+//!   missed.
 //! - **Once.** Per source (sensor, epoch) events are taken in the order of their sequence without a
 //!   gap; a sequence already taken is dropped. The commit of a table says up to which entry of the log
 //!   it has the rows, so that an entry is put into a table once, whatever is killed in between.
@@ -34,22 +38,31 @@
 //!
 //! - Batches on their way into the log: [`Options::buffer_bytes`]; rows in memory:
 //!   [`Options::hot_bytes`]. Beyond either, [`Store::append`] waits, and with it the streams
-//!   (back-pressure down to the sensors' spools). The log holds what is in memory, and no more.
+//!   (back-pressure down to the sensors' spools). The log holds what is in memory, and what readers
+//!   other than the tables have not read, of that [`Options::log_bytes`].
 //! - Delay until a row is in a table: [`Options::flush_every`], less under load.
 
+mod clock;
 mod commit;
 mod damage;
+mod entry;
 mod file;
 mod flush;
+mod group;
 mod health;
 mod hot;
 mod local;
 mod log;
 mod maintain;
+mod medium;
 mod merge;
 mod open;
+mod own;
 mod place;
+mod reader;
+mod readers;
 mod recover;
+mod request;
 mod retention;
 mod sensors;
 mod table;
@@ -57,6 +70,7 @@ mod table;
 use std::{
     collections::HashSet,
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, Weak,
@@ -71,13 +85,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore, oneshot, watch};
 
 use crate::{
+    batch::Batch,
     counters::Counters,
     error::{Error, Result},
-    ingest::batch::Batch,
     schema::{Class, Origin, Rows},
 };
 
+use request::Request;
+
 pub use health::Health;
+pub use own::{COLLECTOR, Own};
+pub use reader::{Delivered, Gap, Missed, Next, Reader};
+pub use readers::{ReaderHealth, Start, TABLES};
 pub use retention::Retention;
 pub use sensors::{Hook, SensorFacts};
 pub use table::DataFile;
@@ -96,6 +115,9 @@ pub struct Options {
     pub hot_bytes: usize,
     /// Memory for batches that are not in the log.
     pub buffer_bytes: usize,
+    /// Disk space of the log beyond which it is cut past a reader that stands still. The tables are not
+    /// meant: what they have not is bounded by [`Options::hot_bytes`].
+    pub log_bytes: u64,
     pub retention: Retention,
     /// Whether small files become larger ones.
     pub merging: bool,
@@ -148,6 +170,16 @@ pub struct Stream {
 pub struct Opened {
     pub stream: Stream,
     pub tail: Tail,
+    /// Who had a stream of the source until now.
+    pub superseded: Option<Party>,
+}
+
+/// Who has a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    pub peer: Option<SocketAddr>,
+    pub hostname: Option<String>,
+    pub boot_id: Option<String>,
 }
 
 /// What can be queried at one moment.
@@ -179,11 +211,14 @@ struct Shared {
     room: Condvar,
     tables: [AsyncMutex<table::Table>; Class::COUNT],
     sensors: sensors::Sensors,
-    requests: mpsc::Sender<commit::Request>,
+    readers: readers::Readers,
+    requests: mpsc::Sender<Request>,
     /// Free memory for batches, in KiB.
     budget: Arc<Semaphore>,
     /// Of hellos that wait for the log.
     hellos: Arc<Semaphore>,
+    /// Of emissions that wait for the log.
+    emissions: Arc<Semaphore>,
     /// Woken when a flush should not wait for the clock.
     flush_now: Notify,
     /// A commit of a table failed, and may have worked all the same.
@@ -213,6 +248,7 @@ impl Options {
             flush_bytes: 32 << 20,
             hot_bytes: 64 << 20,
             buffer_bytes: 32 << 20,
+            log_bytes: 4 << 30,
             retention: Retention::default(),
             merging: true,
             expire_every: Duration::from_secs(60),
@@ -234,7 +270,17 @@ impl Store {
     /// The directory cannot be written, is in use, holds a newer format, or none of the tables can be
     /// opened.
     pub async fn open(options: Options, counters: Arc<Counters>) -> Result<Self> {
-        let (shared, work) = open::open(options, counters).await?;
+        let backends = open::Backends::of(&options)?;
+        Self::open_on(options, counters, backends).await
+    }
+
+    /// The same, on back ends of which the options say nothing.
+    async fn open_on(
+        options: Options,
+        counters: Arc<Counters>,
+        backends: open::Backends,
+    ) -> Result<Self> {
+        let (shared, work) = open::open(options, counters, backends).await?;
         Ok(Self {
             shared,
             work: Arc::new(Mutex::new(Some(work))),
@@ -243,18 +289,41 @@ impl Store {
 
     /// Keeps what a sensor said of itself and makes this the newest stream of its source; both are
     /// durable on return. Waits while the log cannot be written; whoever does not wait so long drops it.
-    pub async fn begin(&self, source: Source, facts: SensorFacts) -> Result<Opened> {
+    pub async fn begin(
+        &self,
+        source: Source,
+        facts: SensorFacts,
+        peer: Option<SocketAddr>,
+    ) -> Result<Opened> {
         let place = Arc::clone(&self.shared.hellos).acquire_owned().await;
         let (reply, opened) = oneshot::channel();
-        let request = commit::Request::Open {
+        let request = Request::Open {
             source,
             facts: Box::new(facts),
+            peer,
             reply,
             place: place.map_err(|_| Error::Closed)?,
         };
         self.shared.ask(request);
         // The writer ends when the store is closed, or its log cannot be used.
         opened.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Puts events of the collector's own into the log; durable on return. Waits while the log cannot be
+    /// written.
+    ///
+    /// # Errors
+    ///
+    /// The store is closed.
+    pub async fn emit(&self, events: Vec<Own>) -> Result<()> {
+        let place = Arc::clone(&self.shared.emissions).acquire_owned().await;
+        let place = place.map_err(|_| Error::Closed)?;
+        let request = |reply| Request::Emit {
+            events,
+            reply,
+            place,
+        };
+        self.shared.answered(request).await
     }
 
     /// Hands a batch on to the log; waits while there is no room for it. What of it was taken before
@@ -265,9 +334,9 @@ impl Store {
         let budget = Arc::clone(&shared.budget);
         let memory = budget.acquire_many_owned(kibibytes(batch.memory()).min(whole));
         let memory = memory.await.map_err(|_| End::Failed)?;
-        let entry = log::Entry::new(&stream.origin, 0, &batch.encoded)
+        let entry = entry::Entry::new(&stream.origin, 0, &batch.encoded)
             .expect("zstd compresses any bytes into memory");
-        shared.ask(commit::Request::Append {
+        shared.ask(Request::Append {
             stream: stream.number,
             batch,
             entry,
@@ -309,8 +378,60 @@ impl Store {
         found.names()
     }
 
+    /// What each sensor last said of itself.
+    pub fn sensors(&self) -> Arc<Vec<SensorFacts>> {
+        self.shared.sensors.all()
+    }
+
     pub fn health(&self) -> &Health {
         &self.shared.health
+    }
+
+    /// Adds a reader of the log, in one transaction; durable on return. False when there is one of this
+    /// name, which stays where it is.
+    ///
+    /// # Errors
+    ///
+    /// The name is none (1 to 64 of `a-z`, `0-9`, `_`, `.`, `-`), there are too many readers, or the
+    /// store is closed.
+    pub async fn add_reader(&self, name: &str, start: Start) -> Result<bool> {
+        let reader = name.to_owned();
+        let request = |reply| Request::AddReader {
+            reader,
+            start,
+            reply,
+        };
+        self.shared.answered(request).await
+    }
+
+    /// Removes a reader, and with it what the log kept for it alone, in one transaction; durable on
+    /// return. False when there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// It is [`TABLES`], or the store is closed.
+    pub async fn remove_reader(&self, name: &str) -> Result<bool> {
+        let reader = name.to_owned();
+        let request = |reply| Request::RemoveReader { reader, reply };
+        self.shared.answered(request).await
+    }
+
+    /// A reader that goes on after the position that it committed last.
+    ///
+    /// # Errors
+    ///
+    /// There is none of this name (the tables read by themselves), or the store is closed.
+    pub async fn reader(&self, name: &str) -> Result<Reader> {
+        let reader = name.to_owned();
+        let request = |reply| Request::OpenReader { reader, reply };
+        let (position, durable) = self.shared.answered(request).await?;
+        let shared = Arc::downgrade(&self.shared);
+        Ok(Reader::new(name.to_owned(), position, durable, shared))
+    }
+
+    /// How far each reader of the log is, the tables included.
+    pub fn readers(&self) -> Vec<ReaderHealth> {
+        self.shared.readers.health()
     }
 
     /// Moves what waits into the tables and ends the work. What cannot be moved stays in the log.
@@ -351,7 +472,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.ask(commit::Request::Close {
+            shared.ask(Request::Close {
                 stream: self.number,
             });
         }
@@ -398,10 +519,21 @@ impl Shared {
         }
     }
 
-    fn ask(&self, request: commit::Request) {
+    fn ask(&self, request: Request) {
         // The writer ends when the store is closed, and then nobody waits for an answer; or with a log
         // that cannot be used, and has told every stream.
         let _ = self.requests.send(request);
+    }
+
+    /// Asks the writer, and waits for its answer.
+    async fn answered<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T>>) -> Request,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(request(reply));
+        // The writer ends when the store is closed, or its log cannot be used.
+        answer.await.unwrap_or(Err(Error::Closed))
     }
 
     /// Waits while the rows in memory are too many; the collector's end ends it, too.
@@ -458,3 +590,6 @@ async fn blocking<T: Send + 'static>(
     // Work is lost only with the runtime.
     done.unwrap_or(Err(Error::Closed))
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,6 +93,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
             sensor_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
             hooks: pipeline.hooks().iter().map(wire_hook).collect(),
+            orders: Some(handle.clone()),
         },
         spool.clone(),
         board.clone(),

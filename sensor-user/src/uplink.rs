@@ -15,6 +15,8 @@
 //!   collector has acknowledged;
 //! - an event the collector refuses again and again is replaced by a `lost` event (`refused`), so that
 //!   it cannot hold up what follows;
+//! - orders come down the stream of the findings, which says in its hello that it takes them; each is
+//!   answered ahead of the events that wait ([`orders`]);
 //! - what was sent is told in `skep-sensor status` and, once a minute, in the log.
 //!
 //! Bounds: a batch has at most [`BATCH_BYTES`] and [`BATCH_EVENTS`]; at most [`WINDOW_BYTES`] of a lane
@@ -22,6 +24,7 @@
 
 mod batch;
 mod end;
+mod orders;
 mod stream;
 
 use std::{
@@ -43,6 +46,7 @@ use skep_spool::{Lane, Lanes, Spool};
 
 use crate::{
     causes::with_causes,
+    settings,
     status::{StatusBoard, Stream},
 };
 
@@ -68,6 +72,8 @@ pub struct Identity {
     pub sensor_version: String,
     pub host: v1::Host,
     pub hooks: Vec<v1::HookState>,
+    /// What orders of the collector change; `None`: the sensor takes no orders.
+    pub orders: Option<settings::Handle>,
 }
 
 /// How long things take.

@@ -234,7 +234,7 @@ fn set_aside(path: &Path, reason: &str) -> Result<PathBuf, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::{Dialect, Origin, Question};
+    use crate::audit::{Asked, Origin};
 
     const WIDE: Bounds = Bounds {
         rows: 1000,
@@ -243,12 +243,10 @@ mod tests {
     };
 
     fn row(id: u64) -> Row {
-        let question = Question {
-            sql: format!("SELECT {id}"),
-            dialect: Dialect::Generic,
-            parameters: None,
-            max_rows: 0,
-            max_time: None,
+        let asked = Asked {
+            text: format!("SELECT {id}"),
+            parameters: Vec::new(),
+            sensor_id: None,
             origin: Origin {
                 front_end: "grpc",
                 peer: None,
@@ -256,7 +254,7 @@ mod tests {
                 application: None,
             },
         };
-        Row::begun(id, &question)
+        Row::begun(id, &asked)
     }
 
     fn ids(file: &File) -> Vec<u64> {

@@ -1,11 +1,10 @@
-//! One query as it is kept: JSON, whose members may grow in number but not change their meaning.
+//! One query or order as it is kept: JSON, whose members may grow in number but not change their meaning.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, now, parameters};
-use crate::query::Question;
+use super::{Asked, Outcome, now};
 
 /// Bytes of the text of the values given for parameters; more is cut.
 const MAX_PARAMETERS: usize = 64 << 10;
@@ -31,6 +30,9 @@ pub(super) struct Row {
     pub milliseconds: Option<f64>,
     #[serde(default)]
     pub error: Option<String>,
+    /// Of an order: who is to follow it. A query has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_id: Option<String>,
 }
 
 /// A query that has begun and not ended.
@@ -41,17 +43,20 @@ pub(super) const INTERRUPTED: &str = "interrupted";
 // === impl Row ===
 
 impl Row {
-    pub fn begun(id: u64, question: &Question) -> Self {
-        let origin = &question.origin;
-        let mut values = question.parameters.as_ref().map(parameters);
-        if let Some(values) = &mut values {
-            let mut room = MAX_PARAMETERS;
-            for value in values {
-                cut(value, room);
-                room = room.saturating_sub(value.len());
-            }
+    pub fn begun(id: u64, asked: &Asked) -> Self {
+        let Asked {
+            text,
+            parameters,
+            sensor_id,
+            origin,
+        } = asked;
+        let mut parameters = parameters.clone();
+        let mut room = MAX_PARAMETERS;
+        for value in &mut parameters {
+            cut(value, room);
+            room = room.saturating_sub(value.len());
         }
-        let mut sql = question.sql.clone();
+        let mut sql = text.clone();
         cut(&mut sql, MAX_PARAMETERS);
         Self {
             id,
@@ -61,17 +66,19 @@ impl Row {
             user_name: origin.user.clone(),
             application: origin.application.clone(),
             sql,
-            parameters: values.unwrap_or_default(),
+            parameters,
             outcome: RUNNING.to_owned(),
             truncated: None,
             rows: None,
             milliseconds: None,
             error: None,
+            sensor_id: sensor_id.clone(),
         }
     }
 
     pub fn end(&mut self, outcome: &Outcome, rows: Option<u64>, took: Duration) {
         let (word, truncated, error) = match outcome {
+            Outcome::Applied => ("applied", None, None),
             Outcome::Answered { truncated } => ("answered", Some(*truncated), None),
             Outcome::Refused { error } => ("refused", None, Some(error)),
             Outcome::Stopped { error } => ("stopped", None, Some(error)),
@@ -86,6 +93,22 @@ impl Row {
     }
 
     pub fn log(&self) {
+        if let Some(sensor) = &self.sensor_id {
+            tracing::info!(
+                id = self.id,
+                front_end = self.front_end,
+                peer = self.peer,
+                user = self.user_name,
+                application = self.application,
+                sensor,
+                order = ?self.sql,
+                outcome = self.outcome,
+                milliseconds = self.milliseconds,
+                error = self.error,
+                "order"
+            );
+            return;
+        }
         tracing::info!(
             id = self.id,
             front_end = self.front_end,

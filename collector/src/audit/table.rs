@@ -1,4 +1,4 @@
-//! The table `queries`.
+//! The tables `queries` and `orders`.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use super::{Audit, row::Row};
 /// Text of the rows that are decoded together.
 const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Name, and what it says.
+/// The columns of `queries`: name, and what it says.
 pub const COLUMNS: &[(&str, &str)] = &[
     (
         "id",
@@ -52,31 +52,80 @@ pub const COLUMNS: &[(&str, &str)] = &[
     ("error", "what the client was told when it was not answered"),
 ];
 
+/// The columns of `orders`: name, and what it says.
+pub const ORDER_COLUMNS: &[(&str, &str)] = &[
+    (
+        "id",
+        "number of the order, in the order in which queries and orders began",
+    ),
+    ("started", "when it was given"),
+    ("front_end", "grpc"),
+    ("peer", "address and port it was given from"),
+    ("user_name", "user that the client named; not checked"),
+    ("application", "program that the client named; not checked"),
+    (
+        "sensor_id",
+        "sensor that is to follow it; as it was named, when it is none",
+    ),
+    ("what", "what is ordered"),
+    (
+        "outcome",
+        "running, applied, refused (by the sensor, or since it cannot be given to it), failed (no \
+         answer came), cancelled (by the client), or interrupted (by the end of the collector)",
+    ),
+    ("milliseconds", "how long it took"),
+    ("error", "why it is not applied"),
+];
+
+/// Rows of the record, queries or orders.
 #[derive(Debug)]
-struct Queries {
+struct Recorded {
     audit: Audit,
     schema: SchemaRef,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Queries,
+    Orders,
 }
 
 pub(super) fn register(audit: &Audit, context: &SessionContext) -> Result<(), DataFusionError> {
-    let schema = batch(&[])?.schema();
-    let queries = Queries {
-        audit: audit.clone(),
-        schema: Arc::clone(&schema),
-    };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(queries)])?;
-    context.register_table("queries", Arc::new(table))?;
+    for (name, kind) in [("queries", Kind::Queries), ("orders", Kind::Orders)] {
+        let schema = kind.batch(&[])?.schema();
+        let recorded = Recorded {
+            audit: audit.clone(),
+            schema: Arc::clone(&schema),
+            kind,
+        };
+        let table = StreamingTable::try_new(schema, vec![Arc::new(recorded)])?;
+        context.register_table(name, Arc::new(table))?;
+    }
     Ok(())
 }
 
-impl PartitionStream for Queries {
+// === impl Kind ===
+
+impl Kind {
+    fn batch(self, rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+        let is_of = |row: &&Row| row.sensor_id.is_some() == matches!(self, Self::Orders);
+        let rows: Vec<&Row> = rows.iter().filter(is_of).collect();
+        match self {
+            Self::Queries => queries(&rows),
+            Self::Orders => orders(&rows),
+        }
+    }
+}
+
+impl PartitionStream for Recorded {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// What was recorded before, the query that reads it included; read as it is asked for.
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let audit = self.audit.clone();
+        let (audit, kind) = (self.audit.clone(), self.kind);
         let batches = futures::stream::try_unfold(None, move |from: Option<u64>| {
             let audit = audit.clone();
             async move {
@@ -95,7 +144,7 @@ impl PartitionStream for Queries {
                 let Some(last) = rows.last() else {
                     return Ok(None);
                 };
-                Ok(Some((batch(&rows)?, Some(last.id + 1))))
+                Ok(Some((kind.batch(&rows)?, Some(last.id + 1))))
             }
         });
         let schema = Arc::clone(&self.schema);
@@ -103,45 +152,76 @@ impl PartitionStream for Queries {
     }
 }
 
-fn batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
-    let text = |value: fn(&Row) -> Option<&str>| -> ArrayRef {
-        Arc::new(rows.iter().map(value).collect::<StringArray>())
-    };
-    let number = |value: fn(&Row) -> Option<u64>| -> ArrayRef {
-        let signed = |row| value(row).map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-        Arc::new(rows.iter().map(signed).collect::<Int64Array>())
-    };
-    let started = rows.iter().map(|row| row.started);
+fn queries(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
     let mut parameters = ListBuilder::new(StringBuilder::new());
     for row in rows {
         parameters.append_value(row.parameters.iter().map(Some));
     }
+    let truncated = rows.iter().map(|row| row.truncated);
     let arrays: Vec<ArrayRef> = vec![
-        number(|row| Some(row.id)),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(started).with_timezone("UTC")),
-        text(|row| Some(&row.front_end)),
-        text(|row| row.peer.as_deref()),
-        text(|row| row.user_name.as_deref()),
-        text(|row| row.application.as_deref()),
-        text(|row| Some(&row.sql)),
+        number(rows, |row| Some(row.id)),
+        started(rows),
+        text(rows, |row| Some(&row.front_end)),
+        text(rows, |row| row.peer.as_deref()),
+        text(rows, |row| row.user_name.as_deref()),
+        text(rows, |row| row.application.as_deref()),
+        text(rows, |row| Some(&row.sql)),
         Arc::new(parameters.finish()),
-        text(|row| Some(&row.outcome)),
-        Arc::new(
-            rows.iter()
-                .map(|row| row.truncated)
-                .collect::<BooleanArray>(),
-        ),
-        number(|row| row.rows),
-        Arc::new(
-            rows.iter()
-                .map(|row| row.milliseconds)
-                .collect::<Float64Array>(),
-        ),
-        text(|row| row.error.as_deref()),
+        text(rows, |row| Some(&row.outcome)),
+        Arc::new(truncated.collect::<BooleanArray>()),
+        number(rows, |row| row.rows),
+        milliseconds(rows),
+        text(rows, |row| row.error.as_deref()),
     ];
     let never_null = ["id", "started", "front_end", "sql", "parameters", "outcome"];
-    let fields = COLUMNS.iter().zip(&arrays).map(|((name, _), array)| {
+    table(COLUMNS, arrays, &never_null)
+}
+
+fn orders(rows: &[&Row]) -> Result<RecordBatch, ArrowError> {
+    let arrays: Vec<ArrayRef> = vec![
+        number(rows, |row| Some(row.id)),
+        started(rows),
+        text(rows, |row| Some(&row.front_end)),
+        text(rows, |row| row.peer.as_deref()),
+        text(rows, |row| row.user_name.as_deref()),
+        text(rows, |row| row.application.as_deref()),
+        text(rows, |row| row.sensor_id.as_deref()),
+        text(rows, |row| Some(&row.sql)),
+        text(rows, |row| Some(&row.outcome)),
+        milliseconds(rows),
+        text(rows, |row| row.error.as_deref()),
+    ];
+    let never_null = ["id", "started", "front_end", "sensor_id", "what", "outcome"];
+    table(ORDER_COLUMNS, arrays, &never_null)
+}
+
+fn table(
+    columns: &[(&str, &str)],
+    arrays: Vec<ArrayRef>,
+    never_null: &[&str],
+) -> Result<RecordBatch, ArrowError> {
+    let fields = columns.iter().zip(&arrays).map(|((name, _), array)| {
         Field::new(*name, array.data_type().clone(), !never_null.contains(name))
     });
     RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays)
+}
+
+fn text(rows: &[&Row], value: fn(&Row) -> Option<&str>) -> ArrayRef {
+    let texts = rows.iter().map(|row| value(row));
+    Arc::new(texts.collect::<StringArray>())
+}
+
+fn number(rows: &[&Row], value: fn(&Row) -> Option<u64>) -> ArrayRef {
+    let signed = |row: &&Row| value(row).map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    Arc::new(rows.iter().map(signed).collect::<Int64Array>())
+}
+
+fn started(rows: &[&Row]) -> ArrayRef {
+    let started = rows.iter().map(|row| row.started);
+    Arc::new(TimestampMicrosecondArray::from_iter_values(started).with_timezone("UTC"))
+}
+
+fn milliseconds(rows: &[&Row]) -> ArrayRef {
+    let taken = rows.iter().map(|row| row.milliseconds);
+    Arc::new(taken.collect::<Float64Array>())
 }

@@ -36,6 +36,7 @@ use axum::{
     routing::{get, post},
 };
 use futures::StreamExt;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
@@ -46,9 +47,10 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    health::Vitals,
+    health::{Health, Vitals},
     listen::{Bounded, Peer, QUERY_CONNECTIONS},
     query::{Answer, Dialect, Engine, Origin, Part, QueryError, Question},
+    store::ReaderHealth,
 };
 
 use encode::{Encoder, Form};
@@ -121,12 +123,41 @@ async fn finish(mut response: Response) -> Response {
 }
 
 async fn health(State(served): State<Served>) -> Json<Value> {
-    let problems = served.vitals.health().problems;
+    let Health { problems, readers } = served.vitals.health();
     let status = match problems.is_empty() {
         true => "ok",
         false => "degraded",
     };
-    Json(json!({"status": status, "version": env!("CARGO_PKG_VERSION"), "problems": problems}))
+    let readers = readers.into_iter().map(reader);
+    Json(json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "problems": problems,
+        "readers": readers.collect::<Vec<_>>(),
+    }))
+}
+
+fn reader(reader: ReaderHealth) -> Value {
+    let ReaderHealth {
+        name,
+        position,
+        entries,
+        bytes,
+        seconds,
+        still_since,
+        missed,
+    } = reader;
+    let since = still_since.and_then(|millis| {
+        let time = Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
+        Some(time.to_string())
+    });
+    json!({
+        "name": name,
+        "position": position,
+        "lag": {"entries": entries, "bytes": bytes, "seconds": seconds},
+        "still_since": since,
+        "missed": missed,
+    })
 }
 
 async fn list(State(served): State<Served>) -> Result<Json<Value>, Problem> {

@@ -12,13 +12,13 @@ use skep_proto::v1::{
     session::{Found, Phase},
 };
 
-use super::batch::{Batch, BatchError, Event, Parts};
 use crate::{
+    batch::{Batch, BatchError, Event, Parts},
     counters::{Counter, Counters},
-    store::{Hook, SensorFacts},
+    store::{COLLECTOR, Hook, SensorFacts},
 };
 
-/// Bytes of one text in `Hello`.
+/// Bytes of one text in `Hello` or `Outcome`.
 const MAX_FACT_BYTES: usize = 1024;
 const MAX_HOOKS: usize = 64;
 
@@ -98,6 +98,11 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
             "hello: sensor_id is not 32 lower-case hexadecimal digits",
         ));
     }
+    if hello.sensor_id == COLLECTOR {
+        return Err(Refusal::malformed(format!(
+            "hello: sensor_id {COLLECTOR} is reserved for the collector's own events"
+        )));
+    }
     if hello.epoch == 0 || i64::try_from(hello.epoch).is_err() {
         return Err(Refusal {
             code: RefusalCode::WrongEpoch,
@@ -143,6 +148,19 @@ pub(super) fn hello(hello: v1::Hello) -> Result<SensorFacts, Refusal> {
         first_hello: now,
         last_hello: now,
     })
+}
+
+/// The answer to an order.
+pub(super) fn outcome(outcome: v1::Outcome) -> Result<v1::Outcome, Refusal> {
+    if outcome.kind() == v1::outcome::Kind::Unspecified {
+        return Err(Refusal::malformed("outcome: neither applied nor refused"));
+    }
+    if outcome.reason.len() > MAX_FACT_BYTES {
+        return Err(Refusal::malformed(format!(
+            "outcome: reason is longer than {MAX_FACT_BYTES} bytes"
+        )));
+    }
+    Ok(outcome)
 }
 
 pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, Tokenizer, TokenizerError},
 };
 
-use super::{QueryError, locate, statement::Dialect};
+use super::{QueryError, locate, question::Dialect};
 
 /// Bytes of a statement.
 const MAX_BYTES: usize = 64 << 10;

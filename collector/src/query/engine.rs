@@ -11,39 +11,33 @@
 //!   follows, whatever becomes of the client.
 //!
 //! Queries run on threads of their own, so that a heavy one does not delay an acknowledgement.
-//! Bounds: [`Limits`]; [`BATCHES_AHEAD`] batches of rows are ahead of the client; then the query
-//! waits, within its time limit.
+//! Bounds: [`Limits`]; a query that is ahead of its client waits, within its time limit.
 
 use std::{
-    net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{
-    common::{DataFusionError, ParamValues},
-    datasource::TableType,
-    prelude::SessionContext,
-};
+use arrow::datatypes::SchemaRef;
+use datafusion::{common::DataFusionError, datasource::TableType, prelude::SessionContext};
 use object_store::path::Path;
 use tokio::{
     runtime::{Handle, Runtime},
-    sync::{Mutex as AsyncMutex, OnceCell, Semaphore, SemaphorePermit, mpsc, oneshot},
+    sync::{Mutex as AsyncMutex, OnceCell, Semaphore, SemaphorePermit},
     task::{JoinError, JoinHandle},
     time::{Instant, timeout_at},
 };
 
 use super::{
-    QueryError, complexity,
+    QueryError,
+    answer::{Answer, Part, Progress, Sink},
+    complexity,
     pg_catalog::PgCatalog,
+    question::{Dialect, Question},
     run,
-    statement::{self, Description, Dialect},
+    statement::{self, Description},
     tables,
 };
 use crate::{
@@ -58,8 +52,6 @@ use crate::{
 /// statement that `complexity` lets through, and an unoptimised build has large frames. Address
 /// space; memory is taken as it is used.
 const STACK_BYTES: usize = 128 << 20;
-/// Batches of rows ahead of the client.
-const BATCHES_AHEAD: usize = 2;
 
 /// What one query may use.
 #[derive(Clone, Copy, Debug)]
@@ -70,42 +62,6 @@ pub struct Limits {
     pub memory: usize,
     /// Queries at the same time; more of them wait.
     pub concurrent: usize,
-}
-
-/// What is asked, and by whom.
-#[derive(Clone, Debug)]
-pub struct Question {
-    pub sql: String,
-    pub dialect: Dialect,
-    /// Values of `$1`, `$2` …
-    pub parameters: Option<ParamValues>,
-    /// The client's own limits, when they are lower; 0 rows is no limit.
-    pub max_rows: u64,
-    pub max_time: Option<Duration>,
-    pub origin: Origin,
-}
-
-/// Where a question comes from.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// `grpc`, `http` or `postgres`.
-    pub front_end: &'static str,
-    pub peer: Option<SocketAddr>,
-    /// What the client says of itself; nothing has checked it.
-    pub user: Option<String>,
-    pub application: Option<String>,
-}
-
-/// An answer on its way. Dropping it ends the query.
-pub struct Answer {
-    pub schema: SchemaRef,
-    parts: mpsc::Receiver<Result<Part, QueryError>>,
-}
-
-/// What an answer consists of: batches, and then the end.
-pub enum Part {
-    Rows(RecordBatch),
-    End { rows: u64, truncated: bool },
 }
 
 /// What all front ends ask.
@@ -131,22 +87,6 @@ pub(crate) struct Planner {
     _snapshot: Snapshot,
 }
 
-/// Where the parts of an answer go to.
-pub(super) struct Sink {
-    schema: Option<oneshot::Sender<SchemaRef>>,
-    parts: mpsc::Sender<Result<Part, QueryError>>,
-    progress: Arc<Progress>,
-}
-
-/// How far a query came, to be told whatever ends it.
-#[derive(Default)]
-struct Progress {
-    /// It has had its turn.
-    begun: AtomicBool,
-    /// Rows sent.
-    rows: AtomicU64,
-}
-
 struct Threads(Option<Runtime>);
 
 /// Work on the threads of queries, which ends with whoever waits for it: a query that holds the
@@ -163,15 +103,6 @@ impl Default for Limits {
             memory: 256 << 20,
             concurrent: 4,
         }
-    }
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// The next part; `None` after the end.
-    pub async fn next(&mut self) -> Option<Result<Part, QueryError>> {
-        self.parts.recv().await
     }
 }
 
@@ -215,24 +146,9 @@ impl Engine {
 
     /// Begins a query; returns once the columns of its answer are known.
     pub async fn ask(self: &Arc<Self>, question: Question) -> Result<Answer, QueryError> {
-        let (columns, schema) = oneshot::channel();
-        let (parts, mut receiver) = mpsc::channel(BATCHES_AHEAD);
-        let sink = Sink {
-            schema: Some(columns),
-            parts,
-            progress: Arc::default(),
-        };
+        let (sink, awaited) = Sink::new();
         self.clock.spawn(Arc::clone(self).supervise(question, sink));
-        match schema.await {
-            Ok(schema) => Ok(Answer {
-                schema,
-                parts: receiver,
-            }),
-            Err(_) => match receiver.recv().await {
-                Some(Err(error)) => Err(error),
-                _ => Err(QueryError::Engine("the query ended without a word".into())),
-            },
-        }
+        awaited.begun().await
     }
 
     /// What a statement would need and give, without running it. A statement that cannot be planned
@@ -260,8 +176,8 @@ impl Engine {
         if let Err(error) = &described {
             self.counters.queries_failed.add(1);
             // What cannot be recorded has not been run either.
-            if let Ok(entry) = self.audit.begin(question, until).await {
-                entry.end(&Outcome::of(error), 0);
+            if let Ok(entry) = self.audit.begin(&question.asked(), until).await {
+                entry.end(&Outcome::from(error), 0);
             }
         }
         described
@@ -357,9 +273,10 @@ impl Engine {
         let until = Instant::now() + limit;
         let parts = sink.parts.clone();
         let progress = Arc::clone(&sink.progress);
-        let entry = match self.audit.begin(&question, until).await {
+        let entry = match self.audit.begin(&question.asked(), until).await {
             Ok(entry) => entry,
             Err(error) => {
+                let error = QueryError::from(error);
                 drop(sink);
                 self.counters.queries_failed.add(1);
                 tracing::warn!(sql = ?question.sql, %error, "query not begun");
@@ -392,7 +309,7 @@ impl Engine {
             }
             Err(error) => {
                 self.counters.queries_failed.add(1);
-                entry.end(&Outcome::of(&error), rows);
+                entry.end(&Outcome::from(&error), rows);
                 let _ = parts.send(Err(error)).await;
             }
         }
@@ -444,25 +361,6 @@ impl Engine {
             Ok(Ok(Err(error))) => QueryError::Unreached(error.to_string()),
             Ok(Err(stopped)) => QueryError::Engine(stopped.to_string()),
         }
-    }
-}
-
-// === impl Sink ===
-
-impl Sink {
-    pub(super) fn schema(&mut self, schema: SchemaRef) -> Result<(), QueryError> {
-        let waiting = self.schema.take().expect("the columns are told once");
-        waiting.send(schema).map_err(|_| QueryError::ClientGone)
-    }
-
-    pub(super) async fn rows(&self, batch: RecordBatch) -> Result<(), QueryError> {
-        let rows = batch.num_rows() as u64;
-        self.progress.rows.fetch_add(rows, Ordering::Relaxed);
-        let part = Ok(Part::Rows(batch));
-        self.parts
-            .send(part)
-            .await
-            .map_err(|_| QueryError::ClientGone)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::path::Path;
 use tonic::{Code, Status};
 
-use super::locate::Position;
+use crate::audit::{Outcome, Unrecorded};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum QueryError {
@@ -41,11 +41,8 @@ pub enum QueryError {
          class, select fewer columns, or group before sorting", .limit >> 20
     )]
     Memory { limit: usize },
-    #[error(
-        "not begun, because no query may run unrecorded and the record of queries cannot be \
-         written: {reason}"
-    )]
-    Unrecorded { reason: String },
+    #[error("not begun, because no query may run unrecorded and {0}")]
+    Unrecorded(#[from] Unrecorded),
     #[error(
         "stored data is damaged and was set aside ({}); the rest stays queryable, run the query again",
         .files.join(", ")
@@ -81,6 +78,17 @@ pub struct SqlError {
     /// One sentence, such as the nearest known name.
     pub hint: Option<String>,
     pub what: Wrong,
+}
+
+/// A place in the text of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// From 1.
+    pub line: u64,
+    /// In characters, from 1.
+    pub column: u64,
+    /// In characters from the beginning of the statement, from 0.
+    pub offset: u64,
 }
 
 /// What of a statement is wrong, as far as it is told apart.
@@ -124,7 +132,7 @@ impl QueryError {
             Self::ReadOnly { .. } => Kind::Forbidden,
             Self::Time { .. } => Kind::Time,
             Self::Memory { .. } => Kind::Memory,
-            Self::Busy { .. } | Self::Unrecorded { .. } => Kind::Busy,
+            Self::Busy { .. } | Self::Unrecorded(_) => Kind::Busy,
             Self::Damaged { .. } | Self::Searching { .. } => Kind::Data,
             Self::Unreadable { .. } | Self::Unreached(_) | Self::Engine(_) => Kind::Internal,
             Self::ClientGone | Self::Cancelled => Kind::Cancelled,
@@ -147,6 +155,19 @@ impl QueryError {
         match self {
             Self::Sql(error) => Some(error),
             _ => None,
+        }
+    }
+}
+
+/// What the record says of it.
+impl From<&QueryError> for Outcome {
+    fn from(error: &QueryError) -> Self {
+        let text = error.to_string();
+        match error.kind() {
+            Kind::Statement | Kind::Forbidden => Self::Refused { error: text },
+            Kind::Time | Kind::Memory | Kind::Busy => Self::Stopped { error: text },
+            Kind::Data | Kind::Internal => Self::Failed { error: text },
+            Kind::Cancelled => Self::Cancelled,
         }
     }
 }

@@ -12,18 +12,7 @@ use datafusion::{
     },
 };
 
-use super::error::{QueryError, SqlError, Wrong};
-
-/// A place in the text of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// From 1.
-    pub line: u64,
-    /// In characters, from 1.
-    pub column: u64,
-    /// In characters from the beginning of the statement, from 0.
-    pub offset: u64,
-}
+use super::error::{Position, QueryError, SqlError, Wrong};
 
 /// Names that are listed when none is near; more would hide the message.
 const NAMES_LISTED: usize = 24;

@@ -8,11 +8,7 @@ use datafusion::{
 };
 use futures::TryStreamExt;
 
-use super::{
-    QueryError,
-    engine::{Question, Sink},
-    statement,
-};
+use super::{QueryError, answer::Sink, question::Question, statement};
 use crate::{scan, schema};
 
 /// Whether there were more rows than `max_rows`; `memory` is the limit in force.

@@ -34,19 +34,10 @@ use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
 use super::{
     QueryError,
-    engine::Question,
     locate::{self, Known},
+    question::{Dialect, Question},
 };
 use crate::schema;
-
-/// How a statement is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// The engine's own; of gRPC and HTTP.
-    Generic,
-    /// With PostgreSQL's catalogue and functions.
-    Postgres,
-}
 
 /// What a statement would need and give.
 pub struct Description {

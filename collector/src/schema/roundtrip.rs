@@ -22,7 +22,7 @@ use skep_proto::v1::{
 };
 
 use super::{Class, Origin, Row, Rows, Stored};
-use crate::ingest::batch::Batch;
+use crate::batch::Batch;
 
 proptest! {
     #[test]

@@ -26,18 +26,19 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::{
-    End, Opened, SensorFacts, Shared, Source, Stream, Tail,
+    End, Opened, Party, SensorFacts, Shared, Source, Stream, Tail,
+    entry::Entry,
+    group::{Group, Taken},
     hot::Hot,
-    log::{Entry, Log, Transaction},
+    log::{Log, Transaction},
+    own::{Own, OwnSource},
+    readers::{self, Standings, TABLES},
+    request::Request,
 };
-use crate::{
-    error::Error,
-    ingest::batch::Batch,
-    schema::{Class, Origin, Row, Stored},
-};
+use crate::{batch::Batch, error::Error, schema::Origin};
 
 const GROUP_BYTES: usize = 8 << 20;
 const GROUP_REQUESTS: usize = 4096;
@@ -45,29 +46,6 @@ const GROUP_REQUESTS: usize = 4096;
 pub(super) const HELLOS: usize = 1024;
 /// Between two tries to write.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// What the thread is asked to do.
-pub(super) enum Request {
-    Open {
-        source: Source,
-        facts: Box<SensorFacts>,
-        reply: oneshot::Sender<Result<Opened, Error>>,
-        /// Among those that wait; nobody may wait for the answer any more.
-        place: OwnedSemaphorePermit,
-    },
-    Append {
-        stream: u64,
-        batch: Batch,
-        entry: Entry,
-        memory: OwnedSemaphorePermit,
-    },
-    /// The stream is over.
-    Close { stream: u64 },
-    /// The tables have everything up to this position.
-    Cut { position: u64 },
-    /// Ends the thread once what came before is stored.
-    Stop,
-}
 
 /// How far a stream is.
 #[derive(Clone, Debug, Default)]
@@ -88,46 +66,30 @@ struct Writer {
     streams: HashMap<u64, Source>,
     next_stream: u64,
     failing: bool,
+    own: OwnSource,
+    /// Last durable position; readers wait for it.
+    durable: watch::Sender<u64>,
 }
 
 struct Live {
     stream: u64,
     origin: Arc<Origin>,
     tail: Tail,
+    who: Party,
+    /// Who had the stream before it, until now.
+    superseded: Option<Party>,
     progress: watch::Sender<Progress>,
-}
-
-/// What one transaction stores, and what follows from it.
-#[derive(Default)]
-struct Group {
-    entries: Vec<Entry>,
-    taken: Vec<Taken>,
-    sensors: Vec<SensorFacts>,
-    opened: Vec<(u64, oneshot::Sender<Result<Opened, Error>>)>,
-    /// Where the sources of its entries are after it.
-    tails: HashMap<Source, Tail>,
-    cut: u64,
-    memory: Vec<OwnedSemaphorePermit>,
-    requests: usize,
-    /// Bytes of its batches.
-    size: usize,
-    /// The thread ends after it.
-    stop: bool,
-}
-
-/// The new events of one batch.
-struct Taken {
-    origin: Arc<Origin>,
-    batch: Batch,
-    known: usize,
 }
 
 pub(super) fn start(
     shared: &Arc<Shared>,
-    log: Log,
+    mut log: Log,
     requests: mpsc::Receiver<Request>,
-) -> std::io::Result<JoinHandle<()>> {
+) -> Result<JoinHandle<()>, Error> {
+    let own = OwnSource::open(&mut log)?;
     let mut writer = Writer {
+        own,
+        durable: watch::Sender::new(log.next_position() - 1),
         log,
         _lock: Arc::clone(&shared.lock),
         live: HashMap::new(),
@@ -146,6 +108,7 @@ pub(super) fn start(
                 Err(_) => writer.give_up(&shared, "the thread that writes the log panicked"),
             }
         })
+        .map_err(Error::Threads)
 }
 
 // === impl Writer ===
@@ -204,16 +167,22 @@ impl Writer {
         }
     }
 
-    fn take(&mut self, shared: &Shared, request: Request, group: &mut Group) {
+    fn take(&mut self, shared: &Arc<Shared>, request: Request, group: &mut Group) {
         match request {
             Request::Open {
                 source,
                 facts,
+                peer,
                 reply,
                 place,
             } => {
                 drop(place);
-                self.open(shared, source, *facts, reply, group);
+                let who = Party {
+                    peer,
+                    hostname: facts.hostname.clone(),
+                    boot_id: facts.boot_id.clone(),
+                };
+                self.open(shared, source, *facts, who, reply, group);
             }
             Request::Append {
                 stream,
@@ -224,9 +193,87 @@ impl Writer {
                 group.memory.push(memory);
                 self.append(shared, stream, batch, entry, group);
             }
+            Request::Emit {
+                events,
+                reply,
+                place,
+            } => {
+                drop(place);
+                self.emit(shared, events, group);
+                group.tell(reply, Ok(()));
+            }
             Request::Close { stream } => self.close(stream),
-            Request::Cut { position } => group.cut = group.cut.max(position),
+            Request::AddReader {
+                reader,
+                start,
+                reply,
+            } => {
+                let last = *self.durable.borrow();
+                let added = self.change_readers(shared, group, |readers, cut| {
+                    readers::add(readers, &reader, start, cut, last)
+                });
+                group.tell(reply, added);
+            }
+            Request::RemoveReader { reader, reply } => {
+                let removed = self.change_readers(shared, group, |readers, _| {
+                    readers::remove(readers, &reader)
+                });
+                group.tell(reply, removed);
+            }
+            Request::OpenReader { reader, reply } => {
+                let opened = self.open_reader(shared, reader);
+                let _ = reply.send(opened);
+            }
+            Request::Read {
+                after,
+                bytes,
+                reply,
+            } => {
+                let cut = shared.readers.cut();
+                let entries = self.log.packed_after(after.max(cut), bytes);
+                let _ = reply.send(entries.map(|entries| (cut, entries)));
+            }
+            Request::Commit {
+                reader,
+                position,
+                reply,
+            } => {
+                let last = *self.durable.borrow();
+                let committed = self.change_readers(shared, group, |readers, _| {
+                    readers::advance(readers, &reader, position, last)
+                });
+                match reply {
+                    Some(reply) => group.tell(reply, committed),
+                    None => committed.expect("the tables are a reader of every log"),
+                }
+            }
             Request::Stop => {}
+        }
+    }
+
+    /// Changes where the readers are after the group.
+    fn change_readers<T>(
+        &self,
+        shared: &Shared,
+        group: &mut Group,
+        change: impl FnOnce(&mut Standings, u64) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let standings = group
+            .readers
+            .get_or_insert_with(|| shared.readers.standings());
+        change(standings, shared.readers.cut())
+    }
+
+    fn open_reader(
+        &self,
+        shared: &Shared,
+        name: String,
+    ) -> Result<(u64, watch::Receiver<u64>), Error> {
+        let known = shared.readers.standings();
+        // The tables read by themselves.
+        match known.get(&name).filter(|_| name != TABLES) {
+            Some(standing) => Ok((standing.position, self.durable.subscribe())),
+            None => Err(Error::NoReader { name }),
         }
     }
 
@@ -235,6 +282,7 @@ impl Writer {
         shared: &Shared,
         source: Source,
         facts: SensorFacts,
+        who: Party,
         reply: oneshot::Sender<Result<Opened, Error>>,
         group: &mut Group,
     ) {
@@ -262,7 +310,7 @@ impl Writer {
         };
         let stream = self.next_stream;
         self.next_stream += 1;
-        let live = Live {
+        let mut live = Live {
             stream,
             origin: Arc::new(Origin {
                 sensor_id: source.sensor_id.clone(),
@@ -271,15 +319,19 @@ impl Writer {
                 kernel: facts.kernel.clone(),
             }),
             tail,
+            who,
+            superseded: None,
             progress: watch::Sender::new(Progress {
                 durable: tail.seq,
                 end: None,
             }),
         };
-        if let Some(before) = self.live.insert(source.clone(), live) {
+        if let Some(before) = self.live.remove(&source) {
             self.streams.remove(&before.stream);
             before.end(End::Superseded);
+            live.superseded = Some(before.who);
         }
+        self.live.insert(source.clone(), live);
         self.streams.insert(stream, source);
         group.sensors.push(facts);
         group.opened.push((stream, reply));
@@ -343,6 +395,34 @@ impl Writer {
         });
     }
 
+    /// Takes events of the collector's own.
+    fn emit(&mut self, shared: &Shared, events: Vec<Own>, group: &mut Group) {
+        let OwnSource {
+            source,
+            origin,
+            tail,
+        } = &mut self.own;
+        if events.is_empty() {
+            return;
+        }
+        let batch = OwnSource::batch(tail.seq + 1, events);
+        let entry = Entry::new(origin, 0, &batch.encoded);
+        let mut entry = entry.expect("zstd compresses any bytes into memory");
+        entry.position = self.log.next_position() + group.entries.len() as u64;
+        *tail = Tail {
+            seq: tail.seq + batch.events.len() as u64,
+            crc32: batch.last_crc32,
+        };
+        group.tails.insert(source.clone(), *tail);
+        group.entries.push(entry);
+        shared.counters.own_events.add(batch.events.len() as u64);
+        group.taken.push(Taken {
+            origin: Arc::clone(origin),
+            batch,
+            known: 0,
+        });
+    }
+
     fn close(&mut self, stream: u64) {
         if let Some(source) = self.streams.remove(&stream) {
             self.live.remove(&source);
@@ -352,11 +432,14 @@ impl Writer {
     /// Stores a group and tells the streams; false when the collector stops before it could.
     fn store(&mut self, shared: &Arc<Shared>, group: Group) -> Result<bool, Error> {
         let tails: Vec<_> = group.tails.into_iter().collect();
+        let added: Vec<_> = group.entries.iter().map(Entry::added).collect();
+        let readers = shared.readers.changes(&added, group.readers);
         let transaction = Transaction {
             entries: &group.entries,
             tails: &tails,
             sensors: &group.sensors,
-            cut: group.cut,
+            readers: &readers.rows,
+            cut: readers.cut,
         };
         let empty = transaction.is_empty();
         if !empty && !self.commit(shared, &transaction)? {
@@ -370,8 +453,14 @@ impl Writer {
         if let Some(last) = group.entries.last() {
             show(shared, &group.taken, last.position);
         }
+        let missed = shared.readers.apply(readers);
+        shared.counters.reader_entries_missed.add(missed);
         drop(group.memory);
         self.tell(shared, tails, group.sensors, group.opened);
+        group.told.into_iter().for_each(|tell| tell());
+        let last = self.log.next_position() - 1;
+        self.durable
+            .send_if_modified(|durable| std::mem::replace(durable, last) != last);
         Ok(true)
     }
 
@@ -428,7 +517,7 @@ impl Writer {
             let live = self
                 .streams
                 .get(&stream)
-                .and_then(|source| self.live.get(source));
+                .and_then(|source| self.live.get_mut(source));
             // Superseded by another hello of the same group: its end says so.
             let Some(live) = live else { continue };
             let stream = Stream {
@@ -437,9 +526,13 @@ impl Writer {
                 progress: live.progress.subscribe(),
                 shared: Arc::downgrade(shared),
             };
-            let tail = live.tail;
+            let opened = Opened {
+                stream,
+                tail: live.tail,
+                superseded: live.superseded.take(),
+            };
             // A stream that is gone closes itself as it is dropped.
-            let _ = reply.send(Ok(Opened { stream, tail }));
+            let _ = reply.send(Ok(opened));
         }
     }
 }
@@ -480,26 +573,17 @@ impl Live {
 
 impl Transaction<'_> {
     fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.tails.is_empty() && self.sensors.is_empty() && self.cut == 0
-    }
-}
-
-/// Rows of the classes of their events.
-impl Batch {
-    pub(super) fn rows<'a>(
-        &'a self,
-        origin: &'a Origin,
-        known: usize,
-    ) -> impl Iterator<Item = Row<'a>> {
-        let numbered = (self.first_seq..).zip(&self.events).skip(known);
-        numbered.filter_map(move |(seq, event)| {
-            Some(Row {
-                origin,
-                seq,
-                class: Class::of(event)?,
-                event,
-                parts: &self.parts,
-            })
-        })
+        let Self {
+            entries,
+            tails,
+            sensors,
+            readers,
+            cut,
+        } = self;
+        entries.is_empty()
+            && tails.is_empty()
+            && sensors.is_empty()
+            && readers.is_empty()
+            && *cut == 0
     }
 }

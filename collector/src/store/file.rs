@@ -205,7 +205,7 @@ mod tests {
     use skep_proto::v1::{Event, Exit, event::Detail};
 
     use super::*;
-    use crate::{ingest::batch::Batch, schema::Origin};
+    use crate::{batch::Batch, schema::Origin};
 
     #[test]
     fn a_wrong_clock_makes_no_partition_of_its_own() {

@@ -1,7 +1,8 @@
 //! Moves rows from the log into the tables.
 //!
 //! For each class: encode, store the files, commit them with the position of the last entry, and in
-//! one step show the files and forget the rows. When all classes are done the log is cut. Invariants:
+//! one step show the files and forget the rows. When all classes are done the tables, as a reader of the
+//! log, are at that position. Invariants:
 //! - a query sees each row once: in memory or in a file, never in both and never in none;
 //! - whatever fails, or is killed, between two steps is done again: a class whose table has the
 //!   position already is left out, files that no commit names are deleted by vacuum later.
@@ -13,7 +14,7 @@ use std::sync::{Arc, atomic::Ordering};
 use jiff::Timestamp;
 use object_store::{ObjectStoreExt, PutPayload};
 
-use super::{Shared, blocking, commit::Request, file};
+use super::{Shared, blocking, file, readers::TABLES, request::Request};
 use crate::{error::Result, schema::Class};
 
 /// Moves everything that waits now; or what is left of a flush that failed.
@@ -50,7 +51,11 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
     counters.flush_micros.add(micros);
     (shared.options.tidy)();
     // A store that is gone has nothing to cut.
-    let _ = shared.requests.send(Request::Cut { position });
+    shared.ask(Request::Commit {
+        reader: TABLES.to_owned(),
+        position,
+        reply: None,
+    });
     Ok(())
 }
 

@@ -8,7 +8,10 @@ use std::time::Instant;
 
 use arrow::error::ArrowError;
 
-use crate::schema::{Class, Row, Rows};
+use crate::{
+    batch::Batch,
+    schema::{Class, Origin, Row, Rows, Stored},
+};
 
 /// How many batches become one.
 const FAN_IN: usize = 16;
@@ -130,4 +133,24 @@ fn join(class: Class, tiers: &mut Vec<Tier>) -> Result<(), ArrowError> {
         });
     }
     Ok(())
+}
+
+/// Rows of the classes of their events.
+impl Batch {
+    pub(super) fn rows<'a>(
+        &'a self,
+        origin: &'a Origin,
+        known: usize,
+    ) -> impl Iterator<Item = Row<'a>> {
+        let numbered = (self.first_seq..).zip(&self.events).skip(known);
+        numbered.filter_map(move |(seq, event)| {
+            Some(Row {
+                origin,
+                seq,
+                class: Class::of(event)?,
+                event,
+                parts: &self.parts,
+            })
+        })
+    }
 }

@@ -5,7 +5,7 @@
 //! file of zeros.)
 //!
 //! Multipart uploads are held in memory until they are complete: nobody here uploads more than one
-//! file of a table at a time in parts, and those are bounded by [`super::merge::FULL_BYTES`].
+//! file of a table at a time in parts, and those are bounded by [`super::table::FULL_BYTES`].
 
 use std::{
     fmt,

@@ -4,28 +4,37 @@
 //! when it has returned, all of it survives a power cut. Invariants:
 //! - positions are dense and ascend; position 0 is none;
 //! - a source's tail is the last sequence in the log or in the tables, never more;
-//! - an entry is cut only after the tables have all of it.
+//! - an entry is cut only after the tables have all of it, and the other readers, too, as long as there is
+//!   room ([`super::readers`]).
+//!
+//! The format is that of a log without readers: one written before there were any has `tables` alone, which
+//! has read what was cut.
 //!
 //! After a failed write the file is closed and opened anew before the next one, as redb demands. redb
 //! checks no checksum as it reads, and panics over pages that make no sense: the whole file is checked
 //! when it is opened, and once more when it seems damaged; a panic is damage, and ends nothing.
 //!
-//! Bounds: the cache of pages, [`CACHE_BYTES`]; the caller bounds what it commits at once, and the
-//! store's memory what is in the file, and so the time of a check.
+//! Bounds: the cache of pages, [`CACHE_BYTES`]; the caller bounds what it commits at once; the store's
+//! memory and [`super::Options::log_bytes`] bound what is in the file, and so the time of a check.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use prost::Message;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{SensorFacts, Source, Tail};
+use super::{
+    SensorFacts, Source, Tail,
+    clock::{unix_millis, unix_nanos},
+    entry::{self, Damage, Entry, Logged, unpack},
+    medium::Medium,
+    readers::{Added, Marks, Standing, Standings, TABLES},
+};
 use crate::{
     error::{Error, Result},
-    schema::{Class, Origin},
+    schema::Class,
     trouble::{Trouble, guarded},
 };
 
@@ -34,16 +43,18 @@ const BATCHES: TableDefinition<u64, &[u8]> = TableDefinition::new("batches");
 const SOURCES: TableDefinition<(&str, u64), (u64, u32)> = TableDefinition::new("sources");
 /// Facts of a sensor as JSON.
 const SENSORS: TableDefinition<&str, &[u8]> = TableDefinition::new("sensors");
+/// Name → (position up to which it has read, when it last moved, entries that it missed).
+const READERS: TableDefinition<&str, (u64, u64, u64)> = TableDefinition::new("readers");
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 const FORMAT: &str = "1";
 const CACHE_BYTES: usize = 16 << 20;
-/// zstd's fastest level that is worth its time: the log is read once and cut.
-const LEVEL: i32 = 1;
+/// Nanoseconds of an epoch that are random: two logs that begin at one moment have two.
+const RANDOM: u64 = 1 << 20;
 
 /// An open log. One thread writes it.
 pub(super) struct Log {
-    path: PathBuf,
+    medium: Arc<dyn Medium>,
     /// `None` after a failed write, until it can be opened again.
     database: Option<Arc<Database>>,
     /// It seemed damaged, and is checked before it is used again.
@@ -65,72 +76,16 @@ pub(super) enum Found {
     SetAside(PathBuf),
 }
 
-/// A batch on its way into the log.
-pub(super) struct Entry {
-    pub position: u64,
-    /// As the log keeps it.
-    pub bytes: Vec<u8>,
-}
-
-/// What the log keeps of a batch.
-#[derive(Clone, PartialEq, Message)]
-struct Kept {
-    #[prost(string, tag = "1")]
-    sensor_id: String,
-    #[prost(uint64, tag = "2")]
-    epoch: u64,
-    #[prost(string, optional, tag = "3")]
-    hostname: Option<String>,
-    #[prost(string, optional, tag = "4")]
-    kernel: Option<String>,
-    /// So many events at the beginning of the batch were taken before.
-    #[prost(uint64, tag = "5")]
-    known: u64,
-    /// The encoded `skep.v1.Batch`, zstd with a checksum.
-    #[prost(bytes = "vec", tag = "6")]
-    batch: Vec<u8>,
-}
-
-/// A batch as it comes back out of the log.
-#[derive(Debug)]
-pub(super) struct Logged {
-    pub position: u64,
-    pub origin: Origin,
-    pub known: usize,
-    /// The encoded `skep.v1.Batch`.
-    pub batch: Vec<u8>,
-}
-
 /// One transaction.
 #[derive(Default)]
 pub(super) struct Transaction<'a> {
     pub entries: &'a [Entry],
     pub tails: &'a [(Source, Tail)],
     pub sensors: &'a [SensorFacts],
+    /// Readers that have changed; `None`: is no more.
+    pub readers: &'a [(String, Option<Standing>)],
     /// Entries up to this position go.
     pub cut: u64,
-}
-
-// === impl Entry ===
-
-impl Entry {
-    /// Compresses a batch; `known` events at its beginning were taken before.
-    pub fn new(origin: &Origin, known: usize, batch: &[u8]) -> io::Result<Self> {
-        let mut encoder = zstd::bulk::Compressor::new(LEVEL)?;
-        encoder.include_checksum(true)?;
-        let kept = Kept {
-            sensor_id: origin.sensor_id.clone(),
-            epoch: origin.epoch,
-            hostname: origin.hostname.clone(),
-            kernel: origin.kernel.clone(),
-            known: known as u64,
-            batch: encoder.compress(batch)?,
-        };
-        Ok(Self {
-            position: 0,
-            bytes: kept.encode_to_vec(),
-        })
-    }
 }
 
 // === impl Log ===
@@ -138,53 +93,52 @@ impl Entry {
 impl Log {
     /// Opens or creates the file, and checks all of it. One that cannot be read as a log is set aside,
     /// and a new one begins.
-    pub fn open(path: PathBuf) -> Result<(Self, Found)> {
-        match Self::open_or_create(&path) {
+    pub fn open(medium: Arc<dyn Medium>) -> Result<(Self, Found)> {
+        match Self::open_or_create(&medium) {
             Ok(opened) => Ok(opened),
             Err(reason @ Error::Damaged { .. }) => {
-                let aside = set_aside(&path, &reason)?;
-                let (log, _) = Self::open_or_create(&path)?;
+                let aside = set_aside(&*medium, &reason)?;
+                let (log, _) = Self::open_or_create(&medium)?;
                 Ok((log, Found::SetAside(aside)))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn open_or_create(path: &Path) -> Result<(Self, Found)> {
-        let bytes = fs::metadata(path).ok().map(|known| known.len());
+    fn open_or_create(medium: &Arc<dyn Medium>) -> Result<(Self, Found)> {
+        let name = medium.name();
+        let bytes = medium.bytes();
         // An empty file is what a power cut leaves of one that was just made.
         if bytes == Some(0) {
-            fs::remove_file(path).map_err(Error::file("remove", path))?;
+            medium.remove().map_err(Error::file("remove", name))?;
         }
         let new = bytes.is_none_or(|bytes| bytes == 0);
         let opened = guarded(|| {
-            let mut database = builder().create(path)?;
+            let mut database = medium.create(&mut builder())?;
             let whole = database.check_integrity()?;
             let (known, next) = prepare(&database)?;
             Ok((database, whole, known, next))
         });
         if new && opened.is_err() {
             // Best effort: what is half made, for want of room, would be a damaged log next time.
-            let _ = fs::remove_file(path);
+            let _ = medium.remove();
         }
         let opened = match opened {
-            Err(Trouble::Other(reason)) if is_unreadable(path) => Err(Trouble::Damaged(reason)),
+            Err(Trouble::Other(reason)) if medium.is_unreadable() => Err(Trouble::Damaged(reason)),
             other => other,
         };
         let (database, whole, (format, id), next) =
-            opened.map_err(|trouble| failed(path, trouble))?;
-        if let Some(folder) = path.parent() {
-            super::local::sync_folder(folder).map_err(Error::file("sync", folder))?;
-        }
+            opened.map_err(|trouble| failed(name, trouble))?;
+        medium.sync_name().map_err(Error::file("sync", name))?;
         if format != FORMAT {
             return Err(Error::UnknownFormat {
-                path: path.to_path_buf(),
+                path: name.to_path_buf(),
                 found: format,
                 known: FORMAT,
             });
         }
         let log = Self {
-            path: path.to_path_buf(),
+            medium: Arc::clone(medium),
             database: Some(Arc::new(database)),
             suspect: false,
             id,
@@ -226,6 +180,9 @@ impl Log {
         let id = new_id().map_err(|error| Error::Random {
             reason: error.to_string(),
         })?;
+        let epoch = new_epoch(self.epoch()?).map_err(|error| Error::Random {
+            reason: error.to_string(),
+        })?;
         let last = self.next - 1;
         let tables = tables.map(|position| position.min(last).to_string());
         let renamed = guarded(|| {
@@ -234,6 +191,8 @@ impl Log {
                 let mut meta = write.open_table(META)?;
                 meta.insert("id", id.as_str())?;
                 meta.insert("tables", tables.join(" ").as_str())?;
+                // The other one may use the epoch, too.
+                meta.insert("epoch", epoch.as_str())?;
             }
             Ok(write.commit()?)
         });
@@ -257,6 +216,17 @@ impl Log {
         })
     }
 
+    /// Epoch of the collector's own events.
+    pub fn epoch(&mut self) -> Result<u64> {
+        self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            let epoch = meta
+                .get("epoch")?
+                .and_then(|epoch| epoch.value().parse().ok());
+            Ok(epoch.unwrap_or(1))
+        })
+    }
+
     /// The tail of a source; `None` when it is not known.
     pub fn tail(&mut self, source: &Source) -> Result<Option<Tail>> {
         self.read(|transaction| {
@@ -270,7 +240,7 @@ impl Log {
     }
 
     pub fn sensors(&mut self) -> Result<Vec<SensorFacts>> {
-        let path = self.path.clone();
+        let medium = Arc::clone(&self.medium);
         self.read(|transaction| {
             let table = transaction.open_table(SENSORS)?;
             let mut sensors = Vec::new();
@@ -280,7 +250,7 @@ impl Log {
                     Ok(facts) => sensors.push(facts),
                     // Told again at its next hello.
                     Err(error) => tracing::error!(
-                        log = %path.display(), sensor = id.value(), %error,
+                        log = %medium.name().display(), sensor = id.value(), %error,
                         "facts of a sensor cannot be read"
                     ),
                 }
@@ -303,6 +273,65 @@ impl Log {
         })
     }
 
+    /// Entries after a position as they are kept, at most so many bytes of them and at least one.
+    pub fn packed_after(&mut self, position: u64, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>> {
+        self.read(|transaction| {
+            let table = transaction.open_table(BATCHES)?;
+            let mut entries = Vec::new();
+            let mut size = 0;
+            for row in table.range(position + 1..)? {
+                let (position, entry) = row?;
+                size += entry.value().len();
+                if size > bytes && !entries.is_empty() {
+                    break;
+                }
+                entries.push((position.value(), entry.value().to_vec()));
+            }
+            Ok(entries)
+        })
+    }
+
+    /// The readers, and the position up to which entries are gone.
+    pub fn readers(&mut self) -> Result<(Standings, u64)> {
+        self.read(|transaction| {
+            let table = transaction.open_table(READERS)?;
+            let mut standings = Standings::new();
+            for row in table.iter()? {
+                let (name, row) = row?;
+                let (position, moved, missed) = row.value();
+                let standing = Standing {
+                    position,
+                    moved,
+                    missed,
+                };
+                standings.insert(name.value().to_owned(), standing);
+            }
+            let batches = transaction.open_table(BATCHES)?;
+            let first = batches.first()?.map(|(position, _)| position.value() - 1);
+            let cut = match first {
+                Some(cut) => cut,
+                None => cut(&transaction.open_table(META)?)?,
+            };
+            Ok((standings, cut))
+        })
+    }
+
+    /// Adds all entries to the marks of a log.
+    pub fn mark(&mut self, mut marks: Marks) -> Result<Marks> {
+        self.read(|transaction| {
+            let now = unix_millis();
+            for row in transaction.open_table(BATCHES)?.iter()? {
+                let (position, entry) = row?;
+                marks.add(Added {
+                    position: position.value(),
+                    bytes: entry.value().len(),
+                    taken: entry::taken(entry.value()).unwrap_or(now),
+                });
+            }
+            Ok(marks)
+        })
+    }
+
     fn read<T>(
         &mut self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
@@ -316,7 +345,7 @@ impl Log {
         if let Some(database) = &self.database {
             return Ok(Arc::clone(database));
         }
-        let mut database = builder().open(&self.path)?;
+        let mut database = self.medium.open(&mut builder())?;
         let whole = !self.suspect || database.check_integrity()?;
         if !whole || prepare(&database)?.1 < self.next {
             return Err(Trouble::Damaged("what it had is not in it".to_owned()));
@@ -336,52 +365,8 @@ impl Log {
             Ok(())
         });
         self.suspect |= matches!(trouble, Trouble::Damaged(_));
-        failed(&self.path, trouble)
+        failed(self.medium.name(), trouble)
     }
-}
-
-/// An entry that cannot be read.
-#[derive(Debug)]
-pub(super) struct Damage {
-    pub position: u64,
-    /// Who sent it, as far as that can be read.
-    pub source: Option<Source>,
-    pub reason: String,
-    /// As the log keeps it.
-    pub bytes: Vec<u8>,
-}
-
-fn unpack(position: u64, bytes: &[u8]) -> Result<Logged, Damage> {
-    let damage = |source, reason: String| Damage {
-        position,
-        source,
-        reason,
-        bytes: bytes.to_vec(),
-    };
-    let kept = Kept::decode(bytes).map_err(|error| damage(None, error.to_string()))?;
-    let source = Source {
-        sensor_id: kept.sensor_id.clone(),
-        epoch: kept.epoch,
-    };
-    let batch = zstd::bulk::decompress(&kept.batch, skep_proto::MAX_MESSAGE_BYTES);
-    let batch = batch.map_err(|error| damage(Some(source.clone()), error.to_string()))?;
-    let known = usize::try_from(kept.known).map_err(|_| {
-        damage(
-            Some(source),
-            "it knows more events than there can be".to_owned(),
-        )
-    })?;
-    Ok(Logged {
-        position,
-        origin: Origin {
-            sensor_id: kept.sensor_id,
-            epoch: kept.epoch,
-            hostname: kept.hostname,
-            kernel: kept.kernel,
-        },
-        known,
-        batch,
-    })
 }
 
 fn builder() -> Builder {
@@ -398,14 +383,6 @@ fn failed(path: &Path, trouble: Trouble) -> Error {
     }
 }
 
-/// Whether the disk cannot give back what it has of a file.
-fn is_unreadable(path: &Path) -> bool {
-    let Ok(mut file) = fs::File::open(path) else {
-        return false;
-    };
-    io::copy(&mut file, &mut io::sink()).is_err()
-}
-
 fn new_id() -> io::Result<String> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
@@ -413,6 +390,15 @@ fn new_id() -> io::Result<String> {
         "skep-collector-{:032x}",
         u128::from_be_bytes(random)
     ))
+}
+
+/// The time in nanoseconds, partly random, and later than the epoch before.
+fn new_epoch(before: u64) -> io::Result<String> {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let random = u64::from(u32::from_be_bytes(random)) % RANDOM;
+    let now = unix_nanos() / RANDOM * RANDOM + random;
+    Ok(now.clamp(before + 1, i64::MAX as u64).to_string())
 }
 
 /// Makes the tables of a new file; its format and id, and the next position.
@@ -432,17 +418,34 @@ fn prepare(database: &Database) -> Result<((String, String), u64), redb::Error> 
             }
         }
     };
+    {
+        let mut meta = transaction.open_table(META)?;
+        if meta.get("epoch")?.is_none() {
+            meta.insert("epoch", new_epoch(0)?.as_str())?;
+        }
+    }
     transaction.open_table(SOURCES)?;
     transaction.open_table(SENSORS)?;
     let next = {
         let batches = transaction.open_table(BATCHES)?;
         let last = batches.last()?.map(|(position, _)| position.value());
-        let meta = transaction.open_table(META)?;
-        let cut = meta.get("cut")?.and_then(|cut| cut.value().parse().ok());
-        last.or(cut).unwrap_or(0) + 1
+        let cut = cut(&transaction.open_table(META)?)?;
+        let mut readers = transaction.open_table(READERS)?;
+        let tables = readers.get(TABLES)?.map(|row| row.value());
+        // A collector that knew of no readers cut what was in the tables.
+        if tables.is_none_or(|(position, ..)| position < cut) {
+            readers.insert(TABLES, (cut, unix_millis(), 0))?;
+        }
+        last.unwrap_or(cut) + 1
     };
     transaction.commit()?;
     Ok((known, next))
+}
+
+/// Position up to which entries were cut; 0 when none was.
+fn cut(meta: &impl ReadableTable<&'static str, &'static str>) -> Result<u64, redb::StorageError> {
+    let cut = meta.get("cut")?.and_then(|cut| cut.value().parse().ok());
+    Ok(cut.unwrap_or(0))
 }
 
 fn write(database: &Database, transaction: &Transaction) -> Result<(), redb::Error> {
@@ -450,6 +453,7 @@ fn write(database: &Database, transaction: &Transaction) -> Result<(), redb::Err
         entries,
         tails,
         sensors,
+        readers,
         cut,
     } = transaction;
     let write = database.begin_write()?;
@@ -474,31 +478,31 @@ fn write(database: &Database, transaction: &Transaction) -> Result<(), redb::Err
             let json = serde_json::to_vec(facts).expect("a plain struct is JSON");
             table.insert(facts.sensor_id.as_str(), json.as_slice())?;
         }
+        let mut table = write.open_table(READERS)?;
+        for (name, standing) in *readers {
+            match standing {
+                Some(row) => {
+                    let row = (row.position, row.moved, row.missed);
+                    table.insert(name.as_str(), row)?;
+                }
+                None => {
+                    table.remove(name.as_str())?;
+                }
+            }
+        }
     }
     write.commit()?;
     Ok(())
 }
 
-fn set_aside(path: &Path, reason: &Error) -> Result<PathBuf> {
-    let aside = super::aside(path);
+fn set_aside(medium: &dyn Medium, reason: &Error) -> Result<PathBuf> {
+    let name = medium.name();
+    let aside = medium.set_aside().map_err(Error::file("set aside", name))?;
     tracing::error!(
-        log = %path.display(), set_aside_as = %aside.display(), %reason,
+        log = %name.display(), set_aside_as = %aside.display(), %reason,
         "the log is damaged and was set aside; what is in the tables stays queryable"
     );
-    fs::rename(path, &aside).map_err(Error::file("set aside", path))?;
     Ok(aside)
-}
-
-impl From<Damage> for String {
-    fn from(damage: Damage) -> Self {
-        match damage.source {
-            Some(source) => format!(
-                "entry {} of the log (sensor {}, epoch {}): {}",
-                damage.position, source.sensor_id, source.epoch, damage.reason
-            ),
-            None => format!("entry {} of the log: {}", damage.position, damage.reason),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -17,11 +17,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Shared, blocking, commit, flush, log::Log, merge, retention};
-use crate::{
-    error::{Error, Result},
-    schema::Class,
-};
+use super::{Shared, blocking, commit, flush, log::Log, merge, request::Request, retention};
+use crate::{error::Result, schema::Class};
 
 /// How often is looked whether something is due.
 const TICK: Duration = Duration::from_millis(250);
@@ -51,9 +48,9 @@ impl Work {
     pub fn start(
         shared: &Arc<Shared>,
         log: Log,
-        requests: mpsc::Receiver<commit::Request>,
+        requests: mpsc::Receiver<Request>,
     ) -> Result<Self> {
-        let writer = commit::start(shared, log, requests).map_err(Error::Threads)?;
+        let writer = commit::start(shared, log, requests)?;
         let (stop, stopped) = oneshot::channel();
         let maintenance = tokio::spawn(run(Arc::downgrade(shared), stopped));
         Ok(Self {
@@ -72,7 +69,7 @@ impl Work {
             tracing::error!(%error, "cannot write the tables; the events stay in the log");
         }
         shared.stopping.store(true, Ordering::Relaxed);
-        shared.ask(commit::Request::Stop);
+        shared.ask(Request::Stop);
         let writer = self.writer;
         blocking(move || {
             writer.join().expect("the writer of the log does not panic");
@@ -122,6 +119,10 @@ async fn run(shared: Weak<Shared>, mut stopped: oneshot::Receiver<()>) {
             if failing {
                 tokio::time::sleep(RETRY).await;
             }
+        }
+        match inner.readers.problem() {
+            Some(problem) => drop(inner.health.set("readers", problem)),
+            None => drop(inner.health.clear("readers")),
         }
         // The rest does not delay a flush.
         if others.as_ref().is_none_or(JoinHandle::is_finished) {

@@ -27,14 +27,13 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::{
     DataFile, Shared, blocking,
     file::{BLOCK_ROWS, Encoded, FileWriter},
+    table::FULL_BYTES,
 };
 use crate::{
     error::{Error, Result},
     schema::{Class, Stored, ranks},
 };
 
-/// A file of this size is not merged further.
-pub(super) const FULL_BYTES: u64 = 32 << 20;
 /// So many files of about one size become one.
 const FAN_IN: usize = 8;
 /// At most so many at once.

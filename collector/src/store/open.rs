@@ -15,15 +15,17 @@ use super::{
     kibibytes,
     log::{Found, Log},
     maintain,
+    medium::{LogFile, Medium},
     place::Place,
+    readers::{Marks, Readers, TABLES},
     recover,
     sensors::Sensors,
     table::Table,
 };
 use crate::{
+    batch::Batch,
     counters::Counters,
     error::{Error, Result},
-    ingest::batch::Batch,
     schema::Class,
     store::Health,
 };
@@ -31,20 +33,38 @@ use crate::{
 /// Entries of the log that are taken back at once.
 const CHUNK: usize = 64;
 
+/// What a store writes to.
+pub(super) struct Backends {
+    pub log: Arc<dyn Medium>,
+    pub tables: Place,
+}
+
+// === impl Backends ===
+
+impl Backends {
+    /// Those that the options name.
+    pub fn of(options: &Options) -> Result<Self> {
+        Ok(Self {
+            log: Arc::new(LogFile(options.directory.join("log.redb"))),
+            tables: match &options.table {
+                Some(url) => Place::url(url)?,
+                None => Place::folder(&options.directory.join("table"))?,
+            },
+        })
+    }
+}
+
 pub(super) async fn open(
     options: Options,
     counters: Arc<Counters>,
+    backends: Backends,
 ) -> Result<(Arc<Shared>, maintain::Work)> {
     let lock = lock(&options.directory)?;
     refuse_older(&options.directory)?;
-    let place = match &options.table {
-        Some(url) => Place::url(url)?,
-        None => Place::folder(&options.directory.join("table"))?,
-    };
+    let Backends { log, tables: place } = backends;
     let health = Health::default();
     damage::tell_earlier(&options.directory, &health);
-    let path = options.directory.join("log.redb");
-    let (mut log, found) = blocking(move || Log::open(path)).await?;
+    let (mut log, found) = blocking(move || Log::open(log)).await?;
     let tables = open_tables(&place, &health).await?;
     let lost = match found {
         Found::Whole => None,
@@ -81,11 +101,24 @@ pub(super) async fn open(
         hot: Hot::default(),
     };
     let mut tables = tables.into_iter().map(AsyncMutex::new);
+    let marks = Marks::new(options.log_bytes);
+    let (log, readers) = blocking(move || {
+        let (standings, cut) = log.readers()?;
+        let marks = log.mark(marks)?;
+        Ok((log, (standings, cut, marks)))
+    })
+    .await?;
+    let (standings, cut, marks) = readers;
+    let after = standings.get(TABLES).map_or(0, |tables| tables.position);
+    let last = log.next_position() - 1;
+    let mut log = log;
     let shared = Arc::new(Shared {
         sensors: Sensors::of(log.sensors()?),
+        readers: Readers::new(standings, cut, last, marks, options.log_bytes),
         log_id: log.id().to_owned(),
         budget: Arc::new(Semaphore::new(kibibytes(options.buffer_bytes) as usize)),
         hellos: Arc::new(Semaphore::new(super::commit::HELLOS)),
+        emissions: Arc::new(Semaphore::new(super::own::WAITING)),
         options,
         counters,
         health,
@@ -100,7 +133,7 @@ pub(super) async fn open(
         stopping: AtomicBool::new(false),
         lock: Arc::new(lock),
     });
-    let log = replay(&shared, log, positions).await?;
+    let log = replay(&shared, log, after, positions).await?;
     let work = maintain::Work::start(&shared, log, receiver)?;
     Ok((shared, work))
 }
@@ -166,9 +199,13 @@ async fn positions(mut log: Log, tables: &[Table]) -> Result<(Log, [u64; Class::
     Ok((log, positions))
 }
 
-/// Takes the rows back that are in the log and not in the tables.
-async fn replay(shared: &Arc<Shared>, mut log: Log, tables: [u64; Class::COUNT]) -> Result<Log> {
-    let mut after = 0;
+/// Takes the rows back that are in the log after a position and not in the tables.
+async fn replay(
+    shared: &Arc<Shared>,
+    mut log: Log,
+    mut after: u64,
+    tables: [u64; Class::COUNT],
+) -> Result<Log> {
     let mut entries = 0;
     loop {
         let (given_back, chunk) = blocking(move || {

@@ -43,6 +43,16 @@ impl Place {
         })
     }
 
+    /// A store of objects, from its root.
+    #[cfg(test)]
+    pub fn over(root: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            url: Url::parse("memory:///").expect("a constant URL"),
+            root,
+            prefix: Path::default(),
+        }
+    }
+
     /// `s3://bucket/prefix`, `gs://…`, `az://…`; settings and secrets come from the environment, by
     /// the names that the vendors' own tools use (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL` …).
     pub fn url(url: &str) -> Result<Self> {

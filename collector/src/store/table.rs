@@ -37,6 +37,9 @@ const CHECKPOINT_EVERY: &str = "50";
 /// How long the history of a table's log is kept.
 const LOG_HISTORY: &str = "interval 7 days";
 
+/// A file of this size is not merged further.
+pub(super) const FULL_BYTES: u64 = 32 << 20;
+
 /// The table of a class.
 pub(super) struct Table {
     class: Class,
@@ -243,7 +246,7 @@ impl Table {
             let added = new.iter().map(|file| Action::Add(file.add(false)));
             let operation = DeltaOperation::Optimize {
                 predicate: None,
-                target_size: i64::try_from(super::merge::FULL_BYTES).unwrap_or(i64::MAX),
+                target_size: i64::try_from(FULL_BYTES).unwrap_or(i64::MAX),
             };
             let actions = removed.chain(added).collect();
             let on_this_version = CommitProperties::default().with_max_retries(0);

@@ -282,6 +282,11 @@ async fn health_says_what_is_wrong() {
         ),
         (json!("ok"), json!([]))
     );
+    let lag = json!({"entries": 0, "bytes": 0, "seconds": 0});
+    let tables = json!({
+        "name": "tables", "position": 0, "lag": lag, "still_since": null, "missed": 0,
+    });
+    assert_eq!(reply.json()["readers"], json!([tables]));
     collector.stop();
 
     std::fs::write(data.path().join("audit.redb"), "not what it was").unwrap();

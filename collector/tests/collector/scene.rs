@@ -291,6 +291,7 @@ impl Sensor {
                     assert!(self.hear().await.is_none(), "a refusal ends the stream");
                     return (refusal.code, refusal.reason);
                 }
+                Some(Down::Order(order)) => panic!("not refused but {order:?}"),
                 None => panic!("ended without a refusal"),
             }
         }

@@ -42,6 +42,12 @@ pub struct Store {
     pub closes_when_it_breaks: bool,
     /// Never read a batch of the bulk.
     pub ignores_bulk: bool,
+    /// Given to each stream that takes orders.
+    pub orders: Vec<v1::Order>,
+    /// What the orders became.
+    pub outcomes: Vec<v1::Outcome>,
+    /// Streams that take orders.
+    pub takers: Vec<oneshot::Sender<()>>,
     /// Largest batch seen.
     pub largest: usize,
     /// The newest stream of each source, and how it is told that it is not any more.
@@ -231,6 +237,7 @@ async fn serve(
 ) {
     let (_unused, mut superseded) = oneshot::channel();
     let mut epoch = 0;
+    let (_unused_too, mut dropped) = oneshot::channel();
     loop {
         let message = tokio::select! {
             biased;
@@ -239,12 +246,14 @@ async fn serve(
                 let _ = answers.send(refusal).await;
                 return;
             }
+            Ok(()) = &mut dropped => return,
             message = up.message() => match message {
                 Ok(Some(message)) => message,
                 _ => return,
             },
         };
         let mut ignore = false;
+        let mut orders = Vec::new();
         let answer = match message.body.expect("a message says something") {
             Up::Hello(hello) => {
                 epoch = hello.epoch;
@@ -256,8 +265,18 @@ async fn serve(
                     let _ = older.send(());
                 }
                 ignore = store.ignores_bulk && hello.lane() == v1::Lane::Unspecified;
+                if hello.takes_orders {
+                    orders.clone_from(&store.orders);
+                    let (taker, told) = oneshot::channel();
+                    store.takers.push(taker);
+                    dropped = told;
+                }
                 store.hellos.push(hello);
                 store.welcome(epoch)
+            }
+            Up::Outcome(outcome) => {
+                lock(&store).outcomes.push(outcome);
+                continue;
             }
             Up::Batch(batch) => {
                 let batch = v1::Batch::decode(batch).expect("a batch");
@@ -270,6 +289,11 @@ async fn serve(
         let refused = matches!(&answer, Ok(m) if matches!(m.body, Some(Down::Refusal(_))));
         if answers.send(answer).await.is_err() || refused {
             return;
+        }
+        for next in orders {
+            if answers.send(down(Down::Order(next))).await.is_err() {
+                return;
+            }
         }
         if ignore {
             // The stream stays open, and nothing is read from it.
@@ -325,6 +349,14 @@ impl Store {
             return None;
         }
         Some(down(Down::Ack(v1::Ack { seq })))
+    }
+
+    /// Ends the streams that take orders.
+    pub fn drop_findings(&mut self) {
+        for taker in self.takers.drain(..) {
+            // No receiver: it has ended.
+            let _ = taker.send(());
+        }
     }
 
     /// Hellos of one lane.

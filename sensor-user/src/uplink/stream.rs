@@ -15,6 +15,7 @@ use tonic::codec::CompressionEncoding;
 use super::{
     BATCH_BYTES, BATCH_EVENTS, Identity, WINDOW_BYTES, Worker, batch,
     end::{End, Position, refused, stream_error},
+    orders,
 };
 use skep_event::UnixNanos;
 use skep_spool::Lane;
@@ -63,7 +64,8 @@ impl Worker {
             .send_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Zstd);
         let (up, messages) = mpsc::channel(1);
-        let hello = hello(&self.identity, self.lane, epoch);
+        let takes_orders = self.orders().is_some();
+        let hello = hello(&self.identity, self.lane, epoch, takes_orders);
         let greeted = up
             .send(v1::SensorMessage {
                 body: Some(Up::Hello(hello)),
@@ -86,6 +88,7 @@ impl Worker {
             }) => (acked_seq, acked_crc32),
             Down::Refusal(refusal) => return Err(refused(refusal)),
             Down::Ack(_) => return Err(End::Unexpected("ack before welcome")),
+            Down::Order(_) => return Err(End::Unexpected("order before welcome")),
         };
         if welcomed < acked {
             return Err(End::Behind {
@@ -126,6 +129,8 @@ impl Worker {
         let mut next = acked + 1;
         let mut sent: VecDeque<Sent> = VecDeque::new();
         let mut outgoing: Option<v1::SensorMessage> = None;
+        // Go up before what is outgoing.
+        let mut outcomes: VecDeque<v1::Outcome> = VecDeque::new();
         // There may be more in the spool; look from this moment on.
         let mut look = Some(Instant::now());
         let mut last_progress = Instant::now();
@@ -142,7 +147,8 @@ impl Worker {
                     last_progress = Instant::now();
                 }
             }
-            if stopping && outgoing.is_none() && sent.is_empty() && look.is_none() {
+            let idle = outgoing.is_none() && outcomes.is_empty();
+            if stopping && idle && sent.is_empty() && look.is_none() {
                 // Hang up, and let the collector do so too: an end, not a broken stream.
                 drop(up);
                 let _ = timeout(HANG_UP, down.message()).await;
@@ -157,10 +163,15 @@ impl Worker {
                     }
                     Down::Refusal(refusal) => return Err(refused(refusal)),
                     Down::Welcome(_) => return Err(End::Unexpected("welcome twice")),
+                    Down::Order(order) => outcomes.push_back(self.follow(order, outcomes.len())?),
                 },
-                permit = up.reserve(), if outgoing.is_some() => {
+                permit = up.reserve(), if !idle => {
                     let permit = permit.map_err(|_| End::Closed)?;
-                    if let Some(message) = outgoing.take() {
+                    if let Some(outcome) = outcomes.pop_front() {
+                        permit.send(v1::SensorMessage {
+                            body: Some(Up::Outcome(outcome)),
+                        });
+                    } else if let Some(message) = outgoing.take() {
                         permit.send(message);
                     }
                 }
@@ -178,6 +189,25 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Follows an order; so many outcomes wait to go up.
+    fn follow(&self, order: v1::Order, waiting: usize) -> Result<v1::Outcome, End> {
+        let settings = self.orders();
+        let settings =
+            settings.ok_or(End::Unexpected("an order, which this stream does not take"))?;
+        match waiting < orders::MOST {
+            true => Ok(orders::follow(settings, order)),
+            false => Err(End::Unexpected(
+                "more orders than can wait for their outcome",
+            )),
+        }
+    }
+
+    /// What orders change, on the lane that takes them.
+    fn orders(&self) -> Option<&crate::settings::Handle> {
+        let takes = self.lane == Lane::Findings;
+        self.identity.orders.as_ref().filter(|_| takes)
     }
 
     /// The next batch; nothing when the spool has no more.
@@ -276,13 +306,14 @@ fn body(message: Result<Option<v1::CollectorMessage>, tonic::Status>) -> Result<
     }
 }
 
-fn hello(identity: &Identity, lane: Lane, epoch: u64) -> v1::Hello {
+fn hello(identity: &Identity, lane: Lane, epoch: u64, takes_orders: bool) -> v1::Hello {
     let Identity {
         address: _,
         sensor_id,
         sensor_version,
         host,
         hooks,
+        orders: _,
     } = identity;
     v1::Hello {
         sensor_id: sensor_id.clone(),
@@ -295,5 +326,6 @@ fn hello(identity: &Identity, lane: Lane, epoch: u64) -> v1::Hello {
             Lane::Findings => v1::Lane::Findings,
         }
         .into(),
+        takes_orders,
     }
 }

@@ -2,6 +2,7 @@
 
 mod copies;
 mod kills;
+mod orders;
 mod two_lanes;
 
 use std::{net::TcpListener, path::Path, sync::Mutex};
@@ -38,6 +39,7 @@ fn settings(port: u16) -> Identity {
             fact: "exec".into(),
             ..v1::HookState::default()
         }],
+        orders: None,
     }
 }
 
@@ -84,6 +86,20 @@ impl Sensor {
         self.uplink = None;
         let (lanes, board) = (self.lanes.clone(), self.board.clone());
         self.uplink = Some(Uplink::with_timing(settings(port), lanes, board, QUICK).unwrap());
+    }
+
+    /// Follows the orders of its collector.
+    fn following(port: u16, handle: settings::Handle) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sensor = Self::at(dir.path(), 2 << 20);
+        sensor._dir = Some(dir);
+        let (lanes, board) = (sensor.lanes.clone(), sensor.board.clone());
+        let identity = Identity {
+            orders: Some(handle),
+            ..settings(port)
+        };
+        sensor.uplink = Some(Uplink::with_timing(identity, lanes, board, QUICK).unwrap());
+        sensor
     }
 
     fn append(&self, numbers: std::ops::RangeInclusive<u64>) {

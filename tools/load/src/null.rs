@@ -56,7 +56,7 @@ impl Ingest for Null {
                         Some(seq) => Down::Ack(v1::Ack { seq }),
                         None => return,
                     },
-                    None => return,
+                    Some(Up::Outcome(_)) | None => return,
                 };
                 if answers
                     .send(Ok(v1::CollectorMessage { body: Some(body) }))

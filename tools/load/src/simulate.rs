@@ -166,6 +166,7 @@ impl Identity {
                 })
                 .to_vec(),
             lane: lane.into(),
+            takes_orders: false,
         }
     }
 }

@@ -262,6 +262,7 @@ impl Sensor {
                 return Err(End::Refused { code, reason });
             }
             Down::Ack(_) => return Err(End::Unexpected("ack before welcome")),
+            Down::Order(_) => return Err(End::Unexpected("an order, which nobody takes")),
         };
         drop(permit);
         let v1::Welcome {
@@ -323,6 +324,7 @@ impl Sensor {
                         return Err(End::Refused { code, reason });
                     }
                     Down::Welcome(_) => return Err(End::Unexpected("welcome twice")),
+                    Down::Order(_) => return Err(End::Unexpected("an order, which nobody takes")),
                 },
                 changed = stop.changed(), if !stopping => {
                     if changed.is_err() {

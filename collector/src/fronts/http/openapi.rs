@@ -38,6 +38,7 @@ pub(super) fn document() -> Value {
                 "Column": column_schema(),
                 "Tables": tables_schema(),
                 "Health": health_schema(),
+                "Reader": reader_schema(),
                 "Problem": problem_schema(),
                 "Position": position_schema(),
             },
@@ -218,11 +219,51 @@ fn health_schema() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["status", "version", "problems"],
+        "required": ["status", "version", "problems", "readers"],
         "properties": {
             "status": {"enum": ["ok", "degraded"]},
             "version": {"type": "string"},
             "problems": {"type": "array", "items": {"type": "string"}},
+            "readers": {
+                "description": "Readers of the log: the tables, and those that were added.",
+                "type": "array",
+                "items": reference("Reader"),
+            },
+        },
+    })
+}
+
+fn reader_schema() -> Value {
+    let count = json!({"type": "integer", "minimum": 0});
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "position", "lag", "still_since", "missed"],
+        "properties": {
+            "name": {"type": "string"},
+            "position": {
+                "description": "Everything up to this entry is read.",
+                "type": "integer",
+                "minimum": 0,
+            },
+            "lag": {
+                "description": "What is still to read, about its bytes in the log, and the age of the \
+                                oldest.",
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["entries", "bytes", "seconds"],
+                "properties": {"entries": count, "bytes": count, "seconds": count},
+            },
+            "still_since": {
+                "description": "Since when it has not moved though there is something to read.",
+                "type": ["string", "null"],
+                "format": "date-time",
+            },
+            "missed": {
+                "description": "Entries that were cut before it read them.",
+                "type": "integer",
+                "minimum": 0,
+            },
         },
     })
 }

@@ -32,6 +32,10 @@ const TABLES: &[(&str, &str)] = &[
         "queries",
         "every query that was asked, and what became of it",
     ),
+    (
+        "orders",
+        "every order that was given to a sensor, and what became of it",
+    ),
 ];
 
 pub(super) async fn list(engine: &Arc<Engine>) -> Result<Value, QueryError> {
@@ -67,6 +71,11 @@ fn about_column(table: &str, column: &str) -> Option<&'static str> {
         }
         "queries" => {
             let known = audit::COLUMNS.iter().find(|(name, _)| *name == column);
+            known.map(|(_, about)| *about)
+        }
+        "orders" => {
+            let mut known = audit::ORDER_COLUMNS.iter();
+            let known = known.find(|(name, _)| *name == column);
             known.map(|(_, about)| *about)
         }
         _ => None,

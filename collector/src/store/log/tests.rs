@@ -1,119 +1,15 @@
 //! The log on a disk that loses what was not synced.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use redb::{Database, StorageBackend};
 
 use super::*;
-
-/// A disk in memory. A power cut keeps what was synced, and of what was written since any part, each
-/// write whole, in part, or not at all.
-#[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<Blocks>>);
-
-#[derive(Debug, Default)]
-struct Blocks {
-    synced: Vec<u8>,
-    now: Vec<u8>,
-    /// Since the last sync, in their order.
-    writes: Vec<Write>,
-}
-
-#[derive(Debug)]
-enum Write {
-    Bytes(u64, Vec<u8>),
-    Length(u64),
-}
-
-impl Write {
-    /// The first `part` of 256 parts of it.
-    fn apply(&self, to: &mut Vec<u8>, part: u8) {
-        match self {
-            Self::Length(length) => {
-                if part > 0 {
-                    to.resize(usize::try_from(*length).unwrap(), 0);
-                }
-            }
-            Self::Bytes(offset, bytes) => {
-                let start = usize::try_from(*offset).unwrap();
-                let count = bytes.len() * usize::from(part) / 255;
-                if to.len() < start + count {
-                    to.resize(start + count, 0);
-                }
-                to[start..start + count].copy_from_slice(&bytes[..count]);
-            }
-        }
-    }
-}
-
-impl Disk {
-    /// What is there after a power cut; `parts` says how much of each write that was not synced.
-    fn cut(&self, parts: &[u8]) -> Self {
-        let blocks = self.0.lock().unwrap();
-        let mut left = blocks.synced.clone();
-        for (write, part) in blocks.writes.iter().zip(parts.iter().cycle()) {
-            write.apply(&mut left, *part);
-        }
-        Self(Arc::new(Mutex::new(Blocks {
-            synced: left.clone(),
-            now: left,
-            writes: Vec::new(),
-        })))
-    }
-
-    fn write_down(&self, write: Write) {
-        let mut blocks = self.0.lock().unwrap();
-        write.apply(&mut blocks.now, 255);
-        blocks.writes.push(write);
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.0.lock().unwrap().now.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let blocks = self.0.lock().unwrap();
-        let start = usize::try_from(offset).unwrap();
-        let found = blocks.now.get(start..start + out.len());
-        out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> Result<(), io::Error> {
-        self.write_down(Write::Length(length));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        let mut blocks = self.0.lock().unwrap();
-        blocks.synced = blocks.now.clone();
-        blocks.writes.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.write_down(Write::Bytes(offset, data.to_vec()));
-        Ok(())
-    }
-}
+use crate::{schema::Origin, store::tests::disk::Disk};
 
 fn open(disk: Disk) -> Log {
-    let database = Database::builder().create_with_backend(disk).unwrap();
-    let ((_, id), next) = prepare(&database).unwrap();
-    Log {
-        path: PathBuf::from("in memory"),
-        database: Some(Arc::new(database)),
-        suspect: false,
-        id,
-        next,
-    }
+    let (log, _) = Log::open(Arc::new(disk)).unwrap();
+    log
 }
 
 fn origin(sensor: u8) -> Origin {
@@ -223,7 +119,8 @@ fn a_damaged_entry_is_named_and_the_others_are_there() {
     let mut log = open(Disk::default());
     commit(&mut log, &[1, 2, 3], 1000, &mut BTreeMap::new());
     let mut damaged = Entry::new(&origin(2), 0, &[2; 1000]).unwrap().bytes;
-    let at = damaged.len() - 6;
+    // In the batch: after it comes when it was taken.
+    let at = damaged.len() - 16;
     damaged[at] ^= 0x55;
     let write = log.database().unwrap().begin_write().unwrap();
     write

@@ -61,6 +61,7 @@ impl Ingest for Fake {
                         let batch = v1::Batch::decode(batch).unwrap();
                         store.lock().unwrap().take(&source, batch)
                     }
+                    Up::Outcome(outcome) => panic!("no order was given: {outcome:?}"),
                 };
                 let Some(body) = body else { return };
                 if answers

@@ -29,10 +29,12 @@ use skep_sensor::{
     clock::BootClock,
     decode,
     enrich::Enrich,
-    fold::{Fold, FoldSink},
+    fold::Fold,
     identify::{Candidate, Identifier, Judgement},
-    track::{Judge, Tracker, Verdicts},
+    step::{Out, Relay},
+    track::{Judge, Tracker},
     users::Users,
+    verdicts::Verdicts,
 };
 
 use self::{
@@ -300,11 +302,7 @@ fn main() -> io::Result<()> {
         let mut records = world.tape.iter();
         let mut fed_in_run = 0;
         loop {
-            let mut sink = FoldSink {
-                fold: &mut fold,
-                now,
-                sink: |event| left.push(event),
-            };
+            let mut sink = fold.then(now, Out(|event| left.push(event)));
             let before_round = fed_in_run;
             for record in records.by_ref().take(ROUND) {
                 fed_in_run += 1;
@@ -394,11 +392,7 @@ fn allocations_by_act(
             fold.close(epoch.saturating_sub(2));
             fold.tick(now, &mut left);
         }
-        let mut sink = FoldSink {
-            fold: &mut *fold,
-            now,
-            sink: &mut left,
-        };
+        let mut sink = fold.then(now, Out(&mut left));
         let before = allocations();
         if let Ok(record) = decode::decode(record, &mut room) {
             tracker.handle(record, &mut Nowhere, &mut sink);

@@ -9,12 +9,6 @@ use skep_event::{
     Agent, Detail, Device, Event, File, Net, NetFamily, Process, SessionId, Text, UnixNanos,
 };
 
-/// Takes what the tracker makes known, in order.
-pub trait Sink {
-    fn event(&mut self, event: Event);
-    fn act(&mut self, act: &Act<'_>);
-}
-
 /// An open or a connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Act<'a> {
@@ -72,18 +66,6 @@ pub struct Folding {
 pub struct RecordId {
     pub time_ns: u64,
     pub tid: u32,
-}
-
-// === impl Sink ===
-
-impl Sink for Vec<Event> {
-    fn event(&mut self, event: Event) {
-        self.push(event);
-    }
-
-    fn act(&mut self, act: &Act<'_>) {
-        self.push(act.to_event());
-    }
 }
 
 // === impl Act ===

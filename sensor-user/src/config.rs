@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::probes;
+use crate::{log_level::Level, probes};
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;
@@ -54,6 +54,7 @@ pub struct Config {
     pub liveness: Liveness,
     pub limits: Limits,
     pub catalogue: Catalogue,
+    pub log: Log,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,6 +104,12 @@ pub struct Catalogue {
     pub directory: PathBuf,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// At the start; the collector can order another.
+    pub level: Level,
+}
+
 /// A configuration that was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -145,6 +152,8 @@ struct RawConfig {
     limits: RawLimits,
     #[serde(default)]
     catalogue: RawCatalogue,
+    #[serde(default)]
+    log: RawLog,
 }
 
 #[derive(Deserialize, Default)]
@@ -192,6 +201,12 @@ struct RawCatalogue {
     directory: Option<Spanned<String>>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [log]")]
+struct RawLog {
+    level: Option<Spanned<String>>,
+}
+
 /// What is wrong, and where in the text.
 struct Refused {
     span: Range<usize>,
@@ -228,6 +243,7 @@ impl Default for Config {
             catalogue: Catalogue {
                 directory: "/etc/skep/catalogue".into(),
             },
+            log: Log { level: Level::Info },
         }
     }
 }
@@ -286,6 +302,7 @@ impl Config {
             liveness,
             limits,
             catalogue,
+            log,
         } = raw;
         let RawCollector { address } = collector;
         let RawSpool {
@@ -300,6 +317,7 @@ impl Config {
         let RawCatalogue {
             directory: catalogue_directory,
         } = catalogue;
+        let RawLog { level } = log;
 
         let mut config = Self::default();
         if let Some(value) = state_directory {
@@ -338,10 +356,16 @@ impl Config {
         if let Some(value) = catalogue_directory {
             config.catalogue.directory = checked(value, existing_directory)?;
         }
+        if let Some(value) = level {
+            config.log.level = checked(value, |name| {
+                let level: Result<Level, _> = name.parse();
+                level.map_err(|unknown| unknown.to_string())
+            })?;
+        }
         Ok(config)
     }
 
-    /// The effective values as TOML, for `check-config`.
+    /// The effective values as TOML.
     pub fn effective(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
@@ -364,11 +388,6 @@ fn stated_keys(text: &str) -> BTreeSet<String> {
         add(&mut keys, "", &table);
     }
     keys
-}
-
-/// What `check-config FILE` prints when the file is good.
-pub fn report(file: &Path, config: &Config) -> String {
-    format!("{}: ok\n\n{}", file.display(), config.effective())
 }
 
 fn checked<T, U>(

@@ -18,16 +18,21 @@ use skep_spool::{Lane, Lanes};
 
 use crate::{
     clock::BootClock,
-    config::Config,
-    fold::{Fold, Limits},
     install_id::{InstallId, InstallIdError},
     journal::Journal,
-    pipeline::{Canaries, PipelineCounts},
+    logging::Logging,
+    pipeline::{PipelineCounts, watchdog::Canaries},
     probes::{HookReport, HookStatus},
+    settings::{Handle, Settings},
     start::{self, StartError},
-    status::{self, Server, StatusBoard, StatusError, hooks::status_hooks},
+    status::{
+        self, StatusBoard,
+        hooks::status_hooks,
+        socket::{Server, StatusError},
+    },
+    step::StepCounts,
     stop::Stop,
-    uplink::{Settings, Uplink},
+    uplink::{Identity, Uplink},
 };
 
 /// How often the figures of `status` are renewed while nobody asks for them.
@@ -50,8 +55,12 @@ pub enum DaemonError {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(config: &Config) -> Result<(), DaemonError> {
+pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     let stop = Stop::on_signals().map_err(DaemonError::Signals)?;
+    let handle = Handle::new(settings).waking(stop.waker());
+    let mut log = logging.follow(handle.subscribe());
+    let settings = handle.current();
+    let config = &settings.config;
     let id = InstallId::load_or_create(&config.state_directory)?;
     let clock = BootClock::for_boot(&config.state_directory, &start::boot_id());
     let mut pipeline = start::pipeline(config, clock)?;
@@ -61,6 +70,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     board.update(|status| {
         status.hooks = hooks;
         status.uplink.address = config.collector.address.clone();
+        status.settings = shown_settings(&settings);
     });
     board.wake_by(stop.waker());
     // Held until the end: it answers, and keeps a second daemon away.
@@ -77,14 +87,14 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         config.spool.findings_bytes,
     );
     let uplink = Uplink::start(
-        Settings {
+        Identity {
             address: config.collector.address.clone(),
             sensor_id: id.to_string(),
             sensor_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
             hooks: pipeline.hooks().iter().map(wire_hook).collect(),
-            orders: None,
         },
+        Some(handle.clone()),
         spool.clone(),
         board.clone(),
     )
@@ -92,7 +102,6 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
 
-    let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let interval = Duration::from_secs(config.liveness.interval_seconds);
     board.tell_time_by(clock);
     board.update(|status| status.canary.interval_seconds = interval.as_secs());
@@ -105,6 +114,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let mut canaries = status::Canaries::default();
     let mut stopping = false;
     loop {
+        log.look();
         let mut spooled = |event: Event| {
             *classes.entry(event.class()).or_default() += 1;
             spool.append(&wire::event(&event));
@@ -113,7 +123,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             }
         };
         found_running.drain(..).for_each(&mut spooled);
-        let more = pipeline.round(&mut fold, stopping, &mut spooled);
+        let more = pipeline.round(stopping, &mut spooled);
         let asked = board.asked();
         if figures_at.is_none_or(|at| at.elapsed() >= FIGURES_EVERY) || asked > answered {
             figures_at = Some(Instant::now());
@@ -125,6 +135,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
             let hooks = status_hooks(pipeline.hooks(), liveness.as_ref(), clock);
             board.renew(asked, canaries, |status| {
                 status.hooks = hooks;
+                status.settings = shown_settings(&handle.current());
                 status.canary.error = liveness.and_then(|liveness| liveness.error);
                 status.journal_error = journal_error;
                 fill(status, &counts, &classes);
@@ -166,7 +177,9 @@ fn fill(
         malformed,
         folded,
         track,
+        steps,
     } = counts;
+    status.steps = steps.iter().map(step_counts).collect();
     status.kernel = kernel
         .iter()
         .map(|counts| {
@@ -199,6 +212,35 @@ fn fill(
         .iter()
         .map(|(class, count)| ((*class).to_owned(), *count))
         .collect();
+}
+
+fn step_counts(counts: &StepCounts) -> status::StepCounters {
+    let StepCounts { step, counters } = counts;
+    let counters = counters.iter();
+    status::StepCounters {
+        step: (*step).to_owned(),
+        counters: counters
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect(),
+    }
+}
+
+/// The settings that the page of `status` shows, and those that can change.
+fn shown_settings(settings: &Settings) -> BTreeMap<String, status::ShownSetting> {
+    let Settings { config, log, .. } = settings;
+    let of_config = [
+        ("collector.address", config.collector.address.clone()),
+        (
+            "liveness.interval_seconds",
+            config.liveness.interval_seconds.to_string(),
+        ),
+    ];
+    let of_config = of_config.map(|(key, value)| (key, value, settings.by(key).to_string()));
+    let changing = [("log.level", log.value.to_string(), log.by.to_string())];
+    let shown = of_config.into_iter().chain(changing);
+    shown
+        .map(|(key, value, by)| (key.to_owned(), status::ShownSetting { value, by }))
+        .collect()
 }
 
 fn wire_hook(hook: &HookReport) -> v1::HookState {

@@ -8,6 +8,7 @@
 //! buffer where a path has to be put together.
 
 mod path;
+pub mod step;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -33,12 +33,18 @@ use foldhash::fast::RandomState;
 use self::held::{Held, Index, ProcessKey, Table};
 use skep_event::{Detail, Event, File, Net, Phase, SessionId, UnixNanos};
 
-use crate::act::{Act, Connect, Folding, Open, RecordId, Sink, Target};
+use crate::{
+    act::{Act, Connect, Folding, Open, RecordId, Target},
+    step::{About, Relay, Sink, Step},
+};
 
 /// How long the first of a kind is held for others like it.
 pub const WINDOW: Duration = Duration::from_secs(1);
 /// How much longer an open is held whose epoch does not close.
 const LATE: Duration = Duration::from_secs(1);
+
+/// The part of the sensor's memory that may be held: three sixteenths.
+const MEMORY_SHARE: (usize, usize) = (3, 16);
 
 /// What may be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,34 +84,54 @@ struct Place {
     epoch: u32,
 }
 
-/// A fold as a place the tracker reports to.
-pub struct FoldSink<'a, S> {
-    pub fold: &'a mut Fold,
-    pub now: Instant,
-    pub sink: S,
-}
-
 // === impl Limits ===
 
 impl Limits {
     /// For a sensor that may take so many bytes in all.
     pub fn within(memory_bytes: usize) -> Self {
         Self {
-            bytes: memory_bytes / 16 * 3,
+            bytes: memory_bytes / MEMORY_SHARE.1 * MEMORY_SHARE.0,
             ..Self::default()
         }
     }
 }
 
-// === impl FoldSink ===
+// === impl Step ===
 
-impl<S: FnMut(Event)> Sink for FoldSink<'_, S> {
-    fn event(&mut self, event: Event) {
-        self.fold.push(event, &mut self.sink);
+impl Step for Fold {
+    const ABOUT: About = About {
+        name: "fold",
+        module: "`fold/`, `fold_epochs.rs`",
+        takes: "events and acts",
+        passes_on: "events, each with the count of what repeats it",
+        bound: || {
+            let events = Limits::default().events;
+            let (parts, of) = MEMORY_SHARE;
+            format!("{events} events, {parts}/{of} of `[limits] memory_bytes`")
+        },
+        counters: &["held", "bytes"],
+    };
+
+    fn count(&self) -> Vec<u64> {
+        vec![self.held() as u64, self.bytes() as u64]
     }
 
-    fn act(&mut self, act: &Act<'_>) {
-        self.fold.act(act, self.now, &mut self.sink);
+    fn tick(&mut self, now: Instant, next: &mut impl Sink) {
+        Self::tick(self, now, |event| next.event(event));
+    }
+
+    fn end(&mut self, next: &mut impl Sink) {
+        self.flush(|event| next.event(event));
+    }
+}
+
+impl Relay for Fold {
+    fn event(&mut self, event: Event, _now: Instant, next: &mut impl Sink) {
+        self.push(event, |event| next.event(event));
+    }
+
+    fn act(&mut self, act: &Act<'_>, now: Instant, next: &mut impl Sink) {
+        Self::act(self, act, now, |event| next.event(event));
     }
 }
 

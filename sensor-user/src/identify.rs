@@ -16,6 +16,7 @@
 mod access;
 mod bundle;
 mod cache;
+mod candidate;
 mod command;
 mod content;
 mod elf;
@@ -33,53 +34,15 @@ use std::sync::Arc;
 
 use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
-use skep_event::{Agent, Text};
 
 use access::{Opened, Root, Trust};
 use cache::Cache;
 use content::Nature;
-use judge::Case;
 use scan::Markers;
 
+pub use candidate::{Candidate, Judgement};
+
 const REMEMBERED: usize = 2_048;
-
-/// An exec to be judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    pub pid: u32,
-    /// The file that was executed (the interpreter of a script); inode 0: not known.
-    pub file: FileKey,
-    pub file_size: u64,
-    /// The kernel's path of the executed file.
-    pub exe: Option<&'a Text>,
-    /// As given to `execve`.
-    pub filename: Option<&'a Text>,
-    pub argv: &'a [Text],
-    pub cwd: Option<&'a Text>,
-}
-
-/// What an exec is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
-    pub agent: Option<Arc<Agent>>,
-    /// The file can never make an agent, whatever its arguments: the kernel may skip it from now on.
-    pub never: bool,
-    /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
-    pub multicall: bool,
-    /// It was not judged: neither the file nor the process could be looked at any more, or looking at
-    /// them failed.
-    pub unseen: bool,
-}
-
-impl Judgement {
-    /// There was nothing to look at.
-    pub const UNSEEN: Self = Self {
-        agent: None,
-        never: false,
-        multicall: false,
-        unseen: true,
-    };
-}
 
 /// Judges execs. Remembers what the bytes of a file said, by device, inode and change time.
 #[derive(Debug)]
@@ -104,25 +67,6 @@ impl Identifier {
     /// Whether what the executed file is, is remembered: judging it reads little then.
     pub fn knows(&mut self, candidate: &Candidate<'_>) -> bool {
         candidate.file.ino != 0 && self.natures.get(candidate.file).is_some()
-    }
-
-    /// Judges one exec. Reads files of the process, so call it soon after; a process that has ended
-    /// is judged by what its paths still name.
-    pub fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
-        let Some(root) = Root::of(candidate.pid) else {
-            return Judgement::UNSEEN;
-        };
-        let Some((nature, trust)) = self.nature(candidate, &root) else {
-            return Judgement::UNSEEN;
-        };
-        let doubts = match trust {
-            Trust::Exact => Vec::new(),
-            Trust::OtherDevice => vec![evidence::OTHER_DEVICE],
-            Trust::Unverified => vec![evidence::UNVERIFIED],
-        };
-        let mut judgement = Case::new(self, candidate, &root, doubts).judge(&nature);
-        judgement.never &= trust > Trust::Unverified;
-        judgement
     }
 
     /// What the executed file is, remembered or looked at.

@@ -20,6 +20,7 @@
 //! it at a time, but for the reading at the start.
 
 mod entry;
+mod format;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -39,34 +40,24 @@ use sha2::{Digest, Sha256};
 
 use self::{
     entry::{ChildEntry, Entry, Kind},
+    format::{BEGUN_AT, BOOT_AT, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC},
     load::{load, read},
 };
 use skep_redact::Redactor;
 use skep_spool::frame;
 
-use crate::track::changes::{Change, Kept, KeptProcess, KeptSession};
+use crate::track::kept::{Change, Kept, KeptProcess, KeptSession};
+
+pub use self::format::{Found, MAX_BYTES};
 
 /// File in the state directory.
 const FILE: &str = "sessions.journal";
-/// A longer file is never written, and not read.
-pub const MAX_BYTES: u64 = 8 << 20;
 /// It is written anew in pieces of about this size.
 const CHUNK: usize = 64 << 10;
 /// A file this long is not worth being written anew.
 const SMALL: u64 = 256 << 10;
 /// How often the heartbeat is written, and how long a failing disk is left alone.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-
-const MAGIC: [u8; 8] = *b"SKEPJNL1";
-/// What every version of the format begins with; its last byte is the version.
-const ANY_VERSION: &[u8] = MAGIC.split_at(7).0;
-/// Magic, boot (16), begun (8), CRC of these (4); at 40 the heartbeat (8) and its CRC (4).
-const HEADER: usize = 64;
-const BOOT_AT: usize = 8;
-const BEGUN_AT: usize = 24;
-const HEADER_CRC_AT: usize = 32;
-const HEARTBEAT_AT: usize = 40;
-const FRAME: usize = 8;
 
 /// The journal of this life of the sensor.
 #[derive(Debug)]
@@ -83,15 +74,6 @@ pub struct Journal {
     retry: Option<Instant>,
     /// Why it cannot be written, while that is so.
     error: Option<String>,
-}
-
-/// What the journal of an earlier life of the sensor held.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// `None` when there was none of this boot.
-    pub kept: Option<Kept>,
-    /// What was wrong with it.
-    pub damage: Option<String>,
 }
 
 /// Where a journal is written anew from.

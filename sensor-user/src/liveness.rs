@@ -2,30 +2,26 @@
 //!
 //! A hook that another root process has detached is silent, and silence looks like peace. So every
 //! few seconds the sensor starts a child (the canary) that is watched under a session id of its own,
-//! [`skep_abi::CANARY_SESSION`], and does once what each hook reports ([`act`]). Its records prove the
+//! [`skep_abi::CANARY_SESSION`], and does once what each hook reports ([`crate::canary`]). Its records prove the
 //! hooks; they are no events. What becomes an event is the outcome, one `coverage` event, which goes
 //! the whole way to the collector and so proves that too.
 //!
 //! Invariants:
 //! - a hook is only called silent by a canary that is known to have done its part: one that was
 //!   started, watched and ended, of which no record was lost, and which says that it did what the hook
-//!   reports ([`Steps`]); what this host cannot do (any more) accuses no hook;
+//!   reports ([`Deeds`]); what this host cannot do (any more) accuses no hook;
 //! - a hook is judged once it has been proven: by its trial at the start, or by a canary;
 //! - without the fork hook the canary is not watched: then that hook alone is judged;
 //! - attaching again is tried at once, and after failures less and less often, never given up.
 //!
-//! This is the judgement; [`crate::pipeline`] starts the canary and attaches hooks.
+//! This is the judgement; the pipeline's watchdog starts the canary and attaches hooks.
 
-pub mod act;
-mod steps;
 #[cfg(test)]
 mod tests;
 
 use skep_abi::Hook;
 
-use crate::probes::AttachedHook;
-
-pub use self::steps::Steps;
+use crate::{canary::Deeds, probes::AttachedHook};
 
 /// Canaries that pass at most between two attempts to attach a hook again.
 const PATIENCE_MAX: u32 = 64;
@@ -36,6 +32,8 @@ pub struct Liveness {
     pub hook: Hook,
     /// Facts it serves.
     pub facts: Vec<&'static str>,
+    /// Boot clock: since then it is attached, nanoseconds.
+    attached_ns: u64,
     /// Boot clock of its last canary record, nanoseconds.
     pub seen_ns: Option<u64>,
     pub silence: Option<Silence>,
@@ -76,35 +74,47 @@ pub struct Outcome {
 pub struct Ledger {
     hooks: Vec<Liveness>,
     records: u64,
-    /// Boot clock, nanoseconds: since then the hooks are attached.
-    begun_ns: u64,
 }
 
 // === impl Ledger ===
 
 impl Ledger {
     pub fn new(attached: &[AttachedHook], now_ns: u64) -> Self {
-        let mut hooks: Vec<Liveness> = Vec::new();
-        for attached in attached {
-            match hooks.iter_mut().find(|known| known.hook == attached.hook) {
-                Some(known) => {
-                    known.facts.push(attached.fact);
-                    known.proven |= attached.proven;
-                }
-                None => hooks.push(Liveness {
-                    hook: attached.hook,
-                    facts: vec![attached.fact],
-                    seen_ns: None,
-                    silence: None,
-                    proven: attached.proven,
-                    in_this: false,
-                }),
-            }
-        }
-        Self {
-            hooks,
+        let mut ledger = Self {
+            hooks: Vec::new(),
             records: 0,
-            begun_ns: now_ns,
+        };
+        ledger.renew(attached, now_ns);
+        ledger
+    }
+
+    /// Other hooks are attached from now on. What is known of those that stay is kept; one that is not
+    /// attached any more accuses nobody by its silence.
+    pub fn renew(&mut self, attached: &[AttachedHook], now_ns: u64) {
+        let mut before = std::mem::take(&mut self.hooks);
+        for AttachedHook { fact, hook, proven } in attached {
+            if let Some(known) = self.hooks.iter_mut().find(|known| known.hook == *hook) {
+                known.facts.push(fact);
+                known.proven |= proven;
+                continue;
+            }
+            let known = before.iter().position(|known| known.hook == *hook);
+            self.hooks
+                .push(match known.map(|index| before.swap_remove(index)) {
+                    Some(known) => Liveness {
+                        facts: vec![fact],
+                        ..known
+                    },
+                    None => Liveness {
+                        hook: *hook,
+                        facts: vec![fact],
+                        attached_ns: now_ns,
+                        seen_ns: None,
+                        silence: None,
+                        proven: *proven,
+                        in_this: false,
+                    },
+                });
         }
     }
 
@@ -131,7 +141,7 @@ impl Ledger {
 
     /// The canary has ended, and all its records were read. Hooks on what it has `done` are judged; of
     /// the others what was seen counts, and what was not does not.
-    pub fn conclude(&mut self, done: Steps) -> Outcome {
+    pub fn conclude(&mut self, done: Deeds) -> Outcome {
         let mut outcome = Outcome {
             records: self.records,
             ..Outcome::default()
@@ -149,7 +159,7 @@ impl Ledger {
                 continue;
             }
             let judged = known.proven
-                && done.meets(Steps::reaching(known.hook))
+                && done.meets(Deeds::reaching(known.hook))
                 && (forked || known.hook == Hook::RawTpFork);
             if let Some(silence) = &mut known.silence {
                 outcome.missing.push(known.hook);
@@ -158,7 +168,7 @@ impl Ledger {
                     outcome.attach.push(known.hook);
                 }
             } else if judged {
-                let since_ns = known.seen_ns.unwrap_or(self.begun_ns);
+                let since_ns = known.seen_ns.unwrap_or(known.attached_ns);
                 outcome.missing.push(known.hook);
                 outcome.silent.push((known.hook, since_ns));
                 outcome.attach.push(known.hook);

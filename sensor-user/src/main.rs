@@ -3,19 +3,20 @@
 //! Exit codes: 0 done, 1 failed while running (or the daemon asked for is not there), 2 bad
 //! configuration or usage, 3 this host cannot do it.
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use skep_sensor::{
-    config::{self, Config, ConfigError},
+    canary,
+    config::{Config, ConfigError},
     daemon::{self, DaemonError},
-    liveness::act,
+    logging::Logging,
     manifest::{self, Family},
+    settings::Settings,
     start::{self, StartError},
     status,
     watch::{self, WatchError},
 };
-use tracing_subscriber::EnvFilter;
 
 /// Where the daemon's configuration is looked for when none is named.
 const DEFAULT_CONFIG: &str = "/etc/skep/sensor.toml";
@@ -76,18 +77,12 @@ enum Failure {
 
 fn main() -> ExitCode {
     // Many times an hour, so before anything else is set up.
-    if act::is_asked(std::env::args_os()) {
-        act::act().report();
+    if canary::is_asked(std::env::args_os()) {
+        canary::act().report();
         return ExitCode::SUCCESS;
     }
-    // `RUST_LOG` as usual; the journal adds its own time stamps, a terminal gets ours.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    let failure = match run(Cli::parse().command) {
+    let logging = Logging::start();
+    let failure = match run(Cli::parse().command, &logging) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
@@ -100,28 +95,33 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn run(command: Command, logging: &Logging) -> Result<(), Failure> {
     match command {
-        Command::Watch { json, config } => Ok(watch::run(&load(config)?, json)?),
-        Command::Run { config } => Ok(daemon::run(&load(config)?)?),
-        Command::Status { json, config } => show_status(&load(config)?, json),
-        Command::Explain { json, config } => explain(&load(config)?, json),
+        Command::Watch { json, config } => {
+            let settings = load(config, logging)?;
+            logging.apply(&settings.log);
+            Ok(watch::run(&settings.config, json)?)
+        }
+        Command::Run { config } => Ok(daemon::run(load(config, logging)?, logging)?),
+        Command::Status { json, config } => show_status(&load(config, logging)?.config, json),
+        Command::Explain { json, config } => explain(&load(config, logging)?, json),
         Command::CheckConfig { file } => {
-            let config = Config::load(&file)?;
-            catalogue(&config)?;
-            print(&config::report(&file, &config));
+            let settings = Settings::load(&file)?;
+            catalogue(&settings.config)?;
+            print(&settings.report());
             Ok(())
         }
     }
 }
 
-fn load(file: Option<PathBuf>) -> Result<Config, Failure> {
+fn load(file: Option<PathBuf>, logging: &Logging) -> Result<Settings, Failure> {
     let default = PathBuf::from(DEFAULT_CONFIG);
-    match file {
-        Some(file) => Ok(Config::load(&file)?),
-        None if default.exists() => Ok(Config::load(&default)?),
-        None => Ok(Config::default()),
-    }
+    let settings = match file {
+        Some(file) => Settings::load(&file)?,
+        None if default.exists() => Settings::load(&default)?,
+        None => Settings::of_defaults(),
+    };
+    Ok(settings.with_log_directives(logging.directives()))
 }
 
 fn catalogue(config: &Config) -> Result<skep_catalogue::Catalogue, Failure> {
@@ -130,20 +130,20 @@ fn catalogue(config: &Config) -> Result<skep_catalogue::Catalogue, Failure> {
 }
 
 fn show_status(config: &Config, json: bool) -> Result<(), Failure> {
-    let status = status::fetch(&config.status.socket)
+    let status = status::socket::fetch(&config.status.socket)
         .map_err(|error| Failure::Running(error.to_string()))?;
     if json {
         let text = serde_json::to_string_pretty(&status)
             .map_err(|error| Failure::Running(error.to_string()))?;
         print(&text);
     } else {
-        print(&status::render(&status));
+        print(&status::page::render(&status));
     }
     Ok(())
 }
 
-fn explain(config: &Config, json: bool) -> Result<(), Failure> {
-    let families: Vec<_> = catalogue(config)?
+fn explain(settings: &Settings, json: bool) -> Result<(), Failure> {
+    let families: Vec<_> = catalogue(&settings.config)?
         .families()
         .iter()
         .map(|family| Family {
@@ -152,9 +152,9 @@ fn explain(config: &Config, json: bool) -> Result<(), Failure> {
         })
         .collect();
     print(&if json {
-        manifest::json(config, &families)
+        manifest::json(settings, &families)
     } else {
-        manifest::human(config, &families)
+        manifest::human(settings, &families)
     });
     Ok(())
 }

@@ -8,10 +8,12 @@
 mod fields;
 mod text;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use skep_redact::{Finder, RULES, Redactor};
 
-use crate::config::Config;
+use crate::settings::Settings;
 
 pub use fields::{EVENT_FIELDS, HELLO_FIELDS};
 pub use text::{human, markdown};
@@ -94,6 +96,8 @@ pub struct Manifest<'a> {
     pub redacted: Vec<RedactedKind>,
     pub kept: Kept<'a>,
     pub sent_to: &'a str,
+    /// Who set the values shown here, by their keys in the configuration.
+    pub set_by: BTreeMap<&'static str, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +122,8 @@ pub const WATCHED: &str = "Only the AI coding agents listed here, and every proc
     what it does is held back, and thrown away on this host when it turns out to be no agent.";
 
 /// The manifest under a configuration.
-pub fn manifest<'a>(config: &'a Config, families: &'a [Family]) -> Manifest<'a> {
+pub fn manifest<'a>(settings: &'a Settings, families: &'a [Family]) -> Manifest<'a> {
+    let config = &settings.config;
     Manifest {
         version: env!("CARGO_PKG_VERSION"),
         watched: Watched {
@@ -137,12 +142,27 @@ pub fn manifest<'a>(config: &'a Config, families: &'a [Family]) -> Manifest<'a> 
             spool_findings_bytes: config.spool.findings_bytes,
         },
         sent_to: &config.collector.address,
+        set_by: set_by(settings).collect(),
     }
 }
 
+/// Keys of the values that a manifest shows, and who set them.
+fn set_by(settings: &Settings) -> impl Iterator<Item = (&'static str, String)> {
+    let shown = [
+        "state_directory",
+        "spool.directory",
+        "spool.max_bytes",
+        "spool.findings_bytes",
+        "collector.address",
+    ];
+    shown
+        .map(|key| (key, settings.by(key).to_string()))
+        .into_iter()
+}
+
 /// What `explain --json` prints.
-pub fn json(config: &Config, families: &[Family]) -> String {
-    serde_json::to_string_pretty(&manifest(config, families))
+pub fn json(settings: &Settings, families: &[Family]) -> String {
+    serde_json::to_string_pretty(&manifest(settings, families))
         .expect("no map with keys that are not text, no failing writer")
 }
 

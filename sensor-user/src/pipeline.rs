@@ -1,46 +1,42 @@
-//! The hot path: ring → decode → track → fold → redact, and the accounts of what was read and lost.
+//! The hot path: the chain of steps on the kernel's ring, and the duties of the sensor besides it.
 //!
-//! One thread, no locks, and no allocation for a record that repeats an earlier one. Redaction comes
-//! last, so that it is done once for all that was folded into one event; nothing leaves without it. The
-//! ring is emptied in rounds of [`ROUND`] records so that a storm does not keep the caller from its other
+//! One thread, no locks, and no allocation for a record that repeats an earlier one. The ring is emptied
+//! in rounds of a bounded number of records so that a storm does not keep the caller from its other
 //! duties. For every kind of record `sent by the kernel = read here + still in the ring`, and what the
-//! kernel could not send or this step could not decode becomes a `lost` event with its time range.
+//! kernel could not send or a step could not decode becomes a `lost` event with its time range.
 
 mod adopt;
-mod census;
+pub mod census;
+mod evicted;
+mod front;
 mod keep;
-mod liveness;
+pub mod watchdog;
 
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use aya::maps::{HashMap as BpfHashMap, MapData, RingBuf};
-use skep_abi::{Claim, ClaimVerdict, FileKey, Header, Kind, SessionState};
-use skep_event::{Coverage, CoverageKind, Event, UnixNanos};
-use skep_redact::Redactor;
+use skep_abi::Kind;
+use skep_event::Event;
 
+use self::{
+    front::Front,
+    watchdog::{Canaries, LivenessReport},
+};
 use crate::{
-    accounts::{Accounts, OwnLosses},
-    act::{Act, Sink},
-    backlog::Backlog,
+    accounts::Accounts,
+    chain::{Head, Tail},
     clock::BootClock,
-    decode::{self, Body, Record},
-    epochs::{Epochs, FoldCounts},
-    fold::{Fold, FoldSink},
+    decode::step::Decode,
+    fold_epochs::FoldCounts,
     journal::Journal,
-    probes::{HookReport, KernelCounts, NOEXIST, Probes},
-    track::{Judge, TrackCounts, Tracker, Verdicts},
+    probes::{HookReport, KernelCounts, Probes, ProgramId, ProgramReport, ProgramSpec},
+    step::{Sink, StepCounts},
+    track::{Judge, TrackCounts, Tracker, kept::Kept},
 };
 
-pub use self::liveness::{Canaries, LivenessReport};
-use self::{census::Census, liveness::Watchdog};
-
-/// Records handled before the caller gets its turn.
-const ROUND: usize = 4096;
 /// How long a round may wait for the next: with an agent at work, and without.
 const AT_WORK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
@@ -49,28 +45,10 @@ const ACCOUNTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Everything from the ring to redacted events.
 pub struct Pipeline<J> {
-    probes: Probes,
-    tracker: Tracker<J>,
-    redactor: Arc<Redactor>,
-    read: [u64; Kind::ALL.len()],
-    malformed: u64,
-    epochs: Epochs,
-    accounts: Accounts,
-    looked_at: Instant,
+    front: Front<J>,
+    tail: Tail,
     /// So many records had been sent when the last rounds began.
     until: u64,
-    clock: BootClock,
-    /// What has been told of tables at their bound and of execs that could not be judged, and when.
-    told: (UnixNanos, TrackCounts),
-    /// Where the decoder puts paths together.
-    room: Vec<u8>,
-    /// For the next life of the sensor.
-    journal: Option<Journal>,
-    /// Since when it cannot be written, if that was told.
-    unkept_since: Option<UnixNanos>,
-    watchdog: Option<Watchdog>,
-    census: Census,
-    backlog: Backlog,
 }
 
 /// Figures for `status`.
@@ -82,351 +60,174 @@ pub struct PipelineCounts {
     /// What the kernel side folded, as far as it was handed out.
     pub folded: FoldCounts,
     pub track: TrackCounts,
-}
-
-/// Every act as an event of its own.
-struct Each<F>(F);
-
-impl<F: FnMut(Event)> Sink for Each<F> {
-    fn event(&mut self, event: Event) {
-        (self.0)(event);
-    }
-
-    fn act(&mut self, act: &Act<'_>) {
-        (self.0)(act.to_event());
-    }
-}
-
-/// Verdicts into the kernel's maps.
-struct Maps<'a> {
-    claims: &'a mut BpfHashMap<MapData, Claim, ClaimVerdict>,
-    verdicts: &'a mut BpfHashMap<MapData, FileKey, u32>,
-    sessions: &'a mut BpfHashMap<MapData, u64, SessionState>,
-    lost_waiting: &'a mut BpfHashMap<MapData, Claim, u64>,
-    /// Where records go while a judgement takes its time, if the ring is free for that.
-    beside: Option<(&'a mut RingBuf<MapData>, &'a mut Backlog)>,
-}
-
-impl<'a> Maps<'a> {
-    fn beside_ring(probes: &'a mut Probes) -> (&'a mut RingBuf<MapData>, Self) {
-        let Probes {
-            ring,
-            claims,
-            verdicts,
-            sessions,
-            lost_waiting,
-            ..
-        } = probes;
-        let maps = Self {
-            claims,
-            verdicts,
-            sessions,
-            lost_waiting,
-            beside: None,
-        };
-        (ring, maps)
-    }
-
-    fn of(probes: &'a mut Probes) -> Self {
-        Self::beside_ring(probes).1
-    }
-}
-
-impl Verdicts for Maps<'_> {
-    fn settle(&mut self, claim: Claim, verdict: ClaimVerdict) {
-        // Both maps evict the oldest, so only a kernel out of memory refuses; the process then stays
-        // pending, which costs records that are dropped here, and loses nothing.
-        if let Err(error) = self.claims.insert(claim, verdict, 0) {
-            tracing::debug!(%error, "the kernel took no verdict on a claim");
-        }
-    }
-
-    fn meanwhile(&mut self) {
-        if let Some((ring, backlog)) = &mut self.beside {
-            backlog.fill(ring);
-        }
-    }
-
-    fn lost_waiting(&mut self, claim: Claim) -> bool {
-        // No entry: nothing was lost.
-        let lost = self.lost_waiting.get(&claim, 0).is_ok();
-        if lost && let Err(error) = self.lost_waiting.remove(&claim) {
-            tracing::debug!(%error, "what was lost before a verdict was forgotten already");
-        }
-        lost
-    }
-
-    fn begin_session(&mut self, kernel: u64) -> bool {
-        // One that is there is left as it is: its counts go on.
-        let fresh = SessionState::default();
-        let entered = self.sessions.insert(kernel, fresh, NOEXIST);
-        entered.is_ok() || self.sessions.get(&kernel, 0).is_ok()
-    }
-
-    fn end_session(&mut self, kernel: u64) {
-        if let Err(error) = self.sessions.remove(&kernel) {
-            tracing::debug!(%error, kernel, "the kernel had no account of a session");
-        }
-    }
-
-    fn never(&mut self, file: FileKey) {
-        if let Err(error) = self.verdicts.insert(file, skep_abi::VERDICT_NOT_AGENT, 0) {
-            tracing::debug!(%error, "the kernel took no verdict on a file");
-        }
-    }
-}
-
-/// What became of a record.
-enum Taken {
-    Nothing,
-    Handled,
-    /// Still to be handled.
-    Exec(Record<'static>),
+    /// What each step of the chain has counted, in their order.
+    pub steps: Vec<StepCounts>,
 }
 
 impl<J: Judge> Pipeline<J> {
     /// `memory_bytes`: what the sensor may take in all.
     pub fn new(
         probes: Probes,
-        tracker: Tracker<J>,
+        track: Tracker<J>,
         clock: BootClock,
         memory_bytes: usize,
     ) -> io::Result<Self> {
-        let read = probes.read_by_trials;
         let accounts = Accounts::new(probes.sessions_fd()?, clock);
+        let decode = Decode::after(probes.read_by_trials);
+        let head = Head { decode, track };
         Ok(Self {
-            probes,
-            tracker,
-            redactor: Arc::new(Redactor::new()),
-            read,
-            malformed: 0,
-            epochs: Epochs::new(clock),
-            accounts,
-            looked_at: Instant::now(),
+            front: Front::new(probes, head, accounts, clock, memory_bytes),
+            tail: Tail::within(memory_bytes),
             until: 0,
-            clock,
-            told: (clock.now(), TrackCounts::default()),
-            room: Vec::new(),
-            journal: None,
-            unkept_since: None,
-            watchdog: None,
-            census: Census::new(clock.now()),
-            backlog: Backlog::within(memory_bytes),
         })
     }
 
     pub fn hooks(&self) -> &[HookReport] {
-        &self.probes.hooks
+        &self.front.probes.hooks
     }
 
     /// How long the caller may wait for the ring before the next round. Records that somebody waits for
     /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched. A canary is
     /// started when it is due, and not long waited for.
     pub fn patience(&self) -> Duration {
-        let usual = if self.tracker.is_idle() {
+        let usual = if self.front.head.track.is_idle() {
             IDLE
         } else {
             AT_WORK
         };
-        let watchdog = self.watchdog.as_ref();
+        let watchdog = self.front.watchdog.as_ref();
         watchdog.map_or(usual, |watchdog| usual.min(watchdog.patience()))
     }
 
     /// Readable when records wait.
     pub fn ring(&self) -> BorrowedFd<'_> {
-        self.probes.ring.as_fd()
+        self.front.probes.ring.as_fd()
+    }
+
+    /// To be called once, before the first round, with what an earlier life of the sensor kept.
+    pub fn adopt(&mut self, kept: Option<Kept>, leaves: impl FnMut(Event)) {
+        let found = self.front.adopt(kept);
+        let mut sink = self.tail.unfolded(leaves);
+        found.into_iter().for_each(|event| sink.event(event));
+    }
+
+    /// Keeps processes and sessions in `journal` from now on.
+    pub fn keep_in(&mut self, journal: Journal) {
+        self.front.keep_in(journal);
+    }
+
+    /// Why the journal cannot be written, while that is so.
+    pub fn journal_error(&self) -> Option<&str> {
+        self.front.journal.as_ref().and_then(Journal::error)
+    }
+
+    /// From now on canaries go through the hooks.
+    pub fn send_canaries(&mut self, canaries: Canaries) {
+        self.front.send_canaries(canaries);
+    }
+
+    pub fn liveness(&self) -> Option<LivenessReport> {
+        self.front.watchdog.as_ref().map(|dog| dog.report())
+    }
+
+    /// Attaches a program of the kernel object; canaries go through its hook from now on. Attached
+    /// already, it stays as it is.
+    pub fn attach_program(&mut self, spec: ProgramSpec) -> ProgramReport {
+        let report = self.front.probes.attach_program(spec);
+        self.front.hooks_changed();
+        report
+    }
+
+    /// Detaches a program; its silence accuses nobody from now on. `None` when there is no such program.
+    pub fn detach_program(&mut self, id: ProgramId) -> Option<ProgramReport> {
+        let report = self.front.probes.detach(id);
+        self.front.hooks_changed();
+        report
+    }
+
+    /// Every program that was attached, or was to be.
+    pub fn programs(&self) -> Vec<ProgramReport> {
+        self.front.probes.programs()
     }
 
     /// One round of the loop that `watch` and `run` share: what waits in the ring, what was lost, and
     /// what the fold lets go of. True when more waits. With `last`, once what was sent until then is
     /// read, every loss up to now is told and the fold is emptied.
-    pub fn round(&mut self, fold: &mut Fold, last: bool, mut sink: impl FnMut(Event)) -> bool {
+    pub fn round(&mut self, last: bool, mut leaves: impl FnMut(Event)) -> bool {
         let now = Instant::now();
         let began_ns = BootClock::boot_now();
-        if last && !self.epochs.is_stopped() {
-            self.epochs.stop(&mut self.probes);
-            self.until = self.probes.counts().iter().map(|counts| counts.sent).sum();
+        let Self { front, tail, until } = self;
+        if last && !front.epochs.is_stopped() {
+            front.epochs.stop(&mut front.probes);
+            *until = front.probes.counts().iter().map(|counts| counts.sent).sum();
         }
-        let redactor = self.redactor.clone();
-        let mut sink = |event| sink(redactor.event(event));
-        let more = self.read(&mut FoldSink {
-            fold,
-            now,
-            sink: &mut sink,
-        });
+        let mut sink = tail.to(now, &mut leaves);
+        let more = front.read(&mut sink);
         if !last {
-            let mut sink = FoldSink {
-                fold,
-                now,
-                sink: &mut sink,
-            };
-            self.check_hooks(more, &mut sink);
-            self.count_heads(more, &mut sink);
+            front.check_hooks(more, &mut sink);
+            front.count_heads(more, &mut sink);
         }
-        let read = self.read[Kind::Open as usize - 1];
+        drop(sink);
+        let read = front.head.decode.read(Kind::Open);
         let ends = last
-            && self.read.iter().sum::<u64>() >= self.until
-            && self.epochs.finish(&mut self.probes, fold, read);
+            && front.head.decode.read_in_all() >= *until
+            && front.epochs.finish(&mut front.probes, &mut tail.fold, read);
         if !last {
-            self.epochs.run(&mut self.probes, fold, read, now);
+            front
+                .epochs
+                .run(&mut front.probes, &mut tail.fold, read, now);
         }
-        if ends || self.looked_at.elapsed() >= ACCOUNTS_EVERY {
-            self.account(ends, |event| fold.push(event, &mut sink));
+        let mut sink = tail.to(now, &mut leaves);
+        if ends || front.accounted.elapsed() >= ACCOUNTS_EVERY {
+            front.account(ends, &mut sink);
         }
-        fold.tick(now, &mut sink);
+        sink.tick();
         if ends {
-            fold.flush(&mut sink);
+            sink.end();
         }
-        self.keep(began_ns, more, ends, fold, &mut sink);
+        drop(sink);
+        // Everything up to then has been handed on, but for what the fold still holds, unless records
+        // still wait.
+        let held_ns = tail.fold.oldest().map(|time| front.clock.boot(time));
+        let seen_ns = match held_ns {
+            _ if more => 0,
+            Some(oldest_ns) => began_ns.min(oldest_ns),
+            None => began_ns,
+        };
+        let told = front.keep(seen_ns, ends, tail.redact.redactor());
+        if let Some(event) = told {
+            tail.unfolded(&mut leaves).event(event);
+        }
         if last { !ends } else { more }
     }
 
     /// Handles what waits in the ring, one round at most, and folds nothing; true when there may be
     /// more.
-    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> bool {
-        let redactor = self.redactor.clone();
-        self.read(&mut Each(|event| sink(redactor.event(event))))
-    }
-
-    /// Handles what waits in the ring, one round at most; true when there may be more.
-    fn read(&mut self, sink: &mut impl Sink) -> bool {
-        let now = Instant::now();
-        for _ in 0..ROUND {
-            // What was taken out of the ring before its turn comes first.
-            let waiting = self.backlog.pop();
-            let exec = match self.take(waiting.as_deref(), now, sink) {
-                Taken::Nothing => return false,
-                Taken::Handled => continue,
-                Taken::Exec(exec) => exec,
-            };
-            // It is out of the ring, so that while its file is judged others can be taken out too.
-            let (ring, mut maps) = Maps::beside_ring(&mut self.probes);
-            maps.beside = Some((ring, &mut self.backlog));
-            self.tracker.handle(exec, &mut maps, sink);
-        }
-        true
-    }
-
-    /// Decodes one record, the given or the next of the ring, and handles it unless it is an exec.
-    fn take(&mut self, waiting: Option<&[u8]>, now: Instant, sink: &mut impl Sink) -> Taken {
-        let Self {
-            probes,
-            tracker,
-            read,
-            malformed,
-            epochs,
-            room,
-            ..
-        } = self;
-        let (ring, mut maps) = Maps::beside_ring(probes);
-        let from_ring;
-        let bytes = match waiting {
-            Some(record) => record,
-            None => match ring.next() {
-                Some(record) => {
-                    from_ring = record;
-                    &from_ring
-                }
-                None => return Taken::Nothing,
-            },
-        };
-        if let Some(kind) =
-            decode::fixed::<Header>(bytes).and_then(|header| Kind::from_u16(header.kind))
-        {
-            read[kind as usize - 1] += 1;
-        }
-        match decode::decode(bytes, room) {
-            Ok(Record {
-                common,
-                body: Body::Exec(exec),
-            }) => {
-                let body = Body::Exec(exec);
-                return Taken::Exec(Record { common, body });
-            }
-            Ok(record) => {
-                if let Body::Open(open) = &record.body
-                    && let Some(epoch) = open.epoch
-                {
-                    epochs.saw(epoch, now);
-                }
-                tracker.handle(record, &mut maps, sink);
-            }
-            Err(decode::Malformed(reason)) => {
-                if *malformed == 0 {
-                    tracing::error!(reason, len = bytes.len(), "a kernel record is malformed");
-                }
-                *malformed += 1;
-            }
-        }
-        Taken::Handled
+    pub fn drain(&mut self, leaves: impl FnMut(Event)) -> bool {
+        self.front.read(&mut self.tail.unfolded(leaves))
     }
 
     /// Tells what was lost since the last time; with `last`, also what would be told together later.
-    pub fn account(&mut self, last: bool, mut sink: impl FnMut(Event)) {
-        let own = OwnLosses {
-            malformed: self.malformed,
-            table_full: self.tracker.counts().refused,
-            fold: self.epochs.counts().lost,
-        };
-        let Self {
-            accounts,
-            probes,
-            tracker,
-            epochs,
-            ..
-        } = self;
-        let mut own_of = tracker.take_refused();
-        for (session, count) in epochs.take_unmatched() {
-            own_of.entry(session).or_default().fold += count;
-        }
-        let machine = probes.counts();
-        if let Err(error) = accounts.look(&machine, own, &own_of, tracker, &mut sink) {
-            tracing::error!(%error, "the kernel's accounts cannot be read");
-        }
-        let now = self.clock.now();
-        self.tracker.tell_due_rings(now, last, &mut Each(&mut sink));
-        self.looked_at = Instant::now();
-        self.tell_evicted(sink);
+    pub fn account(&mut self, last: bool, leaves: impl FnMut(Event)) {
+        self.front.account(last, &mut self.tail.unfolded(leaves));
     }
 
-    /// Says that tables were at their bound, and what they let go of; and how many execs there was
-    /// nothing left to judge of.
-    fn tell_evicted(&mut self, mut sink: impl FnMut(Event)) {
-        let now = self.clock.now();
-        let counts = self.tracker.counts();
-        let (first, before) = std::mem::replace(&mut self.told, (now, counts));
-        let count = counts.evicted.total() - before.evicted.total();
-        if count > 0 {
-            let reason = counts.evicted.since(&before.evicted);
-            tracing::warn!(count, reason, "a table is at its bound");
-            let coverage = Coverage::point(CoverageKind::Evicted, (first, now), count, reason);
-            sink(coverage.of_machine());
-        }
-        let count = counts.unjudged - before.unjudged;
-        if count > 0 {
-            tracing::info!(count, "programs were gone before they could be judged");
-            let reason = "a program had ended and its file was gone before it could be looked at, or \
-                          looking at it failed; an agent among them was not recognised";
-            let coverage = Coverage::point(CoverageKind::Unjudged, (first, now), count, reason);
-            sink(coverage.of_machine());
-        }
-        let count = counts.unaccounted - before.unaccounted;
-        if count > 0 {
-            tracing::warn!(count, "the kernel took no account of a session");
-            let reason = "the kernel has no account of its own for a session: what is lost of it is told \
-                          of the whole host, and it is not held back alone";
-            let coverage = Coverage::point(CoverageKind::Degraded, (first, now), count, reason);
-            sink(coverage.of_machine());
-        }
-    }
-
-    pub fn counts(&self) -> PipelineCounts {
+    pub fn counts(&mut self) -> PipelineCounts {
+        let Self { front, tail, .. } = self;
+        let decode = &front.head.decode;
+        let read = Kind::ALL.map(|kind| (kind, decode.read(kind)));
         PipelineCounts {
-            kernel: self.probes.counts(),
-            read: Kind::ALL.into_iter().zip(self.read).collect(),
-            malformed: self.malformed,
-            folded: self.epochs.counts(),
-            track: self.tracker.counts(),
+            kernel: front.probes.counts(),
+            read: read.to_vec(),
+            malformed: decode.malformed(),
+            folded: front.epochs.counts(),
+            track: front.head.track.counts(),
+            steps: front
+                .head
+                .counts()
+                .into_iter()
+                .chain(tail.counts())
+                .collect(),
         }
     }
 }

@@ -9,39 +9,47 @@ mod attach;
 mod batch;
 pub mod btf;
 mod candidates;
+mod facts;
 mod folds;
 mod host;
+mod maps;
 mod processes;
+mod programs;
 mod reattach;
+mod report;
 mod trial;
-mod walk;
+mod verdicts;
+pub mod walk;
 
-use std::{
-    fs::File,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-};
+use std::{fs::File, os::fd::OwnedFd, path::Path};
 
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    EbpfLoader,
+    maps::{Array, MapData, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    CANARY_SESSION, COUNTERS, Cause, Claim, ClaimVerdict, Counters, FileKey, Hook, Kind, Offset,
-    PENDING_SESSION, SessionState, Walk, folded_index, lost_index, sent_index,
+    COUNTERS, Cause, Counters, Hook, Kind, Offset, Walk, folded_index, lost_index, sent_index,
 };
 
 use self::{
-    attach::{attach_program, unload},
-    candidates::{Attach, Candidate, FACTS, Fact, Program, serves},
+    attach::KernelTypes,
+    candidates::{Attach, Candidate, FACTS, Fact, serves},
+    facts::ServedFact,
+    maps::{map_fd, take_map},
+    programs::Programs,
+    report::join,
+    verdicts::VerdictMaps,
 };
+use crate::{backlog::Backlog, causes::with_causes};
+
 pub use self::{
     batch::Batch,
+    candidates::{ProgramSpec, avoidable_hooks, program},
     folds::Folds,
     host::HostError,
     processes::{NOEXIST, Processes},
-    reattach::AttachedHook,
-    walk::{WalkError, WalkStep},
+    report::{AttachedHook, HookReport, HookStatus, ProgramId, ProgramReport},
+    verdicts::KernelVerdicts,
 };
 
 /// The kernel object, built by `build.rs`.
@@ -67,43 +75,6 @@ pub struct ProbeConfig {
     pub avoid: Vec<String>,
 }
 
-/// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
-pub fn avoidable_hooks() -> Vec<&'static str> {
-    let candidates = FACTS
-        .iter()
-        .filter(|fact| !fact.required)
-        .flat_map(|fact| fact.candidates);
-    let parts = candidates
-        .clone()
-        .flat_map(|candidate| candidate.programs)
-        .filter(|program| !program.required)
-        .filter_map(|program| serves(program.name).map(Hook::name));
-    candidates
-        .map(|candidate| candidate.name)
-        .chain(parts)
-        .collect()
-}
-
-/// State of the hook that serves a fact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookStatus {
-    /// The best one, whole.
-    Live,
-    /// Not the best one, or without a part of it; `reason` says what the better ones answered and what
-    /// this one misses.
-    Fallback,
-    Off,
-}
-
-/// What serves a fact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookReport {
-    pub fact: &'static str,
-    pub hook: Option<&'static str>,
-    pub status: HookStatus,
-    pub reason: String,
-}
-
 /// Counters of the kernel side for one kind of record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelCounts {
@@ -117,25 +88,18 @@ pub struct KernelCounts {
 
 /// The loaded kernel side. Dropping it detaches every program.
 pub struct Probes {
-    /// Keeps programs and links alive.
-    object: Ebpf,
+    programs: Programs,
     pub ring: RingBuf<MapData>,
-    pub claims: BpfHashMap<MapData, Claim, ClaimVerdict>,
-    pub verdicts: BpfHashMap<MapData, FileKey, u32>,
+    verdicts: VerdictMaps,
     pub processes: Processes,
-    /// What of each session was not sent, by its kernel id.
-    pub sessions: BpfHashMap<MapData, u64, SessionState>,
-    /// Claims records were lost of before they were answered, and how many.
-    pub lost_waiting: BpfHashMap<MapData, Claim, u64>,
     /// A descriptor of the map of sessions.
     sessions_fd: OwnedFd,
     pub folds: Folds,
     walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, Counters>,
+    facts: Vec<ServedFact>,
+    /// What serves each fact, as of now.
     pub hooks: Vec<HookReport>,
-    /// Programs that were attached at the start, and where those of the cgroup type are.
-    attached: Vec<Program>,
-    cgroup: File,
     /// Records of the trials, read here: so that `sent` and `read` agree from the start.
     pub read_by_trials: [u64; Kind::ALL.len()],
 }
@@ -189,12 +153,35 @@ impl Probes {
 
     /// Puts the refusal of a better hook in front of a fact's reason.
     fn note(&mut self, fact: &str, reason: &str) {
-        if let Some(report) = self.hooks.iter_mut().find(|report| report.fact == fact) {
-            report.reason = join(reason, &report.reason);
-            if report.status == HookStatus::Live {
-                report.status = HookStatus::Fallback;
-            }
+        if let Some(served) = self
+            .facts
+            .iter_mut()
+            .find(|served| served.fact.name == fact)
+        {
+            served.refused = join(reason, &served.refused);
         }
+        let reports = self.facts.iter().map(|fact| fact.report(&self.programs));
+        self.hooks = reports.collect();
+    }
+
+    /// Where verdicts go.
+    pub fn verdicts(&mut self) -> KernelVerdicts<'_> {
+        self.verdicts.hand_out(None)
+    }
+
+    /// Where verdicts go; what comes into the ring while one is found goes into `backlog`.
+    pub fn verdicts_beside<'a>(&'a mut self, backlog: &'a mut Backlog) -> KernelVerdicts<'a> {
+        self.verdicts.hand_out(Some((&mut self.ring, backlog)))
+    }
+
+    /// The ring, and where verdicts go.
+    pub fn ring_and_verdicts(&mut self) -> (&mut RingBuf<MapData>, KernelVerdicts<'_>) {
+        (&mut self.ring, self.verdicts.hand_out(None))
+    }
+
+    /// Records that were lost of a session, by its kernel id.
+    pub fn lost_of_session(&self, kernel: u64) -> u64 {
+        self.verdicts.lost_of_session(kernel)
     }
 
     /// Another descriptor of the map of sessions, for whoever reads it as a whole.
@@ -264,102 +251,69 @@ impl Loaded {
             .map_max_entries("RING", self.config.ring_bytes);
         let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
         let mut trial = trial::Bench::new(&mut object)?;
-        // Only LSM and fentry programs need them, to name their hook.
-        let btf = aya::Btf::from_sys_fs().ok();
-        let mut hooks = Vec::new();
+        let cgroup = self.cgroup.try_clone();
+        let cgroup = cgroup.map_err(|error| HostError::Load(format!("cgroup v2: {error}")))?;
+        let mut programs = Programs::new(object, cgroup);
+        let mut types = KernelTypes::default();
+        let mut facts = Vec::new();
         for fact in &FACTS {
             let mut refused = String::new();
-            let mut report = None;
+            let mut served = None;
             for (rank, candidate) in fact.candidates.iter().enumerate() {
-                if !cgroup_inet
-                    && candidate
-                        .programs
-                        .iter()
-                        .any(|p| p.attach == Attach::Cgroup)
-                {
+                let mut parts = candidate.programs.iter();
+                let is_of_cgroup = parts.any(|program| program.spec.attach == Attach::Cgroup);
+                if is_of_cgroup && !cgroup_inet {
                     continue;
                 }
-                match self.try_candidate(&mut object, btf.as_ref(), fact, candidate, &mut trial) {
-                    Ok(missing) => {
-                        let live = rank == 0 && missing.is_empty();
-                        let limits = if rank == 0 { "" } else { candidate.limits };
-                        report = Some(HookReport {
-                            fact: fact.name,
-                            hook: Some(candidate.name),
-                            status: if live {
-                                HookStatus::Live
-                            } else {
-                                HookStatus::Fallback
-                            },
-                            reason: join(&join(&refused, limits), &missing),
-                        });
+                match self.try_candidate(&mut programs, &mut types, fact, candidate, &mut trial) {
+                    Ok(()) => {
+                        served = Some((rank, candidate));
                         break;
                     }
                     Err(reason) => {
                         refused = join(&refused, &format!("{}: {reason}", candidate.name));
-                        if cgroup_inet
-                            && candidate
-                                .programs
-                                .iter()
-                                .any(|p| p.attach == Attach::Cgroup)
-                        {
+                        if is_of_cgroup {
                             return Ok(Attached::NoCgroupPrograms(refused));
                         }
                     }
                 }
             }
-            if report.is_none() && fact.required {
-                return Err(HostError::Required {
-                    fact: fact.name,
-                    reason: refused,
-                });
+            match served {
+                Some((rank, candidate)) if rank > 0 => {
+                    let specs = candidate.programs.iter().map(|program| program.spec);
+                    programs.are_fallback(specs, &join(&refused, candidate.limits));
+                }
+                None if fact.required => {
+                    return Err(HostError::Required {
+                        fact: fact.name,
+                        reason: refused,
+                    });
+                }
+                _ => {}
             }
-            hooks.push(report.unwrap_or(HookReport {
-                fact: fact.name,
-                hook: None,
-                status: HookStatus::Off,
-                reason: refused,
-            }));
+            facts.push(ServedFact {
+                fact,
+                served,
+                refused,
+            });
         }
+        drop(types);
         let (ring, processes, read_by_trials) = trial.finish();
-        let sessions_fd = map_fd(&object, "SESSIONS")?;
-        let mut sessions: BpfHashMap<_, u64, SessionState> = take_map(&mut object, "SESSIONS")?;
-        let folds = Folds::new(map_fd(&object, "FOLDS")?, take_map(&mut object, "CONTROL")?);
-        for own in [PENDING_SESSION, CANARY_SESSION] {
-            let entered = sessions.insert(own, SessionState::default(), 0);
-            let map_error = |error| HostError::Load(format!("a map cannot be written: {error}"));
-            entered.map_err(map_error)?;
-        }
-        let is_attached =
-            |name| matches!(object.program(name), Some(program) if program.fd().is_ok());
-        let mut attached: Vec<Program> = Vec::new();
-        for program in FACTS
-            .iter()
-            .flat_map(|f| f.candidates)
-            .flat_map(|c| c.programs)
-        {
-            if is_attached(program.name) && attached.iter().all(|p| p.name != program.name) {
-                attached.push(*program);
-            }
-        }
-        let cgroup = self.cgroup.try_clone();
-        let cgroup = cgroup.map_err(|error| HostError::Load(format!("cgroup v2: {error}")))?;
+        let object = &mut programs.object;
+        let sessions_fd = map_fd(object, "SESSIONS")?;
+        let folds = Folds::new(map_fd(object, "FOLDS")?, take_map(object, "CONTROL")?);
         Ok(Attached::Complete(Box::new(Probes {
-            attached,
-            cgroup,
             ring,
-            claims: take_map(&mut object, "CLAIMS")?,
-            verdicts: take_map(&mut object, "VERDICTS")?,
+            verdicts: VerdictMaps::take(object)?,
             processes,
-            sessions,
-            lost_waiting: take_map(&mut object, "LOST_WAITING")?,
             sessions_fd,
             folds,
-            walk: take_map(&mut object, "WALK")?,
-            counts: take_map(&mut object, "COUNTS")?,
-            hooks,
+            walk: take_map(object, "WALK")?,
+            counts: take_map(object, "COUNTS")?,
+            hooks: facts.iter().map(|fact| fact.report(&programs)).collect(),
+            facts,
             read_by_trials,
-            object,
+            programs,
         })))
     }
 
@@ -368,82 +322,52 @@ impl Loaded {
         avoid.iter().any(|prefix| name.starts_with(prefix.as_str()))
     }
 
-    /// Attaches a candidate and tries it; on refusal nothing of it stays attached. Gives what is
-    /// missing of it, and why.
+    /// Attaches a candidate and tries it; on refusal nothing of it stays attached.
     fn try_candidate(
         &self,
-        object: &mut Ebpf,
-        btf: Option<&aya::Btf>,
+        programs: &mut Programs,
+        types: &mut KernelTypes,
         fact: &Fact,
         candidate: &Candidate,
         trial: &mut trial::Bench,
-    ) -> Result<String, String> {
+    ) -> Result<(), String> {
         const AVOIDED: &str = "not to be used, by configuration";
         if self.is_avoided(candidate.name) {
             return Err(AVOIDED.to_owned());
         }
-        let mut attached = Vec::new();
+        let mut of_this = Vec::new();
         let mut outcome = Ok(());
-        let mut missing = String::new();
         for program in candidate.programs {
-            let hook = serves(program.name).map_or(program.name, Hook::name);
-            let result = if !program.required && self.is_avoided(hook) {
-                Err(AVOIDED.to_owned())
+            let spec = program.spec;
+            let hook = serves(spec.name).map_or(spec.name, Hook::name);
+            let serves_another_fact = programs.report(spec).is_some();
+            let report = if !program.required && self.is_avoided(hook) {
+                programs.refuse(spec, AVOIDED)
             } else {
-                attach_program(object, btf, &self.cgroup, program)
+                programs.attach(spec, types)
             };
-            match result {
-                Ok(true) => attached.push(program.name),
-                Ok(false) => {} // serves another fact already
-                Err(reason) if program.required => {
-                    outcome = Err(reason);
-                    break;
-                }
-                // Two programs may serve one hook: said once.
-                Err(reason) if !missing.contains(hook) => {
-                    missing = join(&missing, &format!("without {hook}: {reason}"));
-                }
-                Err(_) => {}
+            if !serves_another_fact {
+                of_this.push(report.id);
+            }
+            if program.required && report.status == HookStatus::Off {
+                outcome = Err(report.reason);
+                break;
             }
         }
         if outcome.is_ok() {
             outcome = trial.reported(fact.trial, candidate.reports);
         }
         if outcome.is_err() {
-            for name in attached {
-                unload(object, name);
+            for id in of_this {
+                programs.forget(id);
             }
         }
-        outcome.map(|()| missing)
+        outcome
     }
 }
 
-fn take_map<T>(object: &mut Ebpf, name: &'static str) -> Result<T, HostError>
-where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
-{
-    let map = object
-        .take_map(name)
-        .ok_or_else(|| HostError::Load(format!("map {name} is not in the kernel object")))?;
-    T::try_from(map).map_err(|error| HostError::Load(format!("map {name}: {error}")))
-}
-
-/// A descriptor of a map, for what aya has no call for.
-fn map_fd(object: &Ebpf, name: &'static str) -> Result<OwnedFd, HostError> {
-    let data = match object.map(name) {
-        Some(aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data)) => data,
-        _ => {
-            return Err(HostError::Load(format!(
-                "map {name} is not in the kernel object"
-            )));
-        }
-    };
-    let fd = data.fd().as_fd().try_clone_to_owned();
-    fd.map_err(|error| HostError::Load(format!("map {name}: {error}")))
-}
-
 fn load_error(error: &aya::EbpfError) -> HostError {
-    let text = chain(error);
+    let text = with_causes(error);
     if text.contains("RING") {
         HostError::NoRingBuffer {
             reason: text,
@@ -451,27 +375,5 @@ fn load_error(error: &aya::EbpfError) -> HostError {
         }
     } else {
         HostError::Load(text)
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
-fn join(left: &str, right: &str) -> String {
-    match (left.is_empty(), right.is_empty()) {
-        (true, _) => right.to_owned(),
-        (_, true) => left.to_owned(),
-        _ => format!("{left}; {right}"),
     }
 }

@@ -24,7 +24,6 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -32,8 +31,14 @@ use tokio::sync::watch;
 
 use crate::{
     config::{Config, ConfigError},
+    log_level::UnknownLevel,
     stop::Waker,
 };
+
+pub use crate::log_level::Level;
+
+/// The variable of the environment that says what is logged, above all else.
+pub const LOG_VARIABLE: &str = "RUST_LOG";
 
 /// Who set a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +61,6 @@ pub enum By {
 pub struct Setting<T> {
     pub value: T,
     pub by: By,
-}
-
-/// How much the sensor logs, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 /// What the sensor logs.
@@ -97,8 +92,8 @@ pub enum Change {
 /// Why a change was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("no log level `{level}`: expected error, warn, info, debug or trace")]
-    UnknownLevel { level: String },
+    #[error(transparent)]
+    UnknownLevel(#[from] UnknownLevel),
     #[error("nothing in this process follows its settings")]
     NotFollowed,
 }
@@ -121,45 +116,6 @@ impl fmt::Display for By {
             Self::Environment { variable } => write!(f, "environment {variable}"),
             Self::Order { id } => write!(f, "collector, order {id}"),
         }
-    }
-}
-
-// === impl Level ===
-
-impl Level {
-    pub const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Level {
-    type Err = Refused;
-
-    fn from_str(text: &str) -> Result<Self, Refused> {
-        let found = Self::ALL.into_iter().find(|level| level.name() == text);
-        found.ok_or_else(|| Refused::UnknownLevel {
-            level: text.chars().take(32).collect(),
-        })
     }
 }
 
@@ -189,15 +145,58 @@ impl Settings {
     }
 
     fn of(config: Config, file: Option<PathBuf>, stated: BTreeSet<String>) -> Self {
-        Self {
+        let value = Log::Level(config.log.level);
+        let mut settings = Self {
             config,
             file,
             stated,
             log: Setting {
-                value: Log::Level(Level::Info),
+                value,
                 by: By::Default,
             },
+        };
+        settings.log.by = settings.by("log.level");
+        settings
+    }
+
+    /// What the environment sets beats the file.
+    #[must_use]
+    pub fn with_log_directives(self, directives: Option<String>) -> Self {
+        let Some(directives) = directives else {
+            return self;
+        };
+        Self {
+            log: Setting {
+                value: Log::Directives(directives),
+                by: By::Environment {
+                    variable: LOG_VARIABLE,
+                },
+            },
+            ..self
         }
+    }
+
+    /// The values as TOML, with who set each as a comment, for `check-config`.
+    pub fn effective(&self) -> String {
+        let mut table = String::new();
+        let mut text = String::new();
+        for line in self.config.effective().lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                table = name.replace(']', ".");
+            }
+            text.push_str(line);
+            if let Some((key, _)) = line.split_once(" = ") {
+                text.push_str(&format!("  # {}", self.by(&format!("{table}{key}"))));
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What `check-config FILE` prints when the file is good.
+    pub fn report(&self) -> String {
+        let file = self.file.as_deref().unwrap_or(Path::new("(no file)"));
+        format!("{}: ok\n\n{}", file.display(), self.effective())
     }
 
     /// Who set a value of the configuration, by its key, such as `spool.max_bytes`.
@@ -298,5 +297,50 @@ mod tests {
         for level in Level::ALL {
             assert_eq!(level.name().parse(), Ok(level));
         }
+    }
+
+    #[test]
+    fn check_config_shows_what_holds() {
+        let settings = Settings {
+            file: Some("/etc/skep/sensor.toml".into()),
+            ..Settings::of_defaults()
+        };
+        let text = settings.report();
+        assert!(text.starts_with("/etc/skep/sensor.toml: ok\n"), "{text}");
+        assert!(text.contains("max_bytes = 268435456"), "{text}");
+    }
+
+    #[test]
+    fn each_value_says_who_set_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sensor.toml");
+        let text = "[log]\nlevel = 'warn'\n[spool]\nmax_bytes = 2_097_152\n";
+        std::fs::write(&file, text).unwrap();
+        let settings = Settings::load(&file).unwrap();
+        let report = settings.report();
+        for line in [
+            "state_directory = \"/var/lib/skep\"  # default",
+            "max_bytes = 2097152  # file",
+            // An eighth of what the file says, but nobody said it.
+            "findings_bytes = 262144  # default",
+            "level = \"warn\"  # file",
+            "avoid = []  # default",
+        ] {
+            assert!(
+                report.lines().any(|have| have == line),
+                "{line} not in\n{report}"
+            );
+        }
+        // It is a configuration again, but for a directory that has to exist once it is named.
+        let effective = settings.effective();
+        let effective = effective.replace("/etc/skep/catalogue", "/etc");
+        std::fs::write(&file, effective).unwrap();
+        let mut same = settings.config.clone();
+        same.catalogue.directory = "/etc".into();
+        assert_eq!(Settings::load(&file).unwrap().config, same);
+        assert_eq!(settings.log.by, By::File);
+        let settings = settings.with_log_directives(Some("skep_sensor=trace".into()));
+        assert_eq!(settings.log.by.to_string(), "environment RUST_LOG");
+        assert_eq!(settings.log.value.to_string(), "skep_sensor=trace");
     }
 }

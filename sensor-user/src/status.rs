@@ -9,8 +9,8 @@
 //! - a client that does not read holds up other clients for [`PATIENCE`] at most, the daemon never.
 
 pub mod hooks;
-mod page;
-mod socket;
+pub mod page;
+pub mod socket;
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,6 @@ use skep_event::UnixNanos;
 use skep_spool::{Lane, Stats};
 
 use crate::{clock::BootClock, stop::Waker};
-
-pub use page::{bytes as page_bytes, render};
-pub use socket::{Server, StatusError, fetch};
 
 /// How long one side of the socket waits for the other.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,6 +58,26 @@ pub struct Status {
     pub events: BTreeMap<String, u64>,
     pub spool: Spools,
     pub uplink: Uplink,
+    /// Settings of which something is shown here, by key: those that can change, and a few others.
+    #[serde(default)]
+    pub settings: BTreeMap<String, ShownSetting>,
+    /// What each step of the chain has counted, in their order.
+    #[serde(default)]
+    pub steps: Vec<StepCounters>,
+}
+
+/// A value and who set it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownSetting {
+    pub value: String,
+    pub by: String,
+}
+
+/// Counters of one step, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepCounters {
+    pub step: String,
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// One fact and the hook that serves it.

@@ -16,14 +16,18 @@
 mod acts;
 pub mod adopt;
 mod bounds;
-pub mod changes;
+mod changes;
 mod counts;
+mod expected;
 mod gaps;
 mod images;
+mod io_uring;
 mod judge;
+pub mod kept;
 mod process;
 mod rings;
 mod session;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -36,44 +40,27 @@ use skep_abi::{CANARY_SESSION, Claim, ClaimVerdict, FileKey, STATE_AGENT, STATE_
 
 pub use self::judge::Judge;
 use self::{
-    adopt::Expected,
     bounds::Refused,
-    changes::Change,
+    expected::Expected,
+    kept::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
 };
 use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
 
 use crate::{
-    act::Sink,
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
     identify::Candidate,
+    step::Sink,
+    verdicts::Verdicts,
 };
 
 pub use self::{
     bounds::{Bounds, Evicted},
     counts::TrackCounts,
 };
-
-/// Where verdicts go. The real one is the kernel's maps.
-pub trait Verdicts {
-    /// Answers a claim.
-    fn settle(&mut self, claim: Claim, verdict: ClaimVerdict);
-    /// Executing this file never makes an agent.
-    fn never(&mut self, file: FileKey);
-    /// From now on losses are accounted to this session (its kernel id); false when that is refused.
-    fn begin_session(&mut self, kernel: u64) -> bool;
-    /// This session is forgotten.
-    fn end_session(&mut self, kernel: u64);
-    /// Whether records were lost of those who waited for this claim to be answered.
-    fn lost_waiting(&mut self, _claim: Claim) -> bool {
-        false
-    }
-    /// Called while a judgement takes its time.
-    fn meanwhile(&mut self) {}
-}
 
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
 pub type Who = (u32, Option<u64>);

@@ -23,6 +23,7 @@
 //! are sent and not acknowledged, or one batch where an event alone is larger.
 
 mod batch;
+mod end;
 mod orders;
 mod stream;
 
@@ -40,11 +41,12 @@ use skep_proto::v1;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use self::stream::{End, Position, chain};
+use self::end::{End, Position};
 use skep_spool::{Lane, Lanes, Spool};
 
 use crate::{
-    settings,
+    causes::with_causes,
+    settings::Handle,
     status::{StatusBoard, Stream},
 };
 
@@ -62,7 +64,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Who this sensor is and where it sends.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Identity {
     /// `http://HOST:PORT`
     pub address: String,
     /// 32 hexadecimal digits ([`crate::install_id`]).
@@ -70,8 +72,6 @@ pub struct Settings {
     pub sensor_version: String,
     pub host: v1::Host,
     pub hooks: Vec<v1::HookState>,
-    /// What orders of the collector change; `None`: the sensor takes no orders.
-    pub orders: Option<settings::Handle>,
 }
 
 /// How long things take.
@@ -107,13 +107,20 @@ impl Timing {
 }
 
 impl Uplink {
-    /// Starts sending. Fails only when no thread or runtime can be had.
-    pub fn start(settings: Settings, lanes: Lanes, board: StatusBoard) -> io::Result<Self> {
-        Self::with_timing(settings, lanes, board, Timing::DEFAULT)
+    /// Starts sending. Orders of the collector change `orders`; `None`: the sensor takes none. Fails only
+    /// when no thread or runtime can be had.
+    pub fn start(
+        identity: Identity,
+        orders: Option<Handle>,
+        lanes: Lanes,
+        board: StatusBoard,
+    ) -> io::Result<Self> {
+        Self::with_timing(identity, orders, lanes, board, Timing::DEFAULT)
     }
 
     fn with_timing(
-        settings: Settings,
+        identity: Identity,
+        orders: Option<Handle>,
         lanes: Lanes,
         board: StatusBoard,
         timing: Timing,
@@ -122,9 +129,10 @@ impl Uplink {
             .enable_all()
             .build()?;
         let (stop, stopped) = watch::channel(None);
-        board.update(|status| status.uplink.address.clone_from(&settings.address));
+        board.update(|status| status.uplink.address.clone_from(&identity.address));
         let sender = Sender {
-            settings: Arc::new(settings),
+            identity: Arc::new(identity),
+            orders,
             lanes,
             board,
             timing,
@@ -163,7 +171,8 @@ impl Drop for Uplink {
 
 /// What the uplink's thread runs.
 struct Sender {
-    settings: Arc<Settings>,
+    identity: Arc<Identity>,
+    orders: Option<Handle>,
     lanes: Lanes,
     board: StatusBoard,
     timing: Timing,
@@ -172,7 +181,9 @@ struct Sender {
 /// State of one lane.
 struct Worker {
     lane: Lane,
-    settings: Arc<Settings>,
+    identity: Arc<Identity>,
+    /// What orders change, on the lane that takes them.
+    orders: Option<Handle>,
     /// Both lanes have a handle of it; it connects when it is needed and is not connected.
     channel: Channel,
     spool: Spool,
@@ -245,7 +256,8 @@ impl Sender {
         let copied = [Arc::<AtomicBool>::default(), Arc::default()];
         let worker = |lane, [this, other]: [&Arc<AtomicBool>; 2]| Worker {
             lane,
-            settings: Arc::clone(&self.settings),
+            identity: Arc::clone(&self.identity),
+            orders: self.orders.clone().filter(|_| lane == Lane::Findings),
             channel: channel.clone(),
             spool: self.lanes.lane(lane).clone(),
             board: self.board.clone(),
@@ -268,11 +280,11 @@ impl Sender {
     }
 
     fn channel(&self) -> Result<Channel, End> {
-        let address = &self.settings.address;
+        let address = &self.identity.address;
         let keep_alive = Duration::from_secs(20);
         let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| End::Address {
             address: address.clone(),
-            reason: chain(&error),
+            reason: with_causes(&error),
         })?;
         Ok(endpoint
             .connect_timeout(self.timing.answer)
@@ -330,7 +342,7 @@ impl Worker {
             .as_ref()
             .is_some_and(|(last, at)| *last == reason && now - *at < LOG_INTERVAL);
         if !said {
-            let address = &self.settings.address;
+            let address = &self.identity.address;
             let lane = self.lane.name();
             tracing::warn!(%address, lane, %reason, "collector not reached, trying again");
             self.failures.logged = Some((reason.clone(), now));

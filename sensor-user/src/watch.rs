@@ -10,7 +10,6 @@ use skep_event::{Event, json};
 use crate::{
     clock::BootClock,
     config::Config,
-    fold::{Fold, Limits},
     output::human::Human,
     start::{self, StartError},
     stop::Stop,
@@ -36,7 +35,6 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
     let mut found_running = Vec::new();
     pipeline.adopt(None, |event| found_running.push(event));
     eprintln!("ready");
-    let mut fold = Fold::with_limits(Limits::within(config.limits.memory()));
     let mut stopping = false;
     loop {
         let mut written = Ok(());
@@ -49,7 +47,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
             }
         };
         found_running.drain(..).for_each(&mut print);
-        let more = pipeline.round(&mut fold, stopping, &mut print);
+        let more = pipeline.round(stopping, &mut print);
         match written.and_then(|()| if more { Ok(()) } else { out.flush() }) {
             Ok(()) => {}
             // `watch | head`: the reader has what it wanted.

@@ -47,7 +47,7 @@ fn every_key_is_taken() {
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\nfindings_bytes = 200_000\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
          avoid = ['lsm/', 'fentry/security_file_open']\n[limits]\n\
-         memory_bytes = 50_331_648\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n",
+         memory_bytes = 50_331_648\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n[log]\nlevel = 'debug'\n",
     )
     .unwrap();
     assert_eq!(config.collector.address, "http://[::1]:99");
@@ -60,6 +60,7 @@ fn every_key_is_taken() {
     assert_eq!(config.limits.memory(), 48 << 20);
     assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
+    assert_eq!(config.log.level, Level::Debug);
     assert_eq!(load(&config.effective()).unwrap(), config);
 }
 
@@ -111,6 +112,10 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[kernel]\navoid = 'lsm/'",
             "FILE:2:9: invalid type: string \"lsm/\", expected a sequence",
+        ),
+        (
+            "[log]\nlevel = 'verbose'",
+            "FILE:2:9: no log level `verbose`: expected error, warn, info, debug or trace",
         ),
         (
             "[limits]\nmemory_bytes = 1048576",
@@ -190,13 +195,6 @@ fn a_file_that_is_not_there_or_not_text_is_said() {
         directory.to_string().contains("not a regular file"),
         "{directory}"
     );
-}
-
-#[test]
-fn check_config_shows_what_holds() {
-    let text = report(Path::new("/etc/skep/sensor.toml"), &Config::default());
-    assert!(text.starts_with("/etc/skep/sensor.toml: ok\n"), "{text}");
-    assert!(text.contains("max_bytes = 268435456"), "{text}");
 }
 
 proptest! {

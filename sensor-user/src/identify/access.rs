@@ -24,7 +24,7 @@ use rustix::fs::{
 };
 use skep_abi::FileKey;
 
-use super::{Candidate, source::Source};
+use super::{candidate::Candidate, source::Source};
 
 const ENVIRONMENT_MAX: u64 = 256 << 10;
 

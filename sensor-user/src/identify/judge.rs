@@ -27,6 +27,29 @@ pub(super) struct Case<'a> {
     depth: usize,
 }
 
+// === impl Identifier ===
+
+impl Identifier {
+    /// Judges one exec. Reads files of the process, so call it soon after; a process that has ended
+    /// is judged by what its paths still name.
+    pub fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
+        let Some(root) = Root::of(candidate.pid) else {
+            return Judgement::UNSEEN;
+        };
+        let Some((nature, trust)) = self.nature(candidate, &root) else {
+            return Judgement::UNSEEN;
+        };
+        let doubts = match trust {
+            Trust::Exact => Vec::new(),
+            Trust::OtherDevice => vec![evidence::OTHER_DEVICE],
+            Trust::Unverified => vec![evidence::UNVERIFIED],
+        };
+        let mut judgement = Case::new(self, candidate, &root, doubts).judge(&nature);
+        judgement.never &= trust > Trust::Unverified;
+        judgement
+    }
+}
+
 // === impl Case ===
 
 impl<'a> Case<'a> {

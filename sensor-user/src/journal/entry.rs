@@ -12,7 +12,7 @@ use skep_event::{
 
 use crate::track::{
     Bounds,
-    changes::{Kept, KeptProcess, KeptSession},
+    kept::{Kept, KeptProcess, KeptSession},
 };
 
 /// Bytes of arguments that are kept; resumption needs none, people want to see which process it is.

@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::{
-    ANY_VERSION, BEGUN_AT, BOOT_AT, FRAME, Found, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC,
-    MAX_BYTES, entry::Replay,
+    entry::Replay,
+    format::{
+        ANY_VERSION, BEGUN_AT, BOOT_AT, FRAME, Found, HEADER, HEADER_CRC_AT, HEARTBEAT_AT, MAGIC,
+        MAX_BYTES,
+    },
 };
 use skep_spool::frame;
 

@@ -7,7 +7,7 @@ use skep_event::{
     Agent, Found as HowFound, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
-use crate::track::changes::KeptSession;
+use crate::track::kept::KeptSession;
 
 const BOOT: &str = "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001";
 

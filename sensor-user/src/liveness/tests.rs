@@ -17,7 +17,7 @@ fn ledger() -> Ledger {
 fn canary(ledger: &mut Ledger, seen: &[Hook], time_ns: u64, sound: bool) -> Outcome {
     ledger.begin();
     seen.iter().for_each(|hook| ledger.saw(*hook, time_ns));
-    ledger.conclude(Steps::ALL.when(sound))
+    ledger.conclude(Deeds::ALL.when(sound))
 }
 
 #[test]
@@ -111,9 +111,30 @@ fn what_the_host_cannot_do_any_more_accuses_no_hook() {
     // IPv6 is turned off, and the hook on openat detached.
     ledger.begin();
     ledger.saw(FORK, 20);
-    let outcome = ledger.conclude(Steps::LIFE.and(Steps::OPENAT));
+    let outcome = ledger.conclude(Deeds::LIFE.and(Deeds::OPENAT));
     assert_eq!(outcome.silent, [(OPEN, 10)]);
     // IPv6 is back, and its hook was detached meanwhile.
     let outcome = canary(&mut ledger, &[FORK, OPEN], 30, true);
     assert_eq!(outcome.silent, [(INET6, 10)]);
+}
+
+#[test]
+fn a_hook_that_is_detached_on_purpose_accuses_nobody_and_one_that_is_attached_has_to_prove_itself()
+{
+    let mut ledger = ledger();
+    canary(&mut ledger, &[FORK, OPEN], 10, true);
+    let attached = |fact, hook, proven| AttachedHook { fact, hook, proven };
+    let hooks = [
+        attached("fork", FORK, true),
+        attached("connect_inet", INET6, false),
+        attached("open", Hook::TpOpenat2, false),
+    ];
+    ledger.renew(&hooks, 15);
+    let outcome = canary(&mut ledger, &[FORK], 20, true);
+    assert_eq!((outcome.silent, outcome.missing), (vec![], vec![]));
+    // What was known of those that stayed is known still.
+    assert_eq!(ledger.hooks()[0].seen_ns, Some(20));
+    canary(&mut ledger, &[FORK, Hook::TpOpenat2], 30, true);
+    let outcome = canary(&mut ledger, &[FORK], 40, true);
+    assert_eq!(outcome.silent, [(Hook::TpOpenat2, 30)]);
 }

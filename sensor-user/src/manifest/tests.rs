@@ -207,21 +207,23 @@ fn explain_says_where_data_is_kept_and_goes() {
         id: "claude-code".into(),
         name: "Claude Code".into(),
     }];
-    let config = Config::default();
-    let text = human(&config, &families);
+    let settings = Settings::of_defaults();
+    let text = human(&settings, &families);
     for part in [
         "Agents: Claude Code.",
         "contents of files",
         "process.argv",
         "/var/lib/skep/spool, at most 256.0 MiB",
         "To the collector at http://127.0.0.1:7317, and nowhere else.",
+        "Who set that: state_directory (default), spool.directory (default),",
     ] {
         assert!(text.contains(part), "{part:?} not in\n{text}");
     }
     let listed = EVENT_FIELDS.iter().filter_map(|field| field.name);
     assert_eq!(listed.filter(|name| !text.contains(name)).count(), 0);
-    let parsed: Value = serde_json::from_str(&json(&config, &families)).unwrap();
+    let parsed: Value = serde_json::from_str(&json(&settings, &families)).unwrap();
     assert_eq!(parsed["sent_to"], "http://127.0.0.1:7317");
+    assert_eq!(parsed["set_by"]["collector.address"], "default");
     assert_eq!(
         parsed["fields"].as_array().unwrap().len(),
         EVENT_FIELDS.len()

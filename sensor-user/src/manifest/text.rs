@@ -4,21 +4,22 @@ use std::fmt::Write;
 
 use super::{
     EVENT_FIELDS, Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, WATCHED,
-    redacted_kinds,
+    redacted_kinds, set_by,
 };
-use crate::{config::Config, status::page_bytes};
+use crate::{settings::Settings, status::page};
 
 const WIDTH: usize = 96;
 
 /// What `skep-sensor explain` prints.
-pub fn human(config: &Config, families: &[Family]) -> String {
+pub fn human(settings: &Settings, families: &[Family]) -> String {
     let mut out = String::new();
     // Writing to a `String` does not fail.
-    let _ = write_human(&mut out, config, families);
+    let _ = write_human(&mut out, settings, families);
     out
 }
 
-fn write_human(out: &mut String, config: &Config, families: &[Family]) -> std::fmt::Result {
+fn write_human(out: &mut String, settings: &Settings, families: &[Family]) -> std::fmt::Result {
+    let config = &settings.config;
     writeln!(out, "WHAT SKEP COLLECTS ON THIS MACHINE\n")?;
     writeln!(out, "Who is watched")?;
     wrapped(out, "  ", WATCHED)?;
@@ -82,8 +83,8 @@ fn write_human(out: &mut String, config: &Config, families: &[Family]) -> std::f
     for kept in KEPT {
         item(out, kept)?;
     }
-    let size = page_bytes(config.spool.max_bytes);
-    let share = page_bytes(config.spool.findings_bytes);
+    let size = page::bytes(config.spool.max_bytes);
+    let share = page::bytes(config.spool.findings_bytes);
     writeln!(
         out,
         "    state directory  {}",
@@ -100,6 +101,11 @@ fn write_human(out: &mut String, config: &Config, families: &[Family]) -> std::f
         "  To the collector at {}, and nowhere else.",
         config.collector.address
     )?;
+    let set_by: Vec<String> = set_by(settings)
+        .map(|(key, by)| format!("{key} ({by})"))
+        .collect();
+    writeln!(out)?;
+    wrapped(out, "  ", &format!("Who set that: {}.", set_by.join(", ")))?;
     writeln!(
         out,
         "\nSee for yourself: `skep-sensor watch --json` prints every event in full."

@@ -9,19 +9,19 @@
 
 use skep_abi::{Claim, ProcessState, STATE_AGENT};
 
-use super::{Each, Maps, Pipeline};
+use super::front::Front;
 use skep_event::{Coverage, CoverageKind, Event};
 
 use crate::{
-    act::Sink,
     clock::BootClock,
     decode::{Common, Task},
-    probes::{WalkError, WalkStep},
+    probes::walk::{WalkError, WalkStep},
     proc::Proc,
+    step::Sink,
     track::{
         Judge,
         adopt::{Adopted, Running},
-        changes::Kept,
+        kept::Kept,
     },
 };
 
@@ -29,32 +29,32 @@ use crate::{
 /// followed from the processes that were found on.
 const WALKS_MAX: u32 = 32;
 
-impl<J: Judge> Pipeline<J> {
-    /// To be called once, before the first round, with what an earlier life of the sensor kept.
-    pub fn adopt(&mut self, kept: Option<Kept>, mut sink: impl FnMut(Event)) {
+impl<J: Judge> Front<J> {
+    /// To be called once, before the first round, with what an earlier life of the sensor kept. Gives
+    /// the events of what was found.
+    pub fn adopt(&mut self, kept: Option<Kept>) -> Vec<Event> {
         let since_ns = kept.as_ref().map(|kept| kept.until_ns);
-        let mut maps = Maps::of(&mut self.probes);
-        self.tracker.resume(kept.unwrap_or_default(), &mut maps);
+        let mut verdicts = self.probes.verdicts();
+        let kept = kept.unwrap_or_default();
+        self.head.track.resume(kept, &mut verdicts);
         let mut found = Vec::new();
         let from_ns = since_ns.unwrap_or_else(BootClock::boot_now);
-        self.find_running(from_ns, &mut Each(|event| found.push(event)));
+        self.find_running(from_ns, &mut found);
         let blind = since_ns.map(|since_ns| self.blind(since_ns));
-        for event in blind.into_iter().chain(found) {
-            sink(self.redactor.event(event));
-        }
+        blind.into_iter().chain(found).collect()
     }
 
     /// Compares what is followed with what runs: for the time in which a hook was missing that says
     /// who is there.
     pub(super) fn find_again(&mut self, since_ns: u64, sink: &mut impl Sink) {
-        self.tracker.expect_all();
+        self.head.track.expect_all();
         self.find_running(since_ns, sink);
     }
 
     fn find_running(&mut self, since_ns: u64, sink: &mut impl Sink) {
         let mut walks = 0;
         let mut gone = Vec::new();
-        self.tracker.adopting_until(None);
+        self.head.track.adopting_until(None);
         loop {
             walks += 1;
             let tasks = match self.walk(sink) {
@@ -68,8 +68,9 @@ impl<J: Judge> Pipeline<J> {
                     break;
                 }
             };
-            let mut maps = Maps::of(&mut self.probes);
-            let adopted = self.tracker.adopt(tasks, &mut Proc, &mut maps, sink);
+            let mut verdicts = self.probes.verdicts();
+            let track = &mut self.head.track;
+            let adopted = track.adopt(tasks, &mut Proc, &mut verdicts, sink);
             let members = adopted.len();
             let settled = adopted
                 .into_iter()
@@ -80,23 +81,23 @@ impl<J: Judge> Pipeline<J> {
                 break;
             }
         }
-        let settled = self.tracker.settle_expected(&mut Proc);
+        let settled = self.head.track.settle_expected(&mut Proc);
         for process in settled.running {
             self.watch(process, &mut gone);
         }
         for (tgid, start_ns) in settled.gone {
-            self.forget_entry(tgid, Some(start_ns));
+            self.probes.processes.forget(tgid, Some(start_ns));
             gone.push((tgid, start_ns));
         }
         // Some may have been watched when they ended: then that is still to be read, and their session
         // ends by it.
         while self.read(sink) {}
         for (tgid, start_ns) in gone {
-            self.tracker.vanished(tgid, start_ns);
+            self.head.track.vanished(tgid, start_ns);
         }
-        self.tracker.adopting_until(Some(BootClock::boot_now()));
+        self.head.track.adopting_until(Some(BootClock::boot_now()));
         let since = self.clock.unix(since_ns);
-        self.tracker.tell_resumed(since, self.clock.now(), sink);
+        self.head.track.tell_resumed(since, self.clock.now(), sink);
     }
 
     /// One whole walk; what else comes out of the ring meanwhile is handled as always.
@@ -106,7 +107,7 @@ impl<J: Judge> Pipeline<J> {
         loop {
             let step = self.probes.walk(&mut upset)?;
             while self.read(sink) {}
-            tasks.append(&mut self.tracker.take_walked());
+            tasks.append(&mut self.head.track.take_walked());
             if step == WalkStep::Done {
                 return Ok(tasks);
             }
@@ -147,7 +148,7 @@ impl<J: Judge> Pipeline<J> {
         }
         if let Err(error) = self.probes.processes.watch(tgid, state) {
             tracing::warn!(pid = tgid, %error, "a process of an agent cannot be watched");
-            self.tracker.not_watched(session);
+            self.head.track.not_watched(session);
             return true;
         }
         // Ended before this entry, or about to: nobody else may take the entry out, and if it was not
@@ -159,16 +160,6 @@ impl<J: Judge> Pipeline<J> {
             gone.push((tgid, start_ns));
         }
         false
-    }
-
-    /// Takes a process that has ended out of the kernel's table, if it is still in: whoever gets its
-    /// pid next would be taken for it.
-    pub(super) fn forget_entry(&mut self, tgid: u32, start_ns: Option<u64>) {
-        let entry = self.probes.processes.get(tgid);
-        // 0: its start could not be read.
-        if entry.is_some_and(|entry| entry.start_ns == start_ns.unwrap_or(0)) {
-            self.probes.processes.unwatch(tgid);
-        }
     }
 
     /// Until now: only now the processes that ran already are watched.

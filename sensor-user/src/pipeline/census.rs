@@ -16,13 +16,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::Pipeline;
 use skep_event::UnixNanos;
 
 use crate::{
-    act::Sink,
+    clock::BootClock,
+    probes::Processes,
     proc::{self, Proc},
-    track::{Judge, Who, adopt::Running},
+    step::Sink,
+    track::{Judge, Tracker, Who, adopt::Running},
 };
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ const EVERY: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 1024;
 
 /// The state of this duty.
-pub(super) struct Census {
+pub struct Census {
     next: Instant,
     proc_shows_all: bool,
     /// Dead at the last census.
@@ -56,45 +57,51 @@ impl Census {
             alive_at: now,
         }
     }
-}
 
-impl<J: Judge> Pipeline<J> {
-    /// After the ring was read; `more` when something may be left in it.
-    pub(super) fn count_heads(&mut self, more: bool, sink: &mut impl Sink) {
-        if more || Instant::now() < self.census.next {
+    /// To be called after a round that left nothing in the ring.
+    pub fn count_heads<J: Judge>(
+        &mut self,
+        track: &mut Tracker<J>,
+        processes: &mut Processes,
+        clock: BootClock,
+        sink: &mut impl Sink,
+    ) {
+        if Instant::now() < self.next {
             return;
         }
-        self.census.next = Instant::now() + EVERY;
-        let now = self.clock.now();
-        let suspects = std::mem::take(&mut self.census.suspects);
+        self.next = Instant::now() + EVERY;
+        let now = clock.now();
+        let suspects = std::mem::take(&mut self.suspects);
         let dead: Vec<Who> = suspects
             .into_iter()
-            .filter(|who| self.is_dead(*who))
+            .filter(|who| self.is_dead(*who, processes))
             .collect();
         for (tgid, start_ns) in &dead {
-            self.forget_entry(*tgid, *start_ns);
+            processes.forget(*tgid, *start_ns);
         }
-        let between = (self.census.alive_at, now);
-        self.tracker.ended_unseen(&dead, between, sink);
+        let between = (self.alive_at, now);
+        track.ended_unseen(&dead, between, sink);
 
-        let mut followed: Vec<Who> = self.tracker.followed().collect();
+        let mut followed: Vec<Who> = track.followed().collect();
         followed.sort_unstable();
-        let census = &mut self.census;
-        if census.cursor.is_none() {
-            census.tour_before = std::mem::replace(&mut census.tour, now);
+        if self.cursor.is_none() {
+            self.tour_before = std::mem::replace(&mut self.tour, now);
         }
-        let from = census
+        let from = self
             .cursor
             .map_or(0, |last| followed.partition_point(|who| *who <= last));
         let turn: Vec<Who> = followed.split_off(from).into_iter().take(AT_ONCE).collect();
         // A short turn is the end of the tour.
-        census.cursor = turn.last().copied().filter(|_| turn.len() == AT_ONCE);
-        census.alive_at = census.tour_before;
-        self.census.suspects = turn.into_iter().filter(|who| self.is_dead(*who)).collect();
+        self.cursor = turn.last().copied().filter(|_| turn.len() == AT_ONCE);
+        self.alive_at = self.tour_before;
+        self.suspects = turn
+            .into_iter()
+            .filter(|who| self.is_dead(*who, processes))
+            .collect();
     }
 
-    fn is_dead(&self, (tgid, start_ns): Who) -> bool {
+    fn is_dead(&self, (tgid, start_ns): Who, processes: &Processes) -> bool {
         let gone = !Proc.alive(tgid, start_ns);
-        gone && (self.census.proc_shows_all || self.probes.processes.get(tgid).is_none())
+        gone && (self.proc_shows_all || processes.get(tgid).is_none())
     }
 }

@@ -1,51 +1,31 @@
 //! What the next life of the sensor must know, written down after each round.
 
-use super::Pipeline;
+use super::front::Front;
 use skep_event::{Coverage, CoverageKind, CoveragePhase, Event, SessionId};
+use skep_redact::Redactor;
 
 use crate::{
-    fold::Fold,
     journal::{Journal, Source},
     track::{
         Judge, Tracker,
-        changes::{Kept, KeptSession},
+        kept::{Kept, KeptSession},
     },
 };
 
-impl<J: Judge> Pipeline<J> {
+impl<J: Judge> Front<J> {
     /// Keeps processes and sessions in `journal` from now on.
     pub fn keep_in(&mut self, journal: Journal) {
-        self.tracker.remember_changes();
+        self.head.track.remember_changes();
         self.journal = Some(journal);
     }
 
-    /// Why the journal cannot be written, while that is so.
-    pub fn journal_error(&self) -> Option<&str> {
-        self.journal.as_ref().and_then(Journal::error)
-    }
-
-    /// After a round that began at `began_ns`. Everything up to then has been handed on, but for what
-    /// the fold still holds, unless records still wait (`more`).
-    pub(super) fn keep(
-        &mut self,
-        began_ns: u64,
-        more: bool,
-        last: bool,
-        fold: &Fold,
-        sink: &mut impl FnMut(Event),
-    ) {
+    /// After a round: everything up to `seen_ns` has been handed on. Gives the event that says that the
+    /// journal cannot be written, or is written again.
+    pub fn keep(&mut self, seen_ns: u64, last: bool, redactor: &Redactor) -> Option<Event> {
         let now = self.clock.now();
-        let Some(journal) = &mut self.journal else {
-            return;
-        };
-        let oldest = fold.oldest().map(|time| self.clock.boot(time));
-        let seen_ns = match oldest {
-            _ if more => 0,
-            Some(oldest) => began_ns.min(oldest),
-            None => began_ns,
-        };
-        let changes = self.tracker.take_changes();
-        journal.round(changes, seen_ns, &self.tracker, &self.redactor);
+        let journal = self.journal.as_mut()?;
+        let changes = self.head.track.take_changes();
+        journal.round(changes, seen_ns, &self.head.track, redactor);
         if last {
             journal.close(seen_ns);
         }
@@ -64,13 +44,13 @@ impl<J: Judge> Pipeline<J> {
                 let reason = "the journal of sessions is written again".to_owned();
                 (CoveragePhase::End, since, reason)
             }
-            (None, None) | (Some(_), Some(_)) => return,
+            (None, None) | (Some(_), Some(_)) => return None,
         };
         let coverage = Coverage {
             phase,
             ..Coverage::point(CoverageKind::Degraded, (first, now), 0, reason)
         };
-        sink(coverage.of_machine());
+        Some(coverage.of_machine())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Loads, attaches and takes down single programs.
+//! Loading, attaching and taking down of single programs.
 
 use std::fs::File;
 
@@ -7,30 +7,34 @@ use aya::{
     programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
 };
 
-use super::{
-    candidates::{Attach, Program},
-    chain,
-};
+use super::candidates::{Attach, ProgramSpec};
+use crate::causes::with_causes;
 
-/// False when the program is attached already.
-pub fn attach_program(
+/// The kernel's types, which only LSM and fentry programs need, to name their hook: some ten megabytes,
+/// read when one of those is first attached.
+#[derive(Default)]
+pub struct KernelTypes(Option<Option<aya::Btf>>);
+
+impl KernelTypes {
+    fn get(&mut self) -> Result<&aya::Btf, String> {
+        let types = self.0.get_or_insert_with(|| aya::Btf::from_sys_fs().ok());
+        types
+            .as_ref()
+            .ok_or_else(|| "no kernel type information".to_owned())
+    }
+}
+
+/// Loads a program that is not loaded, and attaches it; nothing of it stays loaded on refusal.
+pub fn load_and_attach(
     object: &mut Ebpf,
-    btf: Option<&aya::Btf>,
+    types: &mut KernelTypes,
     cgroup: &File,
-    program: &Program,
-) -> Result<bool, String> {
-    let Program {
-        name,
-        attach,
-        required: _,
-    } = *program;
+    spec: ProgramSpec,
+) -> Result<(), String> {
+    let ProgramSpec { name, attach } = spec;
     let loaded = object
         .program_mut(name)
         .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
-    if loaded.fd().is_ok() {
-        return Ok(false);
-    }
-    let types = || btf.ok_or_else(|| "no kernel type information".to_owned());
     let result = match (loaded, attach) {
         (AyaProgram::RawTracePoint(p), Attach::RawTracepoint(hook)) => {
             p.load().and_then(|()| p.attach(hook).map(drop))
@@ -38,12 +42,12 @@ pub fn attach_program(
         (AyaProgram::TracePoint(p), Attach::Tracepoint(hook)) => {
             p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
         }
-        (AyaProgram::Lsm(p), Attach::Lsm(hook)) => {
-            p.load(hook, types()?).and_then(|()| p.attach().map(drop))
-        }
-        (AyaProgram::FEntry(p), Attach::Fentry(hook)) => {
-            p.load(hook, types()?).and_then(|()| p.attach().map(drop))
-        }
+        (AyaProgram::Lsm(p), Attach::Lsm(hook)) => p
+            .load(hook, types.get()?)
+            .and_then(|()| p.attach().map(drop)),
+        (AyaProgram::FEntry(p), Attach::Fentry(hook)) => p
+            .load(hook, types.get()?)
+            .and_then(|()| p.attach().map(drop)),
         // A cgroup link (5.7) shares the cgroup with others by itself, and takes no flags.
         (AyaProgram::CgroupSockAddr(p), Attach::Cgroup) => p
             .load()
@@ -60,7 +64,7 @@ pub fn attach_program(
             "attached"
         );
     }
-    result.map(|()| true).map_err(|error| {
+    result.map_err(|error| {
         // Loaded but not attached: take it down again.
         unload(object, name);
         program_error(&error)
@@ -101,6 +105,6 @@ fn program_error(error: &ProgramError) -> String {
                 None => format!("load refused: {io_error}"),
             }
         }
-        error => chain(error),
+        error => with_causes(error),
     }
 }

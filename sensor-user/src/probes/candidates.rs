@@ -14,12 +14,18 @@ pub enum Attach {
     Cgroup,
 }
 
-/// One program of the kernel object.
-#[derive(Clone, Copy, Debug)]
-pub struct Program {
+/// One program of the kernel object, and where it is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramSpec {
     /// Function name in the object.
     pub name: &'static str,
     pub attach: Attach,
+}
+
+/// A program as a part of a candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    pub spec: ProgramSpec,
     /// Without it the candidate is no use (some system calls do not exist on some architectures).
     pub required: bool,
 }
@@ -59,6 +65,31 @@ pub enum Trial {
     Attach,
 }
 
+/// A program that serves a fact on some kernel, by its name in the kernel object.
+pub fn program(name: &str) -> Option<ProgramSpec> {
+    let candidates = FACTS.iter().flat_map(|fact| fact.candidates);
+    let mut programs = candidates.flat_map(|candidate| candidate.programs);
+    let program = programs.find(|program| program.spec.name == name)?;
+    Some(program.spec)
+}
+
+/// Names of the hooks that can be avoided: no fact the sensor must have depends on them.
+pub fn avoidable_hooks() -> Vec<&'static str> {
+    let candidates = FACTS
+        .iter()
+        .filter(|fact| !fact.required)
+        .flat_map(|fact| fact.candidates);
+    let parts = candidates
+        .clone()
+        .flat_map(|candidate| candidate.programs)
+        .filter(|program| !program.required)
+        .filter_map(|program| serves(program.spec.name).map(Hook::name));
+    candidates
+        .map(|candidate| candidate.name)
+        .chain(parts)
+        .collect()
+}
+
 /// The hook whose records need this program; two programs may serve one hook.
 pub fn serves(program: &str) -> Option<Hook> {
     Some(match program {
@@ -96,16 +127,14 @@ pub fn serves(program: &str) -> Option<Hook> {
 
 const fn required(name: &'static str, attach: Attach) -> Program {
     Program {
-        name,
-        attach,
+        spec: ProgramSpec { name, attach },
         required: true,
     }
 }
 
 const fn optional(name: &'static str, attach: Attach) -> Program {
     Program {
-        name,
-        attach,
+        spec: ProgramSpec { name, attach },
         required: false,
     }
 }
@@ -392,7 +421,11 @@ mod tests {
     #[test]
     fn every_program_serves_a_hook_and_every_candidate_the_one_it_is_tried_by() {
         for candidate in FACTS.iter().flat_map(|fact| fact.candidates) {
-            let served: Vec<_> = candidate.programs.iter().map(|p| serves(p.name)).collect();
+            let served: Vec<_> = candidate
+                .programs
+                .iter()
+                .map(|p| serves(p.spec.name))
+                .collect();
             assert!(served.iter().all(Option::is_some), "{}", candidate.name);
             assert!(
                 served.contains(&Some(candidate.reports)),

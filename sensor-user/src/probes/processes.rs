@@ -68,6 +68,16 @@ impl Processes {
         self.watch(tgid, state)
     }
 
+    /// Takes a process that has ended out of the table, if it is still in: whoever gets its pid next
+    /// would be taken for it.
+    pub fn forget(&mut self, tgid: u32, start_ns: Option<u64>) {
+        let entry = self.get(tgid);
+        // 0: its start could not be read.
+        if entry.is_some_and(|entry| entry.start_ns == start_ns.unwrap_or(0)) {
+            self.unwatch(tgid);
+        }
+    }
+
     /// Ends watching a process; false when it was not watched.
     pub fn unwatch(&mut self, tgid: u32) -> bool {
         let was = self.map.remove(&tgid).is_ok();

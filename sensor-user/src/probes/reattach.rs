@@ -1,4 +1,4 @@
-//! Which hooks are attached, and attaching one again that somebody has detached.
+//! Programs that are attached and detached while the sensor runs, and hooks that somebody has detached.
 //!
 //! A link that was detached is not told from one that works by anything but its silence, so the
 //! programs of a hook are unloaded and loaded anew. Whether that helped, the next canary says.
@@ -7,70 +7,57 @@ use skep_abi::Hook;
 
 use super::{
     Probes,
-    attach::{attach_program, unload},
-    candidates::{FACTS, Program, serves},
+    attach::KernelTypes,
+    candidates::ProgramSpec,
+    report::{AttachedHook, HookStatus, ProgramId, ProgramReport},
 };
 
-/// A hook that is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttachedHook {
-    pub fact: &'static str,
-    pub hook: Hook,
-    /// It was seen to report when it was tried at the start, or it cannot but report if any does.
-    pub proven: bool,
-}
-
 impl Probes {
-    /// Every hook with a program that was attached at the start; one that serves two facts is there
-    /// twice.
+    /// Attaches a program, without a trial; attached already, it stays as it is.
+    pub fn attach_program(&mut self, spec: ProgramSpec) -> ProgramReport {
+        let report = self.programs.attach(spec, &mut KernelTypes::default());
+        self.renew_hooks();
+        report
+    }
+
+    /// Detaches and unloads a program; `None` when there is none of this id.
+    pub fn detach(&mut self, id: ProgramId) -> Option<ProgramReport> {
+        let report = self.programs.detach(id)?;
+        self.renew_hooks();
+        Some(report)
+    }
+
+    /// Every program that was attached, or was to be.
+    pub fn programs(&self) -> Vec<ProgramReport> {
+        self.programs.reports()
+    }
+
+    /// Every hook that is to report; one that serves two facts is there twice.
     pub fn attached_hooks(&self) -> Vec<AttachedHook> {
-        let mut attached: Vec<AttachedHook> = Vec::new();
-        for report in &self.hooks {
-            let fact = FACTS.iter().find(|fact| fact.name == report.fact);
-            let Some((fact, candidate)) = fact.and_then(|fact| {
-                let chosen = |candidate: &&super::Candidate| Some(candidate.name) == report.hook;
-                Some((fact, fact.candidates.iter().find(chosen)?))
-            }) else {
-                continue;
-            };
-            for program in candidate.programs {
-                if !self.attached.iter().any(|known| known.name == program.name) {
-                    continue;
-                }
-                let Some(hook) = serves(program.name) else {
-                    continue;
-                };
-                let known = attached
-                    .iter()
-                    .any(|known| known.hook == hook && known.fact == fact.name);
-                if !known {
-                    attached.push(AttachedHook {
-                        fact: fact.name,
-                        hook,
-                        proven: hook == candidate.reports,
-                    });
-                }
-            }
-        }
-        attached
+        let facts = self.facts.iter();
+        facts.flat_map(|fact| fact.hooks(&self.programs)).collect()
     }
 
     /// Unloads the programs of a hook and attaches them again, without a trial.
     pub fn reattach(&mut self, hook: Hook) -> Result<(), String> {
-        // Only LSM and fentry programs need them, to name their hook.
-        let btf = aya::Btf::from_sys_fs().ok();
-        let programs: Vec<Program> = self
-            .attached
-            .iter()
-            .filter(|program| serves(program.name) == Some(hook))
-            .copied()
-            .collect();
-        for program in &programs {
-            unload(&mut self.object, program.name);
+        let of_hook = self.programs.of_hook(hook);
+        let mut types = KernelTypes::default();
+        // All of them first: one that is left alone would see half of what the hook reports.
+        for (id, _) in &of_hook {
+            self.programs.detach(*id);
         }
-        for program in &programs {
-            attach_program(&mut self.object, btf.as_ref(), &self.cgroup, program)?;
+        let mut outcome = Ok(());
+        for (_, spec) in of_hook {
+            let report = self.programs.attach(spec, &mut types);
+            if report.status == HookStatus::Off {
+                outcome = outcome.and(Err(report.reason));
+            }
         }
-        Ok(())
+        outcome
+    }
+
+    fn renew_hooks(&mut self) {
+        let reports = self.facts.iter().map(|fact| fact.report(&self.programs));
+        self.hooks = reports.collect();
     }
 }

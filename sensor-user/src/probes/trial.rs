@@ -8,8 +8,13 @@ use aya::{
 };
 use skep_abi::{CANARY_SESSION, Header, Hook, Kind};
 
-use super::{HostError, candidates::Trial, map_fd, processes::Processes, take_map};
-use crate::{decode, liveness};
+use super::{
+    candidates::Trial,
+    host::HostError,
+    maps::{map_fd, take_map},
+    processes::Processes,
+};
+use crate::{canary, decode};
 
 /// Everything a trial needs.
 pub struct Bench {
@@ -78,7 +83,7 @@ fn act(trial: Trial) {
                 .and_then(|socket| socket.connect(("127.0.0.1", 9)));
         }
         Trial::ConnectUnix => drop(UnixStream::connect("/proc/self/no-such-socket")),
-        Trial::Socket => drop(liveness::act::rare_socket()),
+        Trial::Socket => drop(canary::rare_socket()),
         Trial::Child => drop(Command::new("/proc/self/no-such-program").spawn()),
         Trial::Attach => {}
     }

@@ -4,6 +4,7 @@ use aya::programs::{Program, RawTracePointRunOptions, TestRun};
 use skep_abi::{WALK_DONE, WALK_MORE, Walk};
 
 use super::Probes;
+use crate::causes::with_causes;
 
 /// The kernel program.
 const PROGRAM: &str = "walk_tasks";
@@ -31,8 +32,9 @@ impl Probes {
     /// One step of a walk over every process: records of kind `Task` in the ring. A walk is begun with
     /// `upset` at 0, which counts how often it had to begin again.
     pub fn walk(&mut self, upset: &mut u32) -> Result<WalkStep, WalkError> {
-        let refused = |error: &dyn std::error::Error| WalkError::Refused(super::chain(error));
-        let Some(Program::RawTracePoint(program)) = self.object.program_mut(PROGRAM) else {
+        let refused = |error: &dyn std::error::Error| WalkError::Refused(with_causes(error));
+        let Some(Program::RawTracePoint(program)) = self.programs.object.program_mut(PROGRAM)
+        else {
             return Err(WalkError::Refused(format!(
                 "program {PROGRAM} is not in the kernel object"
             )));

@@ -6,7 +6,7 @@ use skep_event::UnixNanos;
 use crate::{
     clock::BootClock,
     liveness::Liveness,
-    pipeline::LivenessReport,
+    pipeline::watchdog::LivenessReport,
     probes::{HookReport, HookStatus},
 };
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write};
 use skep_spool::Stats;
 
 use super::{
-    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, Spools, Status, Stream, Tracker,
-    Uplink,
+    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, ShownSetting, Spools, Status,
+    Stream, Tracker, Uplink,
 };
 
 /// A page of text, ending in a line break.
@@ -44,6 +44,8 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         events,
         spool,
         uplink,
+        settings,
+        steps: _,
     } = status;
     let memory = rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
     writeln!(
@@ -132,8 +134,23 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
     let Spools { bulk, findings } = spool;
     write_spool(out, "spool  bulk", bulk)?;
     write_spool(out, "       findings", findings)?;
-    write_canary(out, canary)?;
-    write_uplink(out, uplink)
+    write_canary(out, canary, &set_by(settings, "liveness.interval_seconds"))?;
+    write_uplink(out, uplink, &set_by(settings, "collector.address"))?;
+    if let Some(ShownSetting { value, .. }) = settings.get("log.level") {
+        writeln!(
+            out,
+            "log               {value}{}",
+            set_by(settings, "log.level")
+        )?;
+    }
+    Ok(())
+}
+
+/// Who set what is shown, where that is known.
+fn set_by(settings: &BTreeMap<String, ShownSetting>, key: &str) -> String {
+    settings
+        .get(key)
+        .map_or_else(String::new, |setting| format!(" ({})", setting.by))
 }
 
 fn write_spool(out: &mut String, title: &str, spool: &Stats) -> std::fmt::Result {
@@ -159,13 +176,13 @@ fn write_spool(out: &mut String, title: &str, spool: &Stats) -> std::fmt::Result
     Ok(())
 }
 
-fn write_uplink(out: &mut String, uplink: &Uplink) -> std::fmt::Result {
+fn write_uplink(out: &mut String, uplink: &Uplink, by: &str) -> std::fmt::Result {
     let Uplink {
         address,
         bulk,
         findings,
     } = uplink;
-    writeln!(out, "uplink            {address}")?;
+    writeln!(out, "uplink            {address}{by}")?;
     write_stream(out, "       bulk", bulk)?;
     write_stream(out, "       findings", findings)
 }
@@ -201,7 +218,7 @@ fn write_stream(out: &mut String, title: &str, stream: &Stream) -> std::fmt::Res
 }
 
 /// The newest self-test that has come to each hop.
-fn write_canary(out: &mut String, canary: &Canary) -> std::fmt::Result {
+fn write_canary(out: &mut String, canary: &Canary, by: &str) -> std::fmt::Result {
     let Canary {
         interval_seconds,
         ring_seconds_ago,
@@ -210,11 +227,11 @@ fn write_canary(out: &mut String, canary: &Canary) -> std::fmt::Result {
         error,
     } = canary;
     if *interval_seconds == 0 {
-        return writeln!(out, "canary            off: hooks are not tested");
+        return writeln!(out, "canary            off{by}: hooks are not tested");
     }
     writeln!(
         out,
-        "canary            every {}: ring {}, spooled {}, acknowledged {}",
+        "canary            every {}{by}: ring {}, spooled {}, acknowledged {}",
         span(*interval_seconds),
         ago(*ring_seconds_ago),
         ago(*spooled_seconds_ago),
@@ -366,6 +383,33 @@ mod tests {
             "       bulk       connected, sent 9 events (0 B), acknowledged 0, last acknowledgement none yet",
             "       findings   not connected, sent 0 events (0 B), acknowledged 0, last acknowledgement none yet",
             "  last error: refused",
+        ] {
+            assert!(
+                page.lines().any(|have| have == line),
+                "{line:?} not in\n{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_page_says_who_set_what_it_shows() {
+        let mut status = Status::default();
+        status.uplink.address = "http://127.0.0.1:7317".into();
+        status.canary.interval_seconds = 10;
+        for (key, value, by) in [
+            ("collector.address", "http://127.0.0.1:7317", "file"),
+            ("liveness.interval_seconds", "10", "default"),
+            ("log.level", "debug", "collector, order 7"),
+        ] {
+            let (value, by) = (value.to_owned(), by.to_owned());
+            let shown = ShownSetting { value, by };
+            status.settings.insert(key.to_owned(), shown);
+        }
+        let page = render(&status);
+        for line in [
+            "uplink            http://127.0.0.1:7317 (file)",
+            "canary            every 10 s (default): ring never, spooled never, acknowledged never",
+            "log               debug (collector, order 7)",
         ] {
             assert!(
                 page.lines().any(|have| have == line),

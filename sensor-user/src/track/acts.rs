@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{IGNORED, Judge, Tracker, Verdicts, process::Member};
+use super::{IGNORED, Judge, Tracker, process::Member};
 use skep_event::{CoverageKind, Detail, Process, SessionId};
 
 use crate::{
-    act::{self, Act, Folding, RecordId, Sink, Target},
+    act::{self, Act, Folding, RecordId, Target},
     decode::{self, Common, SocketKind},
     output::socket_name,
+    step::Sink,
+    verdicts::Verdicts,
 };
 
 /// Whether a record's process is one of a session.

@@ -19,9 +19,10 @@
 use std::sync::Arc;
 
 use super::{
-    Beginning, Judge, Tracker, Verdicts, candidate,
-    changes::{Change, Kept, KeptProcess, KeptSession},
-    process::Member,
+    Beginning, Judge, Tracker, candidate,
+    expected::Expected,
+    kept::{Change, Kept, KeptProcess, KeptSession},
+    process::{Inserted, Member},
     session::Session,
 };
 use skep_event::{
@@ -29,9 +30,10 @@ use skep_event::{
 };
 
 use crate::{
-    act::Sink,
     decode::{self, Common},
     enrich::SessionFacts,
+    step::Sink,
+    verdicts::Verdicts,
 };
 
 /// Reads processes that run. The real one is `/proc`.
@@ -64,14 +66,6 @@ pub struct Settled {
     pub running: Vec<Adopted>,
     /// Pids and starts: [`Tracker::vanished`], once what they left in the ring was read.
     pub gone: Vec<(u32, u64)>,
-}
-
-/// A process that is believed to be there, or was met by a walk, until [`Tracker::settle_expected`].
-pub(super) struct Expected {
-    start_ns: u64,
-    /// The image it has not by an exec that was seen.
-    image: Arc<Process>,
-    seen: bool,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -389,9 +383,9 @@ impl<J: Judge> Tracker<J> {
             .processes
             .insert(tgid, Some(start_ns), member, &mut self.sessions)
         {
-            super::process::Inserted::Done => {}
-            super::process::Inserted::Emptied(session) => self.emptied.push(session),
-            super::process::Inserted::NoRoom => self.refused.add(Some(session)),
+            Inserted::Done => {}
+            Inserted::Emptied(session) => self.emptied.push(session),
+            Inserted::NoRoom => self.refused.add(Some(session)),
         }
     }
 }

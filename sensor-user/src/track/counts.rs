@@ -1,6 +1,6 @@
 //! What the tracker counts.
 
-use super::{Judge, Tracker, bounds::Evicted};
+use super::bounds::Evicted;
 
 /// Figures for `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,25 +21,4 @@ pub struct TrackCounts {
     pub evicted: Evicted,
     /// Memory of what the processes run.
     pub image_bytes: u64,
-}
-
-impl<J: Judge> Tracker<J> {
-    pub fn counts(&self) -> TrackCounts {
-        TrackCounts {
-            processes: self.processes.len() as u64,
-            sessions: self.sessions.live() as u64,
-            ignored: self.ignored,
-            refused: self.refused.total(),
-            consumed: self.consumed,
-            unjudged: self.unjudged,
-            unaccounted: self.unaccounted,
-            evicted: Evicted {
-                images: self.processes.cut(),
-                facts: self.sessions.evicted().facts,
-                claims: self.sessions.evicted().claims,
-                ..self.evicted
-            },
-            image_bytes: self.processes.image_bytes() as u64,
-        }
-    }
 }

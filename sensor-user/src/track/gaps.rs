@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Judge, Tracker, Verdicts, Who, changes::Change, process::Member};
+use super::{Judge, Tracker, Who, kept::Change, process::Member};
 use skep_event::{
     Coverage, CoverageKind, Detail, Event, Phase, Process, SessionId, SessionInfo, UnixNanos,
 };
 
-use crate::{accounts, act::Sink, decode::Common};
+use crate::{accounts, decode::Common, step::Sink, verdicts::Verdicts};
 
 impl<J: Judge> accounts::Sessions for Tracker<J> {
     fn by_kernel(&self, kernel: u64) -> Option<SessionId> {

@@ -1,6 +1,6 @@
 //! One stream to the collector, from connecting to its end.
 
-use std::{collections::VecDeque, error::Error, sync::atomic::Ordering, time::Instant};
+use std::{collections::VecDeque, sync::atomic::Ordering, time::Instant};
 
 use skep_proto::v1::{
     self, collector_message::Body as Down, ingest_client::IngestClient, sensor_message::Body as Up,
@@ -12,53 +12,19 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 
-use super::{BATCH_BYTES, BATCH_EVENTS, Settings, WINDOW_BYTES, Worker, batch, orders};
+use super::{
+    BATCH_BYTES, BATCH_EVENTS, Identity, WINDOW_BYTES, Worker, batch,
+    end::{End, Position, refused, stream_error},
+    orders,
+};
 use skep_event::UnixNanos;
-use skep_spool::{Lane, SpoolError};
+use skep_spool::Lane;
 
 /// After this many refusals of one event it is given up.
 const REFUSALS: u32 = 3;
 
 /// How long the collector has to end a stream that the sensor has ended.
 const HANG_UP: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Why a stream ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum End {
-    #[error("address {address}: {reason}")]
-    Address { address: String, reason: String },
-    #[error("{0}")]
-    Connect(String),
-    #[error("no answer within {0:?}")]
-    NoAnswer(std::time::Duration),
-    #[error("{0}")]
-    Stream(String),
-    #[error("the collector ended the stream")]
-    Closed,
-    #[error("refused by the collector: {code}: {reason}")]
-    Refused { code: String, reason: String },
-    #[error("unexpected message from the collector: {0}")]
-    Unexpected(&'static str),
-    #[error("the collector has stored {theirs}, but {ours} was acknowledged before")]
-    Behind { theirs: u64, ours: u64 },
-    #[error(
-        "the collector has stored another event as {seq}: this sensor's state is a copy of another's"
-    )]
-    Copied { seq: u64 },
-    #[error("the other lane of this sensor was found to be a copy of another's")]
-    OtherLaneCopied,
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-}
-
-/// What is known of the events the collector refuses.
-#[derive(Debug, Default)]
-pub(super) struct Position {
-    /// The first event that was not acknowledged when it refused last, and how often it did.
-    refused: Option<(u64, u32)>,
-    /// Given up: a `lost` event goes in its place.
-    condemned: Option<u64>,
-}
 
 #[derive(Debug)]
 struct Sent {
@@ -67,57 +33,6 @@ struct Sent {
     bytes: usize,
     /// The newest self-test in it.
     canary: Option<UnixNanos>,
-}
-
-// === impl End ===
-
-impl End {
-    /// Whether the two sides number the same events differently.
-    pub(super) fn numbers_differ(&self) -> bool {
-        match self {
-            Self::Refused { code, .. } => code == "sequence_gap" || code == "wrong_epoch",
-            Self::Behind { .. }
-            | Self::Copied { .. }
-            | Self::OtherLaneCopied
-            | Self::Spool(SpoolError::NeverSent { .. }) => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it tells that another sensor has the same state, or had.
-    pub(super) fn is_a_copy(&self) -> bool {
-        matches!(
-            self,
-            Self::Copied { .. } | Self::Spool(SpoolError::NeverSent { .. })
-        )
-    }
-
-    fn is_about_content(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "malformed" || code == "too_large")
-    }
-}
-
-fn stream_error(status: &tonic::Status) -> End {
-    if let Some(source) = status.source()
-        && source.is::<tonic::transport::Error>()
-    {
-        return End::Connect(chain(source));
-    }
-    End::Stream(format!("{}: {}", status.code(), status.message()))
-}
-
-/// An error with what caused it.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 // === impl Worker ===
@@ -149,8 +64,8 @@ impl Worker {
             .send_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Zstd);
         let (up, messages) = mpsc::channel(1);
-        let takes_orders = self.orders().is_some();
-        let hello = hello(&self.settings, self.lane, epoch, takes_orders);
+        let takes_orders = self.orders.is_some();
+        let hello = hello(&self.identity, self.lane, epoch, takes_orders);
         let greeted = up
             .send(v1::SensorMessage {
                 body: Some(Up::Hello(hello)),
@@ -193,7 +108,7 @@ impl Worker {
             return Err(End::OtherLaneCopied);
         }
         let lane = self.lane.name();
-        let address = &self.settings.address;
+        let address = &self.identity.address;
         tracing::info!(%address, lane, epoch, acked_seq = welcomed, "connected");
         self.failures.logged = None;
         self.board.update(|status| {
@@ -278,21 +193,15 @@ impl Worker {
 
     /// Follows an order; so many outcomes wait to go up.
     fn follow(&self, order: v1::Order, waiting: usize) -> Result<v1::Outcome, End> {
-        let settings = self.orders();
+        let orders = self.orders.as_ref();
         let settings =
-            settings.ok_or(End::Unexpected("an order, which this stream does not take"))?;
+            orders.ok_or(End::Unexpected("an order, which this stream does not take"))?;
         match waiting < orders::MOST {
             true => Ok(orders::follow(settings, order)),
             false => Err(End::Unexpected(
                 "more orders than can wait for their outcome",
             )),
         }
-    }
-
-    /// What orders change, on the lane that takes them.
-    fn orders(&self) -> Option<&crate::settings::Handle> {
-        let takes = self.lane == Lane::Findings;
-        self.settings.orders.as_ref().filter(|_| takes)
     }
 
     /// The next batch; nothing when the spool has no more.
@@ -391,20 +300,14 @@ fn body(message: Result<Option<v1::CollectorMessage>, tonic::Status>) -> Result<
     }
 }
 
-fn refused(refusal: v1::Refusal) -> End {
-    let v1::Refusal { code, reason } = refusal;
-    End::Refused { code, reason }
-}
-
-fn hello(settings: &Settings, lane: Lane, epoch: u64, takes_orders: bool) -> v1::Hello {
-    let Settings {
+fn hello(identity: &Identity, lane: Lane, epoch: u64, takes_orders: bool) -> v1::Hello {
+    let Identity {
         address: _,
         sensor_id,
         sensor_version,
         host,
         hooks,
-        orders: _,
-    } = settings;
+    } = identity;
     v1::Hello {
         sensor_id: sensor_id.clone(),
         epoch,

@@ -22,8 +22,8 @@ const QUICK: Timing = Timing {
     stall: Duration::from_secs(5),
 };
 
-fn settings(port: u16) -> Settings {
-    Settings {
+fn settings(port: u16) -> Identity {
+    Identity {
         address: format!("http://127.0.0.1:{port}"),
         sensor_id: "0".repeat(32),
         sensor_version: "0.1.0".into(),
@@ -35,7 +35,6 @@ fn settings(port: u16) -> Settings {
             fact: "exec".into(),
             ..v1::HookState::default()
         }],
-        orders: None,
     }
 }
 
@@ -81,20 +80,17 @@ impl Sensor {
     fn connect(&mut self, port: u16) {
         self.uplink = None;
         let (lanes, board) = (self.lanes.clone(), self.board.clone());
-        self.uplink = Some(Uplink::with_timing(settings(port), lanes, board, QUICK).unwrap());
+        self.uplink = Some(Uplink::with_timing(settings(port), None, lanes, board, QUICK).unwrap());
     }
 
     /// Follows the orders of its collector.
-    fn following(port: u16, handle: settings::Handle) -> Self {
+    fn following(port: u16, handle: Handle) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut sensor = Self::at(dir.path(), 2 << 20);
         sensor._dir = Some(dir);
         let (lanes, board) = (sensor.lanes.clone(), sensor.board.clone());
-        let settings = Settings {
-            orders: Some(handle),
-            ..settings(port)
-        };
-        sensor.uplink = Some(Uplink::with_timing(settings, lanes, board, QUICK).unwrap());
+        let uplink = Uplink::with_timing(settings(port), Some(handle), lanes, board, QUICK);
+        sensor.uplink = Some(uplink.unwrap());
         sensor
     }
 

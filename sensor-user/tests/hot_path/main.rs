@@ -17,10 +17,12 @@ use skep_sensor::{
     clock::BootClock,
     decode,
     enrich::Enrich,
-    fold::{Fold, FoldSink},
+    fold::Fold,
     identify::{Candidate, Judgement},
-    track::{Judge, Tracker, Verdicts},
+    step::{Out, Relay},
+    track::{Judge, Tracker},
     users::Users,
+    verdicts::Verdicts,
 };
 
 use self::{
@@ -93,11 +95,9 @@ impl Sensor {
     fn run(&mut self, tape: &Tape) -> u64 {
         let before = allocations();
         let told = &mut self.told;
-        let mut sink = FoldSink {
-            fold: &mut self.fold,
-            now: self.now,
-            sink: |event| *told += count(&event),
-        };
+        let mut sink = self
+            .fold
+            .then(self.now, Out(|event| *told += count(&event)));
         for record in tape.iter() {
             let record =
                 decode::decode(record, &mut self.room).expect("a record as the ABI has it");

@@ -5,7 +5,7 @@ use std::{process::Command, sync::OnceLock};
 use skep_abi::{FOLD_KINDS, Kind};
 use skep_event::{Detail, Event, SessionId, Text};
 
-use skep_sensor::{fold::Fold, pipeline::PipelineCounts};
+use skep_sensor::pipeline::PipelineCounts;
 
 use crate::sensor::{Sensor, actor, attach, file, scratch, shown, wait_for};
 
@@ -183,23 +183,23 @@ fn opens_by_other_names_of_a_file_are_told_by_those_names() {
 fn a_sensor_that_stops_at_once_has_counted_every_open() {
     let directory = scratch("stopped");
     let path = file(&directory, "again");
-    let (mut pipeline, mut fold) = (attach(4 << 20, &[]), Fold::default());
+    let mut pipeline = attach(4 << 20, &[]);
     let (mut opens, mut lost) = (0, 0);
     let mut look = |event: Event| match &event.detail {
         Detail::Open(open) if shown(open) == path => opens += open.count,
         Detail::Lost(_) => lost += 1,
         _ => {}
     };
-    pipeline.round(&mut fold, false, &mut look);
+    pipeline.round(false, &mut look);
     let script = format!("i=0; while [ $i -lt 2000 ]; do : < {path}; i=$((i+1)); done");
     let mut agent = Command::new(actor())
         .args(["do", "exec", "/bin/sh", "-c", &script])
         .spawn()
         .expect("the actor");
     while agent.try_wait().expect("own child").is_none() {
-        pipeline.round(&mut fold, false, &mut look);
+        pipeline.round(false, &mut look);
     }
-    while pipeline.round(&mut fold, true, &mut look) {}
+    while pipeline.round(true, &mut look) {}
     assert_eq!((opens, lost), (2_000, 0));
     let counts = pipeline.counts();
     let (_, folded) = records(&counts);

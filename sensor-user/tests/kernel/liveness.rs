@@ -17,14 +17,14 @@ use std::{
 use skep_abi::Hook;
 use skep_event::{Coverage, CoverageKind, CoveragePhase, Detail, Event};
 
-use skep_sensor::{liveness::act, pipeline::Canaries};
+use skep_sensor::{canary, pipeline::watchdog::Canaries};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
 /// Not a test of its own: what the canaries of these tests run.
 #[test]
 fn what_a_canary_does_ends_by_itself() {
-    act::act().report();
+    canary::act().report();
 }
 
 /// Not a test of its own either: a canary on a host that cannot do a part of it.
@@ -32,7 +32,7 @@ fn what_a_canary_does_ends_by_itself() {
 fn what_a_canary_does_without_a_network_ends_by_itself() {
     // SAFETY: this thread alone gets another network, in which nothing is up.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-    act::act().report();
+    canary::act().report();
 }
 
 /// Between self-tests, each of which has as long to end: this whole program is loaded for it, which takes

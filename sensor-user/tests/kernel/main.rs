@@ -12,6 +12,7 @@ mod folding;
 mod liveness;
 mod losses;
 mod opens;
+mod programs;
 mod races;
 mod sensor;
 mod sockets;

@@ -14,7 +14,6 @@ use skep_event::{Detail, Event, File, Net, Phase, Process, SessionId, Text};
 use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
-    fold::Fold,
     identify::Identifier,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes},
@@ -84,13 +83,12 @@ impl Sensor {
         let weak = Arc::downgrade(&pipeline);
         let sink = events.clone();
         std::thread::spawn(move || {
-            let mut fold = Fold::default();
             let mut accounted = Instant::now();
             while let Some(pipeline) = weak.upgrade() {
                 let sink = |event| lock(&sink).push(event);
                 let mut reading = lock(&pipeline);
                 if folding {
-                    reading.round(&mut fold, false, sink);
+                    reading.round(false, sink);
                 } else {
                     reading.drain(sink);
                     if accounted.elapsed() >= Duration::from_millis(200) {

@@ -168,7 +168,8 @@ fn a_lane_waits_longer_after_each_failure_and_never_exactly_as_long_as_another()
     let sensor = Sensor::at(dir.path(), 1 << 20);
     let worker = |failures| Worker {
         lane: Lane::Bulk,
-        settings: Arc::new(settings(1)),
+        identity: Arc::new(settings(1)),
+        orders: None,
         channel: Endpoint::from_static("http://127.0.0.1:1").connect_lazy(),
         spool: sensor.lanes.bulk.clone(),
         board: sensor.board.clone(),

@@ -19,9 +19,7 @@ use serde_json::Value;
 use skep_event::Event;
 use skep_event::json;
 
-use skep_sensor::{
-    clock::BootClock, config::Config, fold::Fold, journal::Journal, start, stop::Stop,
-};
+use skep_sensor::{clock::BootClock, config::Config, journal::Journal, start, stop::Stop};
 
 use crate::sensor::{sensor, wait_for};
 
@@ -149,10 +147,9 @@ fn be_the_sensor(state: &Path) {
     pipeline.keep_in(journal);
     pipeline.adopt(found.kept, &mut tell);
     File::create(ready(&events)).expect("own folder");
-    let mut fold = Fold::default();
     let mut stopping = false;
     loop {
-        let more = pipeline.round(&mut fold, stopping, &mut tell);
+        let more = pipeline.round(stopping, &mut tell);
         if stopping && !more {
             return;
         }

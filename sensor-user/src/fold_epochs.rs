@@ -53,7 +53,7 @@ pub struct FoldCounts {
 
 /// Turns the epochs over.
 #[derive(Debug)]
-pub struct Epochs {
+pub struct FoldEpochs {
     clock: BootClock,
     phase: Phase,
     /// When the current epoch began.
@@ -108,9 +108,9 @@ impl Folding for Probes {
     }
 }
 
-// === impl Epochs ===
+// === impl FoldEpochs ===
 
-impl Epochs {
+impl FoldEpochs {
     pub fn new(clock: BootClock) -> Self {
         Self {
             clock,
@@ -202,7 +202,7 @@ impl Epochs {
         self.phase == Phase::Stopped
     }
 
-    /// After [`Epochs::stop`]: takes everything that was folded, once every record it belongs to has
+    /// After [`FoldEpochs::stop`]: takes everything that was folded, once every record it belongs to has
     /// been read; false until then.
     pub fn finish(&mut self, kernel: &mut impl Folding, fold: &mut Fold, read: u64) -> bool {
         if self.mark.is_some_and(|mark| read < mark) {

@@ -1,40 +1,40 @@
-//! What a canary has done, as it says itself: a hook is judged only by a step that was done.
+//! What a canary has done, as it says itself: a hook is judged only by a deed that was done.
 //!
-//! A host may stop being able to do a step (IPv6 is turned off, `io_uring_disabled` is set, a system call
-//! is filtered) after the hook on it was proven: nobody has detached anything then. A step counts as
+//! A host may stop being able to do a deed (IPv6 is turned off, `io_uring_disabled` is set, a system call
+//! is filtered) after the hook on it was proven: nobody has detached anything then. A deed counts as
 //! done when its outcome shows that the kernel went past every hook on it.
 
 use std::io::Write;
 
 use skep_abi::Hook;
 
-/// In front of the steps, on a line of the canary's standard output.
+/// In front of the deeds, on a line of the canary's standard output.
 const MARK: &str = "skep-canary ";
 
-/// A set of steps.
+/// A set of deeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Steps(u32);
+pub struct Deeds(u32);
 
-/// Every step with its name for people.
-const NAMES: [(Steps, &str); 15] = [
-    (Steps::LIFE, "start and end"),
-    (Steps::OPENAT, "openat"),
-    (Steps::OPENAT2, "openat2"),
-    (Steps::OPEN, "open"),
-    (Steps::CREAT, "creat"),
-    (Steps::OPEN_BY_HANDLE, "open_by_handle_at"),
-    (Steps::CONNECT4, "an IPv4 connect"),
-    (Steps::SENDMSG4, "an IPv4 datagram"),
-    (Steps::CONNECT6, "an IPv6 connect"),
-    (Steps::SENDMSG6, "an IPv6 datagram"),
-    (Steps::CONNECT_UNIX, "a unix connect"),
-    (Steps::SEND_UNIX, "a unix datagram"),
-    (Steps::IO_URING, "an io_uring"),
-    (Steps::CONNECT_OTHER, "a connect of another family"),
-    (Steps::RARE_SOCKET, "a socket of a rare kind"),
+/// Every deed with its name for people.
+const NAMES: [(Deeds, &str); 15] = [
+    (Deeds::LIFE, "start and end"),
+    (Deeds::OPENAT, "openat"),
+    (Deeds::OPENAT2, "openat2"),
+    (Deeds::OPEN, "open"),
+    (Deeds::CREAT, "creat"),
+    (Deeds::OPEN_BY_HANDLE, "open_by_handle_at"),
+    (Deeds::CONNECT4, "an IPv4 connect"),
+    (Deeds::SENDMSG4, "an IPv4 datagram"),
+    (Deeds::CONNECT6, "an IPv6 connect"),
+    (Deeds::SENDMSG6, "an IPv6 datagram"),
+    (Deeds::CONNECT_UNIX, "a unix connect"),
+    (Deeds::SEND_UNIX, "a unix datagram"),
+    (Deeds::IO_URING, "an io_uring"),
+    (Deeds::CONNECT_OTHER, "a connect of another family"),
+    (Deeds::RARE_SOCKET, "a socket of a rare kind"),
 ];
 
-impl Steps {
+impl Deeds {
     pub const NONE: Self = Self(0);
     /// It was started, and says what it did.
     pub const LIFE: Self = Self(1);
@@ -56,10 +56,10 @@ impl Steps {
 
     /// Those of which each makes the hook report; none for a hook no canary reaches.
     pub const fn reaching(hook: Hook) -> Self {
-        const OPENS: Steps = Steps::OPENAT
-            .and(Steps::OPENAT2)
-            .and(Steps::OPEN)
-            .and(Steps::CREAT);
+        const OPENS: Deeds = Deeds::OPENAT
+            .and(Deeds::OPENAT2)
+            .and(Deeds::OPEN)
+            .and(Deeds::CREAT);
         match hook {
             Hook::RawTpExec | Hook::RawTpFork | Hook::RawTpExit => Self::LIFE,
             Hook::LsmFileOpen | Hook::FentryFileOpen | Hook::FentryVfsOpen => OPENS,
@@ -101,7 +101,7 @@ impl Steps {
 
     /// Those that were not done, for people.
     pub fn missing(self) -> Vec<&'static str> {
-        let missing = NAMES.iter().filter(|(step, _)| !self.meets(*step));
+        let missing = NAMES.iter().filter(|(deed, _)| !self.meets(*deed));
         missing.map(|(_, name)| *name).collect()
     }
 
@@ -114,8 +114,8 @@ impl Steps {
     /// What a canary has said.
     pub fn from_report(output: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(output);
-        let steps = text.lines().find_map(|line| line.strip_prefix(MARK))?;
-        u32::from_str_radix(steps, 16).ok().map(Self)
+        let deeds = text.lines().find_map(|line| line.strip_prefix(MARK))?;
+        u32::from_str_radix(deeds, 16).ok().map(Self)
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_hook_but_those_no_canary_reaches_has_a_step() {
         for hook in Hook::ALL {
-            let reached = Steps::reaching(hook).meets(Steps::ALL);
+            let reached = Deeds::reaching(hook).meets(Deeds::ALL);
             let expected = !matches!(hook, Hook::FentryFinishOpen | Hook::TaskWalk);
             assert_eq!(reached, expected, "{hook:?}");
         }
@@ -134,12 +134,12 @@ mod tests {
 
     #[test]
     fn what_was_done_is_read_back_and_what_was_not_has_a_name() {
-        let steps = Steps::LIFE.and(Steps::OPENAT);
-        let output = format!("running 1 test\n{MARK}{:x}\nok", steps.0);
-        assert_eq!(Steps::from_report(output.as_bytes()), Some(steps));
-        assert_eq!(Steps::from_report(b"\xff nothing"), None);
-        assert_eq!(Steps::from_report(b"skep-canary \n"), None);
-        assert_eq!(Steps::ALL.missing(), Vec::<&str>::new());
-        assert_eq!(steps.missing().len(), NAMES.len() - 2);
+        let deeds = Deeds::LIFE.and(Deeds::OPENAT);
+        let output = format!("running 1 test\n{MARK}{:x}\nok", deeds.0);
+        assert_eq!(Deeds::from_report(output.as_bytes()), Some(deeds));
+        assert_eq!(Deeds::from_report(b"\xff nothing"), None);
+        assert_eq!(Deeds::from_report(b"skep-canary \n"), None);
+        assert_eq!(Deeds::ALL.missing(), Vec::<&str>::new());
+        assert_eq!(deeds.missing().len(), NAMES.len() - 2);
     }
 }

@@ -18,16 +18,17 @@ use std::{
 
 use skep_abi::{CANARY_SESSION, Hook};
 
-use super::Pipeline;
 use skep_event::{
     Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Severity, UnixNanos,
 };
 
 use crate::{
-    act::Sink,
+    canary::{self, Deeds},
     clock::BootClock,
-    liveness::{Ledger, Liveness, Outcome, Steps, act},
-    track::Judge,
+    liveness::{Ledger, Liveness, Outcome},
+    probes::{AttachedHook, Probes},
+    step::Sink,
+    track::{Judge, Tracker},
 };
 
 /// How many canaries in a row may not count before that is told.
@@ -44,7 +45,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub struct Canaries {
     pub interval: Duration,
-    /// What is started: it must do what [`act::act`] does, report the steps, and end.
+    /// What is started: it must do what [`canary::act`] does, report its deeds, and end.
     pub program: PathBuf,
     pub arguments: Vec<OsString>,
 }
@@ -61,8 +62,17 @@ pub struct LivenessReport {
     pub attempts: u64,
 }
 
+/// What a watchdog looks at, and what it acts on.
+pub struct Parts<'a, J> {
+    pub clock: BootClock,
+    /// Records read so far.
+    pub records_read: u64,
+    pub probes: &'a mut Probes,
+    pub track: &'a mut Tracker<J>,
+}
+
 /// The state of this duty.
-pub(super) struct Watchdog {
+pub struct Watchdog {
     canaries: Canaries,
     ledger: Ledger,
     next: Instant,
@@ -96,7 +106,7 @@ struct Running {
 /// A canary has ended.
 struct Ended {
     /// How.
-    outcome: Result<Steps, String>,
+    outcome: Result<Deeds, String>,
     /// Records sent by then.
     sent: u64,
 }
@@ -107,82 +117,96 @@ impl Canaries {
         Self {
             interval,
             program: "/proc/self/exe".into(),
-            arguments: vec![act::ARGUMENT.into()],
+            arguments: vec![canary::ARGUMENT.into()],
         }
     }
 }
 
-impl<J: Judge> Pipeline<J> {
-    /// From now on canaries go through the hooks.
-    pub fn send_canaries(&mut self, canaries: Canaries) {
-        let ledger = Ledger::new(&self.probes.attached_hooks(), BootClock::boot_now());
-        self.watchdog = Some(Watchdog {
+impl Watchdog {
+    /// Sends canaries through these hooks from now on.
+    pub fn new(canaries: Canaries, attached: &[AttachedHook], now: UnixNanos) -> Self {
+        Self {
             canaries,
-            ledger,
+            ledger: Ledger::new(attached, BootClock::boot_now()),
             next: Instant::now(),
             running: None,
             last: None,
             error: None,
             attempts: 0,
-            tested: self.clock.now(),
+            tested: now,
             unsound: 0,
             untested: Vec::new(),
-        });
+        }
     }
 
-    pub fn liveness(&self) -> Option<LivenessReport> {
-        self.watchdog.as_ref().map(|watchdog| LivenessReport {
-            hooks: watchdog.ledger.hooks().to_vec(),
-            last: watchdog.last,
-            error: watchdog.error.clone(),
-            attempts: watchdog.attempts,
-        })
+    /// Hooks were attached or detached on purpose.
+    pub fn hooks_changed(&mut self, attached: &[AttachedHook]) {
+        self.ledger.renew(attached, BootClock::boot_now());
     }
 
-    /// After the ring was read; `more` when something may be left in it.
-    pub(super) fn check_hooks(&mut self, more: bool, sink: &mut impl Sink) {
-        let Some(mut watchdog) = self.watchdog.take() else {
-            return;
-        };
-        let records = self.tracker.take_canaries();
-        if let Some(running) = &watchdog.running {
+    pub fn report(&self) -> LivenessReport {
+        LivenessReport {
+            hooks: self.ledger.hooks().to_vec(),
+            last: self.last,
+            error: self.error.clone(),
+            attempts: self.attempts,
+        }
+    }
+
+    /// Until there is something to do.
+    pub fn patience(&self) -> Duration {
+        match &self.running {
+            Some(_) => LOOK_EVERY,
+            None => self.next.saturating_duration_since(Instant::now()),
+        }
+    }
+
+    /// After the ring was read; `more` when something may be left in it. When a hook that says who runs
+    /// was attached again: the time since which it had been silent (boot clock, nanoseconds).
+    pub fn check<J: Judge>(
+        &mut self,
+        more: bool,
+        mut parts: Parts<'_, J>,
+        sink: &mut impl Sink,
+    ) -> Option<u64> {
+        let records = parts.track.take_canaries();
+        if let Some(running) = &self.running {
             // Those of an earlier one, or of the sensor's trials, prove nothing now.
             let began_ns = running.began_ns;
             let own = records.iter().filter(|record| record.time_ns >= began_ns);
-            own.for_each(|record| watchdog.ledger.saw(record.hook, record.time_ns));
+            own.for_each(|record| self.ledger.saw(record.hook, record.time_ns));
         }
-        match watchdog.running.take() {
-            None if Instant::now() >= watchdog.next => self.start_canary(&mut watchdog, sink),
-            None => {}
-            Some(mut running) => match running.ended.take() {
-                Some(ended) if !more || self.records_read() >= ended.sent + SURELY => {
-                    self.judge_canary(&mut watchdog, &running, ended.outcome, sink);
-                }
-                Some(ended) => {
-                    running.ended = Some(ended);
-                    watchdog.running = Some(running);
-                }
-                None => {
-                    let outcome = running.look(watchdog.canaries.interval);
-                    running.ended = outcome.map(|outcome| Ended {
-                        outcome,
-                        sent: self.probes.counts().iter().map(|counts| counts.sent).sum(),
-                    });
-                    watchdog.running = Some(running);
-                }
-            },
+        let Some(mut running) = self.running.take() else {
+            if Instant::now() >= self.next {
+                self.start_canary(&mut parts, sink);
+            }
+            return None;
+        };
+        match running.ended.take() {
+            Some(ended) if !more || parts.records_read >= ended.sent + SURELY => {
+                return self.judge_canary(&running, ended.outcome, &mut parts, sink);
+            }
+            Some(ended) => running.ended = Some(ended),
+            None => {
+                let outcome = running.look(self.canaries.interval);
+                running.ended = outcome.map(|outcome| Ended {
+                    outcome,
+                    sent: parts.probes.counts().iter().map(|counts| counts.sent).sum(),
+                });
+            }
         }
-        self.watchdog = Some(watchdog);
+        self.running = Some(running);
+        None
     }
 
-    fn start_canary(&mut self, watchdog: &mut Watchdog, sink: &mut impl Sink) {
+    fn start_canary<J: Judge>(&mut self, parts: &mut Parts<'_, J>, sink: &mut impl Sink) {
         let Canaries {
             interval,
             program,
             arguments,
-        } = &watchdog.canaries;
-        watchdog.next = Instant::now() + *interval;
-        watchdog.attempts += 1;
+        } = &self.canaries;
+        self.next = Instant::now() + *interval;
+        self.attempts += 1;
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -191,9 +215,9 @@ impl<J: Judge> Pipeline<J> {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let (began, began_ns) = (Instant::now(), BootClock::boot_now());
-        let lost = self.canaries_lost();
+        let lost = parts.canaries_lost();
         let me = std::process::id();
-        let processes = &mut self.probes.processes;
+        let processes = &mut parts.probes.processes;
         // The sensor may itself be watched (an agent started it): then it will be again.
         let before = processes.get(me);
         let started = match processes.watch_as_canary(me) {
@@ -207,8 +231,8 @@ impl<J: Judge> Pipeline<J> {
         }
         match started {
             Ok(child) => {
-                watchdog.ledger.begin();
-                watchdog.running = Some(Running {
+                self.ledger.begin();
+                self.running = Some(Running {
                     child,
                     began,
                     began_ns,
@@ -218,26 +242,27 @@ impl<J: Judge> Pipeline<J> {
             }
             Err(error) => {
                 let error = format!("cannot be started: {error}");
-                self.tell_untested(watchdog, Untested::NotStarted, &error, sink);
-                watchdog.error = Some(error);
+                let now = parts.clock.now();
+                self.tell_untested(now, Untested::NotStarted, &error, sink);
+                self.error = Some(error);
             }
         }
     }
 
     /// Once for each cause, until hooks are tested again.
     fn tell_untested(
-        &self,
-        watchdog: &mut Watchdog,
+        &mut self,
+        now: UnixNanos,
         cause: Untested,
         error: &str,
         sink: &mut impl Sink,
     ) {
-        if watchdog.untested.contains(&cause) {
+        if self.untested.contains(&cause) {
             return;
         }
-        watchdog.untested.push(cause);
+        self.untested.push(cause);
         tracing::warn!(error, "hooks are not tested");
-        let since = watchdog.tested;
+        let since = self.tested;
         let coverage = Coverage {
             phase: CoveragePhase::Begin,
             ..Coverage::point(
@@ -249,18 +274,13 @@ impl<J: Judge> Pipeline<J> {
                 ),
             )
         };
-        sink.event(Event::told(
-            None,
-            self.clock.now(),
-            Detail::Coverage(coverage),
-        ));
+        sink.event(Event::told(None, now, Detail::Coverage(coverage)));
     }
 
-    fn tell_tested(&self, watchdog: &mut Watchdog, sink: &mut impl Sink) {
-        let now = self.clock.now();
-        let since = std::mem::replace(&mut watchdog.tested, now);
-        watchdog.unsound = 0;
-        if std::mem::take(&mut watchdog.untested).is_empty() {
+    fn tell_tested(&mut self, now: UnixNanos, sink: &mut impl Sink) {
+        let since = std::mem::replace(&mut self.tested, now);
+        self.unsound = 0;
+        if std::mem::take(&mut self.untested).is_empty() {
             return;
         }
         let coverage = Coverage {
@@ -275,39 +295,40 @@ impl<J: Judge> Pipeline<J> {
         sink.event(coverage.of_machine());
     }
 
-    fn judge_canary(
+    fn judge_canary<J: Judge>(
         &mut self,
-        watchdog: &mut Watchdog,
         running: &Running,
-        ended: Result<Steps, String>,
+        ended: Result<Deeds, String>,
+        parts: &mut Parts<'_, J>,
         sink: &mut impl Sink,
-    ) {
+    ) -> Option<u64> {
+        let clock = parts.clock;
         // Its exit takes the entry out, if the exit hook is there.
-        self.probes.processes.unwatch(running.child.id());
+        parts.probes.processes.unwatch(running.child.id());
         let sound = match ended {
-            Ok(_) if self.canaries_lost() > running.lost => {
+            Ok(_) if parts.canaries_lost() > running.lost => {
                 Err("records of it were lost".to_owned())
             }
             ended => ended,
         };
         match &sound {
-            Ok(_) => self.tell_tested(watchdog, sink),
+            Ok(_) => self.tell_tested(clock.now(), sink),
             Err(error) => {
-                watchdog.unsound += 1;
-                if watchdog.unsound >= UNSOUND_MAX {
-                    self.tell_untested(watchdog, Untested::Unsound, error, sink);
+                self.unsound += 1;
+                if self.unsound >= UNSOUND_MAX {
+                    self.tell_untested(clock.now(), Untested::Unsound, error, sink);
                 }
             }
         }
-        let done = sound.as_ref().copied().unwrap_or(Steps::NONE);
-        watchdog.error = sound.err();
-        let outcome = watchdog.ledger.conclude(done);
-        let now = self.clock.now();
+        let done = sound.as_ref().copied().unwrap_or(Deeds::NONE);
+        self.error = sound.err();
+        let outcome = self.ledger.conclude(done);
+        let now = clock.now();
         for (hook, since_ns) in &outcome.silent {
             tracing::error!(hook = hook.name(), "a hook does not report any more");
             let reason = "the hook does not report the sensor's own calls: somebody has detached it; \
                           what it would have seen is not known";
-            let since = self.clock.unix(*since_ns);
+            let since = clock.unix(*since_ns);
             sink.event(about(
                 *hook,
                 CoveragePhase::Begin,
@@ -318,24 +339,25 @@ impl<J: Judge> Pipeline<J> {
             sink.event(detached(*hook, now));
         }
         if !outcome.silent.is_empty() {
-            self.tracker.add_gap(now, sink);
+            parts.track.add_gap(now, sink);
         }
         for (hook, since_ns) in &outcome.back {
             tracing::warn!(hook = hook.name(), "a hook reports again");
-            let since = self.clock.unix(*since_ns);
+            let since = clock.unix(*since_ns);
             let reason = "attached again: the hook reports";
             sink.event(about(*hook, CoveragePhase::End, (since, now), now, reason));
         }
-        let event = self.canary(&outcome, done, watchdog, running.began_ns, now);
+        let event = self.outcome(&outcome, done, clock.unix(running.began_ns), now);
         sink.event(event);
-        watchdog.last = Some(now);
-        self.attach_again(&mut watchdog.ledger, &outcome, sink);
+        self.last = Some(now);
+        self.attach_again(&outcome, parts.probes)
     }
 
-    fn attach_again(&mut self, ledger: &mut Ledger, outcome: &Outcome, sink: &mut impl Sink) {
+    fn attach_again(&mut self, outcome: &Outcome, probes: &mut Probes) -> Option<u64> {
+        let ledger = &mut self.ledger;
         let mut who = None;
         for hook in &outcome.attach {
-            let result = self.probes.reattach(*hook);
+            let result = probes.reattach(*hook);
             if let Err(error) = &result {
                 tracing::error!(hook = hook.name(), error, "a hook cannot be attached again");
             }
@@ -351,31 +373,21 @@ impl<J: Judge> Pipeline<J> {
             }
             ledger.attached(*hook, result);
         }
-        // Who was forked, executed something or ended meanwhile, no record has told.
-        if let Some(since_ns) = who {
-            self.find_again(since_ns, sink);
-        }
+        who
     }
 
     /// One event for each canary: it proves the way from here to the last hop.
-    fn canary(
-        &self,
-        outcome: &Outcome,
-        done: Steps,
-        watchdog: &Watchdog,
-        began_ns: u64,
-        now: UnixNanos,
-    ) -> Event {
+    fn outcome(&self, outcome: &Outcome, done: Deeds, began: UnixNanos, now: UnixNanos) -> Event {
         let missing: Vec<&str> = outcome.missing.iter().map(|hook| hook.name()).collect();
         let mut reason = match missing.as_slice() {
             [] => "the self-test was reported by every hook it is known to reach".to_owned(),
             missing => format!("the self-test was not reported by {}", missing.join(", ")),
         };
-        match &watchdog.error {
+        match &self.error {
             Some(error) => {
                 reason.push_str(&format!("; it does not count against any hook: {error}"));
             }
-            None if done != Steps::ALL => {
+            None if done != Deeds::ALL => {
                 reason.push_str(&format!(
                     "; this host could not do {}",
                     done.missing().join(", ")
@@ -383,36 +395,21 @@ impl<J: Judge> Pipeline<J> {
             }
             None => {}
         }
-        let range = (self.clock.unix(began_ns), now);
-        Coverage::point(CoverageKind::Canary, range, outcome.records, reason).of_machine()
-    }
-
-    /// Records of canaries that did not get here.
-    fn canaries_lost(&self) -> u64 {
-        let account = self.probes.sessions.get(&CANARY_SESSION, 0);
-        let of_kernel: u64 = account.map_or(0, |account| account.lost.iter().flatten().sum());
-        of_kernel + self.tracker.counts().evicted.walked
-    }
-
-    /// Records read so far.
-    fn records_read(&self) -> u64 {
-        self.read.iter().sum()
+        Coverage::point(CoverageKind::Canary, (began, now), outcome.records, reason).of_machine()
     }
 }
 
-impl Watchdog {
-    /// Until there is something to do.
-    pub(super) fn patience(&self) -> Duration {
-        match &self.running {
-            Some(_) => LOOK_EVERY,
-            None => self.next.saturating_duration_since(Instant::now()),
-        }
+impl<J: Judge> Parts<'_, J> {
+    /// Records of canaries that did not get here.
+    fn canaries_lost(&self) -> u64 {
+        let of_kernel = self.probes.lost_of_session(CANARY_SESSION);
+        of_kernel + self.track.counts().evicted.walked
     }
 }
 
 impl Running {
     /// How it has ended, if it has.
-    fn look(&mut self, patience: Duration) -> Option<Result<Steps, String>> {
+    fn look(&mut self, patience: Duration) -> Option<Result<Deeds, String>> {
         match self.child.try_wait() {
             Ok(Some(_)) => Some(match said(self.child.stdout.take()) {
                 Some(done) => Ok(done),
@@ -441,13 +438,13 @@ impl Drop for Running {
 }
 
 /// What a canary that has ended has said. Does not wait, should somebody else hold its output open.
-fn said(output: Option<ChildStdout>) -> Option<Steps> {
+fn said(output: Option<ChildStdout>) -> Option<Deeds> {
     let output = output?;
     rustix::io::ioctl_fionbio(&output, true).ok()?;
     let mut text = Vec::new();
     // What was read before an error counts.
     let _ = output.take(SAID_MAX).read_to_end(&mut text);
-    Steps::from_report(&text)
+    Deeds::from_report(&text)
 }
 
 fn about(

@@ -1,9 +1,11 @@
-//! What the canary does: once each thing a hook reports, then it ends.
+//! The canary: a child of the sensor that does once each thing a hook reports, then it ends.
 //!
 //! It leaves nothing behind and sends nothing: datagram sockets are connected, not written to; the
 //! two unconnected datagrams are probes (`MSG_PROBE`, net/ipv4/udp.c), which are checked like any
-//! other and not sent. A step this host cannot do is left out; which were done, it says ([`Steps`]).
+//! other and not sent. A deed this host cannot do is left out; which were done, it says ([`Deeds`]).
 //! Each open is of another file, so that no hook's record can stand for another's.
+
+mod deeds;
 
 use std::{
     ffi::{CStr, OsStr},
@@ -17,7 +19,7 @@ use std::{
     },
 };
 
-use super::steps::Steps;
+pub use self::deeds::Deeds;
 
 /// The one argument that makes `skep-sensor` a canary. Not for people: it is not among the commands.
 pub const ARGUMENT: &str = "canary";
@@ -34,16 +36,16 @@ pub fn is_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> bool
 }
 
 /// Does it, and gives what was done.
-pub fn act() -> Steps {
-    Steps::LIFE
+pub fn act() -> Deeds {
+    Deeds::LIFE
         .and(opens())
         .and(inet(
             Ipv4Addr::LOCALHOST.into(),
-            [Steps::CONNECT4, Steps::SENDMSG4],
+            [Deeds::CONNECT4, Deeds::SENDMSG4],
         ))
         .and(inet(
             Ipv6Addr::LOCALHOST.into(),
-            [Steps::CONNECT6, Steps::SENDMSG6],
+            [Deeds::CONNECT6, Deeds::SENDMSG6],
         ))
         .and(unix())
         .and(other_family())
@@ -51,13 +53,13 @@ pub fn act() -> Steps {
         .and(io_uring())
 }
 
-fn opens() -> Steps {
+fn opens() -> Deeds {
     let openat = system_call_open(libc::SYS_openat, c"/dev/null", [libc::O_RDONLY as usize, 0]);
     // SAFETY: all zeroes is a valid `open_how`: read only, no restrictions.
     let how: libc::open_how = unsafe { zeroed() };
     let how_at = [&raw const how as usize, size_of_val(&how)];
     let openat2 = system_call_open(libc::SYS_openat2, c"/dev/zero", how_at);
-    let mut done = Steps::OPENAT.when(openat).and(Steps::OPENAT2.when(openat2));
+    let mut done = Deeds::OPENAT.when(openat).and(Deeds::OPENAT2.when(openat2));
     #[cfg(target_arch = "x86_64")]
     {
         let path = c"/dev/full".as_ptr();
@@ -67,8 +69,8 @@ fn opens() -> Steps {
         // SAFETY: the same. Truncating that device changes nothing.
         let creat = close(unsafe { libc::syscall(libc::SYS_creat, path, 0) });
         done = done
-            .and(Steps::OPEN.when(open))
-            .and(Steps::CREAT.when(creat));
+            .and(Deeds::OPEN.when(open))
+            .and(Deeds::CREAT.when(creat));
     }
     // A handle of no bytes is refused, after the hook; a filter of system calls says something else.
     let handle = [0u32; 2];
@@ -76,7 +78,7 @@ fn opens() -> Steps {
     // SAFETY: the handle outlives the call and says that nothing follows it.
     let fd = unsafe { libc::syscall(call, libc::AT_FDCWD, handle.as_ptr(), libc::O_RDONLY) };
     let refused = std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL);
-    done.and(Steps::OPEN_BY_HANDLE.when(close(fd) || refused))
+    done.and(Deeds::OPEN_BY_HANDLE.when(close(fd) || refused))
 }
 
 fn system_call_open(call: libc::c_long, path: &CStr, rest: [usize; 2]) -> bool {
@@ -93,9 +95,9 @@ fn close(fd: libc::c_long) -> bool {
     fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).is_some()
 }
 
-fn inet(address: IpAddr, [connect, send]: [Steps; 2]) -> Steps {
+fn inet(address: IpAddr, [connect, send]: [Deeds; 2]) -> Deeds {
     let Ok(socket) = UdpSocket::bind((address, 0)) else {
-        return Steps::NONE;
+        return Deeds::NONE;
     };
     let peer = SocketAddr::from((address, DISCARD));
     let sent = probe(&socket, peer);
@@ -129,7 +131,7 @@ fn probe(socket: &UdpSocket, peer: SocketAddr) -> bool {
     sent >= 0
 }
 
-fn unix() -> Steps {
+fn unix() -> Deeds {
     // Nobody is there to be connected to, which the kernel finds out after the hooks.
     let connected = match UnixStream::connect("/proc/self/no-such-socket") {
         Ok(_) => true,
@@ -148,16 +150,16 @@ fn unix() -> Steps {
         sent = sender.send_to_addr(b"", &address).is_ok();
         drop(receiver);
     }
-    Steps::CONNECT_UNIX
+    Deeds::CONNECT_UNIX
         .when(connected)
-        .and(Steps::SEND_UNIX.when(sent))
+        .and(Deeds::SEND_UNIX.when(sent))
 }
 
 /// Asks for a connect to a family that is neither unix nor inet. The kernel refuses it, after the hook:
 /// the socket is of another family.
-fn other_family() -> Steps {
+fn other_family() -> Deeds {
     let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else {
-        return Steps::NONE;
+        return Deeds::NONE;
     };
     // SAFETY: all zeroes is a valid address of that family.
     let mut peer: libc::sockaddr_vm = unsafe { zeroed() };
@@ -167,12 +169,12 @@ fn other_family() -> Steps {
     let outcome = unsafe { libc::connect(socket.as_raw_fd(), (&raw const peer).cast(), len) };
     let error = std::io::Error::last_os_error().raw_os_error();
     let is_forbidden = matches!(error, Some(libc::EPERM | libc::EACCES | libc::ENOSYS));
-    Steps::CONNECT_OTHER.when(outcome == 0 || !is_forbidden)
+    Deeds::CONNECT_OTHER.when(outcome == 0 || !is_forbidden)
 }
 
 /// Makes a socket of a kind of which no connect hook sees the peers. One that nobody needs a privilege
 /// for, else a raw one.
-pub fn rare_socket() -> Steps {
+pub fn rare_socket() -> Deeds {
     for (kind, protocol) in [
         (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
         (libc::SOCK_RAW, libc::IPPROTO_ICMP),
@@ -180,19 +182,19 @@ pub fn rare_socket() -> Steps {
         // SAFETY: a plain system call without pointers.
         let fd = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, protocol) };
         if close(fd.into()) {
-            return Steps::RARE_SOCKET;
+            return Deeds::RARE_SOCKET;
         }
     }
-    Steps::NONE
+    Deeds::NONE
 }
 
 /// Sets up the smallest ring there is, where that is allowed.
-fn io_uring() -> Steps {
+fn io_uring() -> Deeds {
     // `struct io_uring_params` (linux/io_uring.h), 120 bytes; zeroes ask for nothing special.
     let mut parameters = [0u64; 15];
     // SAFETY: the kernel writes at most that structure.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) };
-    Steps::IO_URING.when(close(fd))
+    Deeds::IO_URING.when(close(fd))
 }
 
 #[cfg(test)]
@@ -217,11 +219,11 @@ mod tests {
 
     #[test]
     fn what_any_host_can_do_is_done_and_what_has_no_network_is_not_said_to_be() {
-        let anywhere = Steps::OPENAT.and(Steps::CONNECT_UNIX).and(Steps::SEND_UNIX);
-        let inet = Steps::CONNECT4
-            .and(Steps::SENDMSG4)
-            .and(Steps::CONNECT6)
-            .and(Steps::SENDMSG6);
+        let anywhere = Deeds::OPENAT.and(Deeds::CONNECT_UNIX).and(Deeds::SEND_UNIX);
+        let inet = Deeds::CONNECT4
+            .and(Deeds::SENDMSG4)
+            .and(Deeds::CONNECT6)
+            .and(Deeds::SENDMSG6);
         let without_network = std::thread::spawn(|| {
             // SAFETY: this thread alone gets another network, in which nothing is up.
             (unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0).then(act)

@@ -57,7 +57,7 @@ impl Folding for Table {
 
 struct World {
     kernel: Table,
-    epochs: Epochs,
+    epochs: FoldEpochs,
     fold: Fold,
     now: Instant,
     read: u64,
@@ -68,7 +68,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self {
             kernel: Table::default(),
-            epochs: Epochs::new(BootClock::measure()),
+            epochs: FoldEpochs::new(BootClock::measure()),
             fold: Fold::default(),
             now: Instant::now(),
             read: 0,

@@ -19,6 +19,9 @@ pub(super) struct Entry {
     pub taken: u64,
 }
 
+/// The position of an entry, and the entry as the log keeps it.
+pub(super) type Packed = (u64, Vec<u8>);
+
 /// What the log keeps of a batch.
 #[derive(Clone, PartialEq, Message)]
 struct Kept {

@@ -28,7 +28,7 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::{
     SensorFacts, Source, Tail,
     clock::{unix_millis, unix_nanos},
-    entry::{self, Damage, Entry, Logged, unpack},
+    entry::{self, Damage, Entry, Logged, Packed, unpack},
     medium::Medium,
     readers::{Added, Marks, Standing, Standings, TABLES},
 };
@@ -274,7 +274,7 @@ impl Log {
     }
 
     /// Entries after a position as they are kept, at most so many bytes of them and at least one.
-    pub fn packed_after(&mut self, position: u64, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>> {
+    pub fn packed_after(&mut self, position: u64, bytes: usize) -> Result<Vec<Packed>> {
         self.read(|transaction| {
             let table = transaction.open_table(BATCHES)?;
             let mut entries = Vec::new();

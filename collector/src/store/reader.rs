@@ -10,7 +10,11 @@ use std::{collections::VecDeque, sync::Weak};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use super::{Shared, entry, request::Request};
+use super::{
+    Shared,
+    entry::{self, Packed},
+    request::Request,
+};
 use crate::{
     batch::Batch,
     error::{Error, Result},
@@ -25,7 +29,7 @@ pub struct Reader {
     name: String,
     /// Last position that was given out.
     cursor: u64,
-    ahead: VecDeque<(u64, Vec<u8>)>,
+    ahead: VecDeque<Packed>,
     /// Last durable position; ends with the thread that writes the log.
     durable: watch::Receiver<u64>,
     shared: Weak<Shared>,
@@ -34,7 +38,7 @@ pub struct Reader {
 /// What comes next in the log.
 #[derive(Debug)]
 pub enum Next {
-    Batch(Delivered),
+    Batch(Box<Delivered>),
     Gap(Gap),
 }
 
@@ -158,12 +162,12 @@ fn delivered(position: u64, bytes: &[u8]) -> Next {
         Err(damage) => return damaged(damage.reason),
     };
     match Batch::decode(Bytes::from(logged.batch)) {
-        Ok(batch) => Next::Batch(Delivered {
+        Ok(batch) => Next::Batch(Box::new(Delivered {
             position,
             origin: logged.origin,
             known: logged.known,
             batch,
-        }),
+        })),
         Err(error) => damaged(error.to_string()),
     }
 }

@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use super::{Opened, SensorFacts, Source, entry::Entry, own::Own, readers::Start};
+use super::{
+    Opened, SensorFacts, Source,
+    entry::{Entry, Packed},
+    own::Own,
+    readers::Start,
+};
 use crate::{batch::Batch, error::Error};
 
 /// What the thread is asked to do.
@@ -52,7 +57,7 @@ pub(super) enum Request {
     Read {
         after: u64,
         bytes: usize,
-        reply: oneshot::Sender<Result<(u64, Vec<(u64, Vec<u8>)>), Error>>,
+        reply: oneshot::Sender<Result<(u64, Vec<Packed>), Error>>,
     },
     /// A reader has everything up to this position.
     Commit {

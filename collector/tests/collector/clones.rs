@@ -64,14 +64,14 @@ async fn a_sensor_that_comes_back_after_its_clone_is_one_finding_however_often()
     drop(first);
     collector.stop();
 
-    // The end told how often it was; sequences go on within the epoch.
+    // The end told how often it was, of both; sequences go on within the epoch.
     let collector = Collector::start(data.path());
     let url = collector.url();
     assert_eq!(value(&url, FINDINGS).await, 2);
     let folded = "SELECT reason FROM findings ORDER BY time DESC LIMIT 1";
     let folded = value(&url, folded).await;
     assert!(
-        folded.as_str().unwrap().contains("; 10 times more from 20"),
+        folded.as_str().unwrap().contains("; 20 times more from 20"),
         "{folded}"
     );
     let (_first, _) = Sensor::welcome(&url, of("ws-1")).await;

@@ -5,7 +5,10 @@
 
 use skep_proto::v1::{Order, Outcome, SetLogLevel, order::Body, outcome::Kind};
 
-use crate::settings::{By, Change, Handle};
+use crate::{
+    log_level::Level,
+    settings::{By, Change, Handle, Refused},
+};
 
 /// Outcomes that wait to go up; a collector that has more orders under way is at fault.
 pub(super) const MOST: usize = 16;
@@ -14,10 +17,7 @@ pub(super) const MOST: usize = 16;
 pub(super) fn follow(settings: &Handle, order: Order) -> Outcome {
     let Order { id, body } = order;
     let followed = match body {
-        Some(Body::SetLogLevel(SetLogLevel { level })) => level.parse().and_then(|level| {
-            let by = By::Order { id: id.to_string() };
-            settings.apply(Change::LogLevel(level), by)
-        }),
+        Some(Body::SetLogLevel(order)) => set_log_level(settings, id, &order),
         None => {
             tracing::warn!(order = id, "unknown order refused");
             return refused(id, "unknown order".to_owned());
@@ -37,6 +37,12 @@ pub(super) fn follow(settings: &Handle, order: Order) -> Outcome {
             refused(id, reason.to_string())
         }
     }
+}
+
+fn set_log_level(settings: &Handle, id: u64, order: &SetLogLevel) -> Result<(), Refused> {
+    let level: Level = order.level.parse()?;
+    let by = By::Order { id: id.to_string() };
+    settings.apply(Change::LogLevel(level), by)
 }
 
 fn refused(id: u64, reason: String) -> Outcome {

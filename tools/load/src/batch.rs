@@ -157,7 +157,7 @@ impl Batch {
         let bytes = zstd::decode_all(&self.frame[PREFIX..])?;
         match v1::SensorMessage::decode(&*bytes)?.body {
             Some(Body::Batch(batch)) => Ok(v1::Batch::decode(batch)?),
-            Some(Body::Hello(_)) | None => Err(FrameError::NoBatch),
+            Some(Body::Hello(_) | Body::Outcome(_)) | None => Err(FrameError::NoBatch),
         }
     }
 }

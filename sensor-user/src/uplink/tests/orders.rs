@@ -3,7 +3,10 @@
 use skep_proto::v1::{Order, Outcome, SetLogLevel, order::Body, outcome::Kind};
 
 use super::*;
-use crate::settings::{Handle, Level, Log, Settings as All};
+use crate::{
+    log_level::Level,
+    settings::{Handle, Log, Settings as All},
+};
 
 fn log(id: u64, level: &str) -> Order {
     Order {

@@ -19,7 +19,7 @@ use crate::kernel_tests::{self, KERNELS};
 use crate::times::Times;
 use crate::workspace;
 
-use results::{Book, Column, Place};
+use results::{Book, Place};
 
 /// Word in the names of the tests that leave verdicts.
 const TESTS: [&str; 1] = ["evasion"];

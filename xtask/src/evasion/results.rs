@@ -147,7 +147,7 @@ fn parse(text: &str, place: Place) -> Result<Results> {
 
 impl Column {
     /// How the column is headed.
-    fn label(&self) -> String {
+    pub fn label(&self) -> String {
         format!("{} {}", self.series(), self.tier)
     }
 

@@ -4,7 +4,10 @@
 //! asked for, the last; the others run on each. With `--full`, or `SKEP_VM_TESTS=all` in the environment,
 //! every test runs on every kernel. Which is which is said in `sensor-user/tests/kernel/main.rs`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +18,8 @@ use crate::times::{self, Times};
 use crate::vm::console::Outcome;
 use crate::vm::guest::{Guest, GuestFile};
 use crate::vm::kernel::{self, Kernel};
-use crate::vm::{self, Clock, Machine, test_program};
+use crate::vm::test_program::{self, Programs};
+use crate::vm::{self, Clock, Machine};
 use crate::{setup, workspace};
 
 /// The test target of the sensor that loads programs into the kernel; it runs by itself.
@@ -32,6 +36,10 @@ pub const WHICH: &str = "SKEP_VM_TESTS";
 const PATIENCE: u64 = 600;
 /// How much longer a silence may be with more races: they are one test.
 const PATIENCE_OF_RACES: u64 = 4;
+
+/// Machines at the same time. An emulated machine with two processors keeps little more than one of the
+/// host's busy, since its tests wait for each other's processes most of the time.
+const AT_ONCE: usize = 2;
 
 /// Arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
@@ -137,24 +145,27 @@ pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
     let others = programs.others.iter();
     files.extend(others.map(|(name, program)| GuestFile::program(name, program)));
 
-    let mut verdicts = Vec::new();
-    for (position, kernel) in kernels.iter().enumerate() {
-        let has_all = full || position + 1 == kernels.len();
-        let mut command = vec![format!("/bin/{TEST}")];
-        if programs.is_libtest {
-            command.insert(0, times::ENVIRONMENT.to_owned());
-            command.push("--test-threads=1".to_owned());
-            command.extend(times::ARGUMENTS.map(str::to_owned));
-            if !has_all {
-                println!(
-                    "{}: without the tests that are the same on every kernel ({SAME_EVERYWHERE})",
-                    kernel.release
-                );
-                command.extend(["--skip".to_owned(), SAME_EVERYWHERE.to_owned()]);
+    let runs: Vec<_> = kernels
+        .iter()
+        .zip(&options.kernels)
+        .enumerate()
+        .map(|(position, (kernel, version))| {
+            let has_all = full || position + 1 == kernels.len();
+            let skipped = (!has_all).then_some(SAME_EVERYWHERE);
+            Run {
+                kernel,
+                files: &files,
+                script: script(&programs, skipped, &options.arguments),
+                patience: options.patience(),
+                label: format!("{version}: "),
             }
-        }
-        command.extend(options.arguments.iter().map(|word| quote(word)));
-        verdicts.push(on(kernel, &files, &command.join(" "), options, times)?);
+        })
+        .collect();
+    let mut verdicts = Vec::new();
+    for ended in side_by_side(&runs) {
+        let (verdict, of_tests) = ended?;
+        verdicts.push(verdict);
+        times.extend(of_tests);
     }
     for verdict in &verdicts {
         let Verdict {
@@ -184,31 +195,114 @@ pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
 /// Name of the test program in a guest.
 const TEST: &str = "kernel-test";
 
-fn on(
-    kernel: &Kernel,
-    files: &[GuestFile],
-    script: &str,
-    options: &Options,
-    times: &mut Times,
-) -> Result<Verdict> {
-    let begun = Instant::now();
-    println!("--- {}", kernel.release);
-    let machine = Machine {
-        name: &kernel.release,
-        guest: Guest {
-            files,
+/// What a guest runs: the tests but those skipped, with these arguments.
+fn script(programs: &Programs, skipped: Option<&str>, arguments: &[String]) -> String {
+    let mut words = Vec::new();
+    if programs.is_libtest {
+        words.push(times::ENVIRONMENT.to_owned());
+    }
+    words.push(format!("/bin/{TEST}"));
+    if programs.is_libtest {
+        words.push("--test-threads=1".to_owned());
+        words.extend(times::ARGUMENTS.map(str::to_owned));
+        words.extend(skipped.map(|skipped| format!("--skip={skipped}")));
+    }
+    words.extend(arguments.iter().map(|word| quote(word)));
+    words.join(" ")
+}
+
+/// The tests on one kernel.
+struct Run<'a> {
+    kernel: &'a Kernel,
+    files: &'a [GuestFile],
+    script: String,
+    patience: Duration,
+    /// Stands before each line.
+    label: String,
+}
+
+// === impl Run ===
+
+impl Run<'_> {
+    fn run(&self) -> Result<(Verdict, Times)> {
+        let begun = Instant::now();
+        let Self {
             kernel,
+            files,
             script,
-        },
-        clock: Clock::Time,
-        patience: options.patience(),
-        label: "",
-    };
-    let (outcome, of_tests) = machine.run()?;
-    times.extend(of_tests);
-    Ok(Verdict {
-        release: kernel.release.clone(),
-        outcome,
-        elapsed: begun.elapsed(),
-    })
+            patience,
+            label,
+        } = self;
+        println!("{label}{}: {script}", kernel.release);
+        let machine = Machine {
+            name: &kernel.release,
+            guest: Guest {
+                files,
+                kernel,
+                script,
+            },
+            clock: Clock::Time,
+            patience: *patience,
+            label,
+        };
+        let (outcome, times) = machine.run()?;
+        let verdict = Verdict {
+            release: kernel.release.clone(),
+            outcome,
+            elapsed: begun.elapsed(),
+        };
+        Ok((verdict, times))
+    }
+}
+
+/// Runs them, [`AT_ONCE`] at a time, and gives what became of each, in their order.
+fn side_by_side(runs: &[Run<'_>]) -> Vec<Result<(Verdict, Times)>> {
+    let next = AtomicUsize::new(0);
+    let ended = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(runs.len()) {
+            scope.spawn(|| {
+                loop {
+                    let position = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(run) = runs.get(position) else {
+                        return;
+                    };
+                    let outcome = run.run();
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    ended.insert(position, outcome);
+                }
+            });
+        }
+    });
+    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ended.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_runs_all_tests_or_leaves_out_those_that_are_the_same_everywhere() {
+        let programs = |is_libtest| Programs {
+            test: PathBuf::new(),
+            is_libtest,
+            others: Vec::new(),
+        };
+        let words = ["two words".to_owned()];
+        let all = script(&programs(true), None, &words);
+        assert!(
+            all.starts_with("RUSTC_BOOTSTRAP=1 /bin/kernel-test "),
+            "{all}"
+        );
+        assert!(all.ends_with(" --report-time 'two words'"), "{all}");
+        assert!(!all.contains("--skip"), "{all}");
+        let some = script(&programs(true), Some(SAME_EVERYWHERE), &[]);
+        assert!(some.ends_with(" --skip=once::"), "{some}");
+        // Another program has arguments of its own.
+        assert_eq!(
+            script(&programs(false), Some(SAME_EVERYWHERE), &[]),
+            "/bin/kernel-test"
+        );
+    }
 }

@@ -38,44 +38,29 @@ const OPTIMISED: [&str; 9] = [
 
 /// Builds the kernel tests, or takes the program given, and builds what they start.
 pub fn build(program: Option<&Path>) -> Result<Programs> {
-    let optimised: Vec<String> = OPTIMISED
+    // One build of all, so that what they share is built once.
+    let mut arguments = vec!["build", "--bins"];
+    for package in STARTED {
+        arguments.extend(["--package", package]);
+    }
+    if program.is_none() {
+        arguments.extend(["--package", "skep-sensor", "--test", "kernel"]);
+    }
+    let levels = OPTIMISED.map(|package| format!("profile.dev.package.{package}.opt-level=1"));
+    for level in &levels {
+        arguments.extend(["--config", level]);
+    }
+    let messages = messages(&arguments)?;
+    let others = STARTED
         .iter()
-        .flat_map(|package| {
-            let level = format!("profile.dev.package.{package}.opt-level=1");
-            ["--config".to_owned(), level]
-        })
-        .collect();
-    let with_optimised = |arguments: &[&'static str]| {
-        let mut all = arguments.to_vec();
-        all.extend(optimised.iter().map(String::as_str));
-        all
-    };
-    let packages = ["--package", STARTED[0], "--package", STARTED[1]];
-    let messages = messages(&with_optimised(
-        &[&["build", "--bins"], &packages[..]].concat(),
-    ))?;
-    let started = STARTED
-        .iter()
-        .map(|name| Ok((*name, built(&messages, name, "bin")?)));
-    let others = started.collect::<Result<Vec<_>>>()?;
-    let (test, is_libtest) = match program {
-        Some(program) => (program.to_path_buf(), false),
-        None => {
-            let test = [
-                "test",
-                "--no-run",
-                "--package",
-                "skep-sensor",
-                "--test",
-                "kernel",
-            ];
-            let messages = self::messages(&with_optimised(&test))?;
-            (built(&messages, "kernel", "test")?, true)
-        }
-    };
+        .map(|name| Ok((*name, built(&messages, name, "bin")?)))
+        .collect::<Result<_>>()?;
     Ok(Programs {
-        test,
-        is_libtest,
+        test: match program {
+            Some(program) => program.to_path_buf(),
+            None => built(&messages, "kernel", "test")?,
+        },
+        is_libtest: program.is_none(),
         others,
     })
 }

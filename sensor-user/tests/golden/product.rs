@@ -536,6 +536,7 @@ impl Spool {
                 hook("open", Some("tracepoint/openat"), v1::HookStatus::Fallback),
                 hook("socket", None, v1::HookStatus::Off),
             ],
+            orders: None,
         };
         let uplink = Uplink::start(settings, self.0.clone(), StatusBoard::new("0.1.0")).unwrap();
         let begun = Instant::now();

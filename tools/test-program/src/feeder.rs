@@ -31,6 +31,7 @@ pub fn feed(feed: &Feed<'_>) -> Result<()> {
         sensor_version: "0.1.0".into(),
         host: Default::default(),
         hooks: Vec::new(),
+        orders: None,
     };
     let board = StatusBoard::new("0.1.0");
     let uplink = Uplink::with_timing(settings, lanes.clone(), board, QUICK)

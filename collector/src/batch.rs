@@ -17,6 +17,7 @@ use prost::{
         skip_field,
     },
 };
+use skep_event::Class;
 use skep_proto::{
     MAX_BATCH_EVENTS,
     v1::{Agent, Process, event::Detail},
@@ -200,7 +201,9 @@ impl<'a> Decoder<'a> {
                     &mut rest,
                     context,
                 )?,
-                10..=17 => Detail::merge(&mut event.detail, tag, wire, &mut rest, context)?,
+                _ if Class::from_tag(tag).is_some() => {
+                    Detail::merge(&mut event.detail, tag, wire, &mut rest, context)?
+                }
                 _ => skip_field(wire, tag, &mut rest, context)?,
             }
         }
@@ -305,10 +308,10 @@ mod tests {
             }),
             hook: Some("lsm/file_open".to_owned()),
             result: Some(-2),
-            detail: Some(Detail::Open(v1::File {
+            detail: Some(Detail::Open(v1::Open {
                 path: Some(format!("/{number}")),
                 count: 1,
-                ..v1::File::default()
+                ..v1::Open::default()
             })),
         };
         (0..count).map(open).collect()

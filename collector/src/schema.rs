@@ -1,9 +1,9 @@
 //! The `events` table: one flat row an event, one typed column a fact.
 //!
-//! [`COLUMNS`] is the only definition: the Arrow schemas, the encoder and the tables of
-//! `docs/collector.md` (checked by a test) all come from it. Rows are kept by [`Class`], each class in
-//! a table of its own that has the columns in which the class can have a value; `events` is all of
-//! them side by side, null where a class has no such column. Invariants:
+//! [`COLUMNS`], which follows from the event model, is the only definition: the Arrow schemas, the
+//! encoder and the table in `docs/collector.md` (a test writes it) all come from it. Rows are kept by
+//! [`Class`], each class in a table of its own that has the columns in which the class can have a
+//! value; `events` is all of them side by side, null where a class has no such column. Invariants:
 //! - a fact that the sensor did not observe is null, never a zero or an empty text; the list
 //!   `agent_evidence` is null when the agent is unknown, `argv` also when it was not seen;
 //! - text is stored as it came, in the escaped form of `docs/events.md`;
@@ -13,6 +13,8 @@
 //!   readable: a column that a file lacks is null in its rows.
 
 mod columns;
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod roundtrip;
 mod rows;
@@ -54,6 +56,9 @@ pub struct Row<'a> {
     pub parts: &'a Parts,
 }
 
+/// How a column is filled: one value for each row.
+type Fill = Arc<dyn Fn(&[Row]) -> ArrayRef + Send + Sync>;
+
 /// One column: its name, what it holds, and how it is filled.
 pub struct Column {
     pub name: &'static str,
@@ -61,10 +66,11 @@ pub struct Column {
     /// One line for the documentation.
     pub about: &'static str,
     /// The classes in which it can have a value.
-    pub classes: &'static [Class],
+    pub classes: Vec<Class>,
     /// What its value follows from.
     pub by: By,
-    pub fill: fn(&[Row]) -> ArrayRef,
+    /// For each of the classes; the type is the same.
+    fills: [Option<Fill>; Class::COUNT],
 }
 
 /// What the value of a column follows from: rows that have the same one have the same value.
@@ -81,7 +87,7 @@ pub enum By {
 /// What the store keeps of a class.
 pub trait Stored {
     /// `None` when the event has no detail.
-    fn of(event: &Event) -> Option<Class>;
+    fn of_event(event: &Event) -> Option<Class>;
     /// The columns of its files: those of `events` that it can have a value in, but `class`.
     fn schema(self) -> SchemaRef;
     /// The same columns as queries read them.
@@ -124,18 +130,8 @@ fn stored(class: Class) -> impl Iterator<Item = &'static Column> {
 // === impl Class ===
 
 impl Stored for Class {
-    fn of(event: &Event) -> Option<Class> {
-        use skep_proto::v1::event::Detail;
-        Some(match event.detail.as_ref()? {
-            Detail::Exec(_) => Self::Exec,
-            Detail::Exit(_) => Self::Exit,
-            Detail::Open(_) => Self::Open,
-            Detail::Connect(_) => Self::Connect,
-            Detail::SessionInfo(_) => Self::Session,
-            Detail::Lost(_) => Self::Lost,
-            Detail::Coverage(_) => Self::Coverage,
-            Detail::Finding(_) => Self::Finding,
-        })
+    fn of_event(event: &Event) -> Option<Class> {
+        event.detail.as_ref().map(Self::of)
     }
 
     fn schema(self) -> SchemaRef {
@@ -156,8 +152,14 @@ impl Stored for Class {
 // === impl Column ===
 
 impl Column {
+    /// Its values in rows of one class, which is one that can have them.
+    fn fill(&self, class: Class, rows: &[Row]) -> ArrayRef {
+        let fill = self.fills[class.index()].as_ref();
+        fill.expect("a class is stored with its own columns only")(rows)
+    }
+
     fn field(&self) -> Field {
-        let data_type = (self.fill)(&[]).data_type().clone();
-        Field::new(self.name, data_type, self.nullable)
+        let empty = self.fill(self.classes[0], &[]);
+        Field::new(self.name, empty.data_type().clone(), self.nullable)
     }
 }

@@ -15,6 +15,11 @@ pub mod v1 {
     tonic::include_proto!("skep.v1");
 }
 
+/// Numbers of the fields of each message, for those who write its bytes themselves.
+pub mod tag {
+    include!(concat!(env!("OUT_DIR"), "/tags.rs"));
+}
+
 /// Bytes of one message up the stream, decoded; the collector refuses more (`too_large`).
 pub const MAX_MESSAGE_BYTES: usize = 8 << 20;
 

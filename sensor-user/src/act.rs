@@ -3,11 +3,9 @@
 //! They are by far the most frequent, and most of them repeat an earlier one. So they become an
 //! [`Event`], which owns what it tells, only where one of them is the first of its kind.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
-use skep_event::{
-    Agent, Detail, Device, Event, File, Net, NetFamily, Process, SessionId, Text, UnixNanos,
-};
+use skep_event::{ActRef, Agent, Event, Process, SessionId, UnixNanos};
 
 /// An open or a connect.
 #[derive(Clone, Copy, Debug)]
@@ -19,38 +17,9 @@ pub struct Act<'a> {
     /// 0 or a negative errno, where the hook knows it.
     pub result: Option<i32>,
     pub hook: &'static str,
-    pub target: Target<'a>,
-}
-
-/// What it was done to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
-    Open(Open<'a>),
-    Connect(Connect<'a>),
-}
-
-/// Fields as in [`File`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open<'a> {
-    pub path: Option<&'a [u8]>,
-    pub resolved: bool,
-    pub flags: u32,
-    pub mode: Option<u32>,
-    pub inode: Option<u64>,
-    pub device: Option<Device>,
-    pub links: Option<u32>,
+    pub facts: ActRef<'a>,
     /// Present when the kernel side counts repeats of it.
     pub folding: Option<Folding>,
-}
-
-/// Fields as in [`Net`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connect<'a> {
-    pub family: NetFamily,
-    pub addr: Option<IpAddr>,
-    pub port: Option<u16>,
-    pub proto: Option<u8>,
-    pub path: Option<&'a [u8]>,
 }
 
 /// Where the kernel side counts repeats of an open.
@@ -80,45 +49,9 @@ impl Act<'_> {
             process,
             result,
             hook,
-            target,
+            facts,
+            folding: _,
         } = *self;
-        let detail = match target {
-            Target::Open(Open {
-                path,
-                resolved,
-                flags,
-                mode,
-                inode,
-                device,
-                links,
-                folding: _,
-            }) => Detail::Open(File {
-                path: path.map(Text::from),
-                resolved,
-                flags,
-                mode,
-                count: 1,
-                last: None,
-                inode,
-                device,
-                links,
-            }),
-            Target::Connect(Connect {
-                family,
-                addr,
-                port,
-                proto,
-                path,
-            }) => Detail::Connect(Net {
-                family,
-                addr,
-                port,
-                proto,
-                path: path.map(Text::from),
-                count: 1,
-                last: None,
-            }),
-        };
         Event {
             time,
             session: Some(session),
@@ -126,7 +59,7 @@ impl Act<'_> {
             process: Some(process.clone()),
             result,
             hook: Some(hook),
-            detail,
+            detail: facts.own(),
         }
     }
 
@@ -139,14 +72,10 @@ impl Act<'_> {
             process,
             result,
             hook,
-            target,
+            facts,
+            folding: _,
         } = *self;
-        let alike = match (target, &event.detail) {
-            (Target::Open(open), Detail::Open(file)) => open.repeats(file),
-            (Target::Connect(connect), Detail::Connect(net)) => connect.repeats(net),
-            _ => false,
-        };
-        alike
+        facts.repeats(&event.detail)
             && event.session == Some(session)
             && event.result == result
             && event.hook == Some(hook)
@@ -161,47 +90,5 @@ fn same<T: PartialEq>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
         (None, None) => true,
         _ => false,
-    }
-}
-
-impl Open<'_> {
-    fn repeats(&self, file: &File) -> bool {
-        let File {
-            path,
-            resolved,
-            flags,
-            mode,
-            count: _,
-            last: _,
-            inode,
-            device,
-            links,
-        } = file;
-        self.inode == *inode
-            && self.flags == *flags
-            && self.path == path.as_ref().map(Text::as_bytes)
-            && self.device == *device
-            && self.resolved == *resolved
-            && self.mode == *mode
-            && self.links == *links
-    }
-}
-
-impl Connect<'_> {
-    fn repeats(&self, net: &Net) -> bool {
-        let Net {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-            count: _,
-            last: _,
-        } = net;
-        self.family == *family
-            && self.addr == *addr
-            && self.port == *port
-            && self.proto == *proto
-            && self.path == path.as_ref().map(Text::as_bytes)
     }
 }

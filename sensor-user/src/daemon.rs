@@ -116,7 +116,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     loop {
         log.look();
         let mut spooled = |event: Event| {
-            *classes.entry(event.class()).or_default() += 1;
+            *classes.entry(event.class().name()).or_default() += 1;
             spool.append(&wire::event(&event));
             if is_canary(&event) {
                 canaries.spooled = Some(event.time);

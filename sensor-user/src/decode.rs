@@ -17,7 +17,9 @@ use skep_abi::{
     MISSING_CRED, MISSING_CWD, MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT,
     MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START, PathForm,
 };
-use skep_event::{NetFamily, Text};
+use skep_event::{ConnectRef, Device, FileMode, NetFamily, OpenFlags, OpenRef, Protocol, Text};
+
+pub use skep_event::Exit;
 
 /// File type in a mode, and that of a directory (linux/stat.h).
 const S_IFMT: u32 = 0o170_000;
@@ -101,20 +103,8 @@ pub struct Fork {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    pub code: Option<u8>,
-    pub signal: Option<u8>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open<'a> {
-    pub path: Option<&'a [u8]>,
-    pub resolved: bool,
-    pub flags: u32,
-    pub mode: Option<u32>,
-    pub file: Option<FileKey>,
-    /// Number of hard links; `None` for a directory, whose links are its subdirectories.
-    pub links: Option<u32>,
+    pub facts: OpenRef<'a>,
     /// Folding epoch in which the kernel side counts repeats of it; `None`: it does not.
     pub epoch: Option<u32>,
     pub result: Option<i32>,
@@ -133,11 +123,7 @@ pub struct Task {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connect<'a> {
-    pub family: NetFamily,
-    pub addr: Option<IpAddr>,
-    pub port: Option<u16>,
-    pub proto: Option<u8>,
-    pub path: Option<&'a [u8]>,
+    pub facts: ConnectRef<'a>,
     pub result: Option<i32>,
 }
 
@@ -298,13 +284,18 @@ fn open<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Open<'a>, Malforme
         form if form == PathForm::Given as u8 => (path::string(tail_bytes), false),
         _ => return Err(Malformed("unknown path form")),
     };
+    let is_directory = raw.mode & S_IFMT == S_IFDIR;
     Ok(Open {
-        path: have(MISSING_PATH).then_some(path),
-        resolved: resolved && have(MISSING_PATH),
-        flags: raw.flags,
-        mode: have(MISSING_INODE).then_some(raw.mode),
-        file: have(MISSING_INODE).then_some(raw.file),
-        links: (have(MISSING_INODE) && raw.mode & S_IFMT != S_IFDIR).then_some(raw.links),
+        facts: OpenRef {
+            path: have(MISSING_PATH).then_some(path),
+            resolved: resolved && have(MISSING_PATH),
+            flags: OpenFlags(raw.flags),
+            mode: have(MISSING_INODE).then_some(FileMode(raw.mode)),
+            inode: have(MISSING_INODE).then_some(raw.file.ino),
+            device: have(MISSING_INODE).then_some(Device::from_kernel(raw.file.dev)),
+            // Those of a directory are its subdirectories.
+            links: (have(MISSING_INODE) && !is_directory).then_some(raw.links),
+        },
         epoch: (raw.epoch != 0).then_some(raw.epoch),
         result: have(MISSING_RESULT).then_some(raw.result),
     })
@@ -365,11 +356,13 @@ fn connect<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Connect<'a>, Ma
     };
     let inet = addr.is_some();
     Ok(Connect {
-        family,
-        addr: addr.filter(|_| known),
-        port: (known && inet).then_some(raw.port),
-        proto: (inet && have(MISSING_PROTO)).then_some(raw.proto),
-        path: path.filter(|_| known),
+        facts: ConnectRef {
+            family,
+            addr: addr.filter(|_| known),
+            port: (known && inet).then_some(raw.port),
+            proto: (inet && have(MISSING_PROTO)).then_some(Protocol(raw.proto)),
+            path: path.filter(|_| known),
+        },
         result: have(MISSING_RESULT).then_some(raw.result),
     })
 }

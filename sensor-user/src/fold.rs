@@ -31,10 +31,10 @@ use std::{
 use foldhash::fast::RandomState;
 
 use self::held::{Held, Index, ProcessKey, Table};
-use skep_event::{Detail, Event, File, Net, Phase, SessionId, UnixNanos};
+use skep_event::{ActRef, ConnectRef, Detail, Event, OpenRef, Phase, SessionId, UnixNanos};
 
 use crate::{
-    act::{Act, Connect, Folding, Open, RecordId, Target},
+    act::{Act, Folding, RecordId},
     step::{About, Relay, Sink, Step, grouped},
 };
 
@@ -198,10 +198,7 @@ impl Fold {
 
     /// Takes one open or connect. Allocates only where it is the first of its kind.
     pub fn act(&mut self, act: &Act<'_>, now: Instant, mut sink: impl FnMut(Event)) {
-        let folding = match &act.target {
-            Target::Open(open) => open.folding,
-            Target::Connect(_) => None,
-        };
+        let folding = act.folding;
         let epoch = folding.map(|folding| folding.epoch);
         let hash = self.hash(act);
         if let Some(index) = self.table.find(hash, act, epoch) {
@@ -314,7 +311,7 @@ impl Fold {
         let event = held.event.clone();
         self.table.tell(index);
         if let Some(held) = self.table.get_mut(index)
-            && let Some((count, last)) = counted(&mut held.event)
+            && let Some((count, last)) = held.event.detail.counted()
         {
             (*count, *last) = (0, None);
         }
@@ -326,7 +323,7 @@ impl Fold {
         let Some(mut held) = self.table.remove(index) else {
             return;
         };
-        let count = counted(&mut held.event).map(|(count, _)| *count);
+        let count = held.event.detail.counted().map(|(count, _)| *count);
         if count != Some(0) {
             sink(held.event);
         }
@@ -350,20 +347,16 @@ impl Fold {
         let mut state = self.hasher.build_hasher();
         state.write_u32(act.process.pid);
         state.write_u64(act.session.kernel());
-        match &act.target {
-            Target::Open(Open {
-                path,
-                flags,
-                inode,
-                folding,
-                ..
+        match &act.facts {
+            ActRef::Open(OpenRef {
+                path, flags, inode, ..
             }) => {
-                state.write_u32(*flags);
-                state.write_u32(folding.map_or(0, |folding| folding.epoch));
+                state.write_u32(flags.0);
+                state.write_u32(act.folding.map_or(0, |folding| folding.epoch));
                 state.write_u64(inode.unwrap_or(0));
                 state.write(path.unwrap_or_default());
             }
-            Target::Connect(Connect {
+            ActRef::Connect(ConnectRef {
                 addr, port, path, ..
             }) => {
                 addr.hash(&mut state);
@@ -375,25 +368,10 @@ impl Fold {
     }
 }
 
-/// Count and last time of what folds.
-fn counted(event: &mut Event) -> Option<(&mut u64, &mut Option<UnixNanos>)> {
-    match &mut event.detail {
-        Detail::Open(File { count, last, .. }) | Detail::Connect(Net { count, last, .. }) => {
-            Some((count, last))
-        }
-        Detail::Exec(_)
-        | Detail::Exit(_)
-        | Detail::Session(_)
-        | Detail::Lost(_)
-        | Detail::Coverage(_)
-        | Detail::Finding(_) => None,
-    }
-}
-
 /// Counts `more` in an event, the last of them at `time`.
 fn add(event: &mut Event, more: u64, time: UnixNanos) {
     let first = event.time;
-    let Some((count, last)) = counted(event) else {
+    let Some((count, last)) = event.detail.counted() else {
         return;
     };
     if *count == 0 {

@@ -336,7 +336,7 @@ fn redacted_session(kept: KeptSession, redactor: &Redactor) -> KeptSession {
     KeptSession {
         id,
         agent: redactor.agent_once(agent),
-        info: redactor.session(info),
+        info: redactor.facts(info),
     }
 }
 

@@ -1,50 +1,26 @@
 //! What is collected, said to the person it is collected about: the one definition behind
 //! `skep-sensor explain` and `docs/data-manifest.md`.
 //!
-//! Invariant, held by tests: the fields here are exactly the keys of the JSON form and exactly the
+//! The fields of events are those of the event model ([`skep_event::Facts::fields`]).
+//!
+//! Invariant, held by tests: the fields are exactly the keys of the JSON form and exactly the
 //! fields of the messages that leave the host. A field that is collected and not listed fails the
 //! build's tests, and so does one that is listed and not collected.
 
-mod fields;
+mod hello;
 mod text;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use skep_event::Event;
 use skep_redact::{Finder, RULES, Redactor};
 
 use crate::settings::Settings;
 
-pub use fields::{EVENT_FIELDS, HELLO_FIELDS};
+pub use hello::HELLO_FIELDS;
+pub use skep_event::{Field, Redaction};
 pub use text::{human, markdown};
-
-/// One thing that is collected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Field {
-    /// Key in JSON, with dots; `None` when it is not part of an event.
-    pub name: Option<&'static str>,
-    /// Field in `skep.v1` (`proto/skep/v1/skep.proto`), with dots; `None` when it does not leave the
-    /// host as a field of its own.
-    pub wire: Option<&'static str>,
-    /// Classes of events that can carry it.
-    pub classes: &'static [&'static str],
-    pub meaning: &'static str,
-    pub example: &'static str,
-    pub why: &'static str,
-    pub redaction: Redaction,
-}
-
-/// What is done to a field before it leaves the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Redaction {
-    /// It is a number, a name of ours, or nothing that can hold a secret.
-    None,
-    /// Searched for shapes of secrets and for URLs that carry one.
-    Text,
-    /// Also read as a command line.
-    Command,
-}
 
 /// A kind of secret that is taken out.
 #[derive(Clone, Debug, Serialize)]
@@ -90,7 +66,7 @@ pub const KEPT: &[&str] = &[
 pub struct Manifest<'a> {
     pub version: &'static str,
     pub watched: Watched<'a>,
-    pub fields: &'static [Field],
+    pub fields: Vec<Field>,
     pub sensor_fields: &'static [Field],
     pub never: &'static [&'static str],
     pub redacted: Vec<RedactedKind>,
@@ -130,7 +106,7 @@ pub fn manifest<'a>(settings: &'a Settings, families: &'a [Family]) -> Manifest<
             rule: WATCHED,
             families,
         },
-        fields: EVENT_FIELDS,
+        fields: Event::fields(),
         sensor_fields: HELLO_FIELDS,
         never: NEVER,
         redacted: redacted_kinds(),

@@ -4,13 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use skep_proto::v1::{
-    self, Agent, HookStatus, Lane, Process,
-    coverage::Phase as CoveragePhase,
-    event::Detail,
-    finding::Severity,
-    session::{Found, Phase},
-};
+use skep_event::{Agent, Class, Facts, Process, SessionId, Unfit, column::fits};
+use skep_proto::v1::{self, HookStatus, Lane};
 
 use crate::{
     batch::{Batch, BatchError, Event, Parts},
@@ -186,9 +181,9 @@ pub(super) fn batch(batch: &Batch) -> Result<(), Refusal> {
 
 /// What is wrong with each of the parts.
 struct PartsFit {
-    sessions: Vec<Result<(), &'static str>>,
-    agents: Vec<Result<(), &'static str>>,
-    processes: Vec<Result<(), &'static str>>,
+    sessions: Vec<Result<(), Unfit>>,
+    agents: Vec<Result<(), Unfit>>,
+    processes: Vec<Result<(), Unfit>>,
 }
 
 fn parts_fit(parts: &Parts) -> PartsFit {
@@ -198,129 +193,28 @@ fn parts_fit(parts: &Parts) -> PartsFit {
         processes,
         hooks: _,
     } = parts;
-    let agent = |agent: &Agent| match agent.confidence {
-        0..=100 => Ok(()),
-        _ => Err("agent.confidence is more than 100"),
-    };
     PartsFit {
-        sessions: sessions.iter().map(|id| session_id(Some(id))).collect(),
-        agents: agents.iter().map(agent).collect(),
-        processes: processes.iter().map(process_fits).collect(),
+        sessions: sessions.iter().map(|id| fits::session_id(id)).collect(),
+        agents: agents.iter().map(Agent::fits).collect(),
+        processes: processes.iter().map(Process::fits).collect(),
     }
 }
 
-fn process_fits(process: &Process) -> Result<(), &'static str> {
-    time(process.start_unix_nano.unwrap_or_default())?;
-    fits::<i32>(Some(process.pid)).ok_or("process.pid is more than 2^31")?;
-    fits::<i32>(process.ppid).ok_or("process.ppid is more than 2^31")
-}
-
-/// A family that has a name here, or the number of another (`AF_*`), as short as can be.
-fn is_family(text: &str) -> bool {
-    ["inet", "inet6", "unix", "vsock"].contains(&text)
-        || text
-            .parse()
-            .is_ok_and(|number: u16| number.to_string() == text)
-}
-
-fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), &'static str> {
-    let part = |fits: &[Result<(), &'static str>], index: Option<u32>| match index {
-        Some(index) => fits[index as usize],
+fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), Unfit> {
+    let part = |fits: &[Result<(), Unfit>], index: Option<u32>| match index {
+        Some(index) => fits[index as usize].clone(),
         None => Ok(()),
     };
-    time(event.time_unix_nano)?;
+    fits::unix_nanos(event.time_unix_nano)?;
     part(&parts.sessions, event.session)?;
     part(&parts.agents, event.agent)?;
     part(&parts.processes, event.process)?;
-    match event.detail.as_ref().ok_or("it has no detail")? {
-        Detail::Exec(_) => Ok(()),
-        Detail::Exit(exit) => {
-            fits::<u8>(exit.code).ok_or("exit.code is more than 255")?;
-            fits::<u8>(exit.signal).ok_or("exit.signal is more than 255")
-        }
-        Detail::Open(file) => {
-            counted(file.count)?;
-            fits::<i32>(file.mode).ok_or("file.mode is more than 2^31")?;
-            time(file.last_unix_nano.unwrap_or_default())
-        }
-        Detail::Connect(net) => {
-            if !is_family(&net.family) {
-                return Err("net.family is not inet, inet6, unix, vsock or a number");
-            }
-            fits::<u16>(net.port).ok_or("net.port is more than 65535")?;
-            counted(net.count)?;
-            time(net.last_unix_nano.unwrap_or_default())
-        }
-        Detail::SessionInfo(session) => {
-            let known = Phase::try_from(session.phase).is_ok_and(|p| p != Phase::Unspecified);
-            known
-                .then_some(())
-                .ok_or("session.phase is not start, end or update")?;
-            Found::try_from(session.found)
-                .map_err(|_| "session.found is not observed, resumed or running")?;
-            number(session.gaps.unwrap_or_default())?;
-            session_id(session.parent.as_deref())
-        }
-        Detail::Lost(lost) => {
-            counted(lost.count)?;
-            time(lost.first_unix_nano)?;
-            time(lost.last_unix_nano)
-        }
-        Detail::Finding(finding) => {
-            let known = Severity::try_from(finding.severity)
-                .is_ok_and(|severity| severity != Severity::Unspecified);
-            known
-                .then_some(())
-                .ok_or("finding.severity is not informational, low, medium, high or critical")?;
-            (!finding.rule.is_empty())
-                .then_some(())
-                .ok_or("finding.rule is empty")
-        }
-        Detail::Coverage(coverage) => {
-            let known = CoveragePhase::try_from(coverage.phase)
-                .is_ok_and(|p| p != CoveragePhase::Unspecified);
-            known
-                .then_some(())
-                .ok_or("coverage.phase is not begin, end or point")?;
-            number(coverage.count)?;
-            time(coverage.first_unix_nano)?;
-            time(coverage.last_unix_nano)
-        }
-    }
-}
-
-fn fits<T: TryFrom<u32>>(number: Option<u32>) -> Option<()> {
-    number
-        .is_none_or(|number| T::try_from(number).is_ok())
-        .then_some(())
-}
-
-fn time(unix_nanos: u64) -> Result<(), &'static str> {
-    i64::try_from(unix_nanos)
-        .map(drop)
-        .map_err(|_| "a time after the year 2262")
-}
-
-fn counted(count: u64) -> Result<(), &'static str> {
-    (count > 0).then_some(()).ok_or("a count of 0")?;
-    number(count)
-}
-
-fn number(number: u64) -> Result<(), &'static str> {
-    i64::try_from(number)
-        .map(drop)
-        .map_err(|_| "a number of more than 63 bits")
-}
-
-fn session_id(id: Option<&str>) -> Result<(), &'static str> {
-    let known = id.is_none_or(is_id);
-    known
-        .then_some(())
-        .ok_or("a session id is not 32 lower-case hexadecimal digits")
+    let detail = event.detail.as_ref();
+    Class::fits(detail.ok_or(Unfit::plain("it has no detail"))?)
 }
 
 fn is_id(id: &str) -> bool {
-    id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    SessionId::parse(id).is_some()
 }
 
 fn fact(name: &str, text: String) -> Result<Option<String>, Refusal> {
@@ -329,19 +223,4 @@ fn fact(name: &str, text: String) -> Result<Option<String>, Refusal> {
         return Err(Refusal::malformed(reason));
     }
     Ok((!text.is_empty()).then_some(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_family_is_a_known_name_or_a_number() {
-        for family in ["inet", "inet6", "unix", "vsock", "31", "0"] {
-            assert!(is_family(family), "{family}");
-        }
-        for family in ["", "Inet", "ipx", "031", "+31", "65536", "-1"] {
-            assert!(!is_family(family), "{family}");
-        }
-    }
 }

@@ -1,6 +1,9 @@
-//! The columns of `events`, in their order in the files, and in which classes each can have a value.
+//! The columns of `events`, in their order in the files, and how they are filled.
+//!
+//! Those of what events tell are the event model's ([`skep_event::Columns`]); here are the ones of the
+//! stream that brought them. Each is filled by a function made for it alone.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, sync::LazyLock};
 
 use arrow::{
     array::{
@@ -9,119 +12,202 @@ use arrow::{
     },
     datatypes::{DataType, Field},
 };
-use skep_proto::v1::{
-    self,
-    coverage::Phase as CoveragePhase,
-    event::Detail,
-    finding::Severity,
-    session::{Found, Phase},
+use skep_event::{
+    Agent, Classes, Column as Known, Columns, Facts, OfClass, Process, column::Reads,
+    columns as everywhere,
 };
+use skep_proto::v1;
 
-use super::{By, Class, Column, Row};
+use super::{By, Class, Column, Fill, Row};
 
-macro_rules! columns {
-    ($($name:literal $fill:ident($row:ident => $value:expr) of $classes:expr, by $by:ident, $about:literal;)*) => {
-        /// Every column of `events`.
-        pub const COLUMNS: &[Column] = &[$(Column {
-            name: $name,
-            nullable: nullable!($fill),
-            about: $about,
-            classes: $classes,
-            by: By::$by,
-            fill: |rows| $fill(rows, |$row| $value),
-        }),*];
+/// Every column of `events`.
+pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let mut all = All::default();
+    all.of_stream();
+    all.of_events();
+    all.add_part(OfAgent);
+    all.add_part(OfProcess);
+    Class::each(&mut all);
+    all.0.into_values().collect()
+});
+
+/// By ordinal.
+#[derive(Default)]
+struct All(BTreeMap<usize, Column>);
+
+/// Where the facts of a row are.
+trait Source: 'static {
+    type Facts: Facts;
+    const BY: By;
+
+    fn message<'a>(row: &'a Row) -> Option<&'a <Self::Facts as Facts>::Message>;
+}
+
+struct OfAgent;
+struct OfProcess;
+struct OfDetail<C>(PhantomData<C>);
+
+/// Adds the columns of a source, for some classes.
+struct Adding<'a, S> {
+    all: &'a mut All,
+    classes: &'static [Class],
+    source: PhantomData<S>,
+}
+
+// === impl All ===
+
+impl All {
+    /// A column that has a value for these classes; others may have been added for it before.
+    fn add(
+        &mut self,
+        known: &'static Known,
+        classes: &[Class],
+        by: By,
+        nullable: bool,
+        fill: Fill,
+    ) {
+        let column = self.0.entry(known.ordinal).or_insert_with(|| Column {
+            name: known.name,
+            nullable,
+            about: known.about,
+            classes: Vec::new(),
+            by,
+            fills: Default::default(),
+        });
+        column.classes.extend(classes);
+        for class in classes {
+            column.fills[class.index()] = Some(Arc::clone(&fill));
+        }
+    }
+
+    /// A column of every class that is not of a part.
+    fn add_plain(&mut self, known: &'static Known, by: By, fill: fn(&[Row]) -> ArrayRef) {
+        self.add(known, &Class::ALL, by, true, Arc::new(fill));
+    }
+
+    fn add_always(&mut self, known: &'static Known, by: By, fill: fn(&[Row]) -> ArrayRef) {
+        self.add(known, &Class::ALL, by, false, Arc::new(fill));
+    }
+
+    fn add_part<S: Source>(&mut self, _: S) {
+        S::Facts::columns(&mut Adding::<S> {
+            all: self,
+            classes: &Class::ALL,
+            source: PhantomData,
+        });
+    }
+
+    fn of_stream(&mut self) {
+        const SENSOR_ID: Known = Known::at(0, "sensor_id", "install id of the sensor");
+        const EPOCH: Known = Known::at(1, "epoch", "life of the sensor's spool");
+        const SEQ: Known = Known::at(2, "seq", "place within the epoch, from 1, without gaps");
+        const HOST: Known = Known::at(
+            3,
+            "host",
+            "host name, as of the stream that brought the event",
+        );
+        const KERNEL: Known = Known::at(
+            4,
+            "kernel",
+            "kernel release, as of the stream that brought the event",
+        );
+        self.add_always(&SENSOR_ID, By::Origin, |rows| {
+            text_always(rows, |row| &row.origin.sensor_id)
+        });
+        self.add_always(&EPOCH, By::Origin, |rows| {
+            long_always(rows, |row| row.origin.epoch)
+        });
+        self.add_always(&SEQ, By::Event, |rows| long_always(rows, |row| row.seq));
+        self.add_plain(&HOST, By::Origin, |rows| {
+            text(rows, |row| row.origin.hostname.as_deref())
+        });
+        self.add_plain(&KERNEL, By::Origin, |rows| {
+            text(rows, |row| row.origin.kernel.as_deref())
+        });
+    }
+
+    fn of_events(&mut self) {
+        self.add_always(&everywhere::TIME, By::Event, |rows| {
+            time_always(rows, |row| row.event.time_unix_nano)
+        });
+        self.add_always(&everywhere::CLASS, By::Event, |rows| {
+            text_always(rows, |row| row.class.name())
+        });
+        self.add_plain(&everywhere::SESSION, By::Session, |rows| {
+            text(rows, Row::session_id)
+        });
+        self.add_plain(&everywhere::RESULT, By::Event, |rows| {
+            signed(rows, |row| row.event.result)
+        });
+        self.add_plain(&everywhere::HOOK, By::Hook, |rows| text(rows, Row::hook));
+    }
+}
+
+impl Classes for All {
+    fn class<C: OfClass>(&mut self) {
+        C::columns(&mut Adding::<OfDetail<C>> {
+            all: self,
+            classes: const { &[C::CLASS] },
+            source: PhantomData,
+        });
+    }
+}
+
+// === impl Source ===
+
+impl Source for OfAgent {
+    type Facts = Agent;
+    const BY: By = By::Agent;
+
+    fn message<'a>(row: &'a Row) -> Option<&'a v1::Agent> {
+        row.agent()
+    }
+}
+
+impl Source for OfProcess {
+    type Facts = Process;
+    const BY: By = By::Process;
+
+    fn message<'a>(row: &'a Row) -> Option<&'a v1::Process> {
+        row.process()
+    }
+}
+
+impl<C: OfClass + 'static> Source for OfDetail<C> {
+    type Facts = C;
+    const BY: By = By::Event;
+
+    fn message<'a>(row: &'a Row) -> Option<&'a C::Message> {
+        C::of(row.event.detail.as_ref()?)
+    }
+}
+
+// === impl Adding ===
+
+macro_rules! adding {
+    ($($kind:ident -> $value:ty;)*) => {
+        impl<S: Source> Columns<<S::Facts as Facts>::Message> for Adding<'_, S> {
+            $(fn $kind(
+                &mut self,
+                column: &'static Known,
+                value: impl Fn(&<S::Facts as Facts>::Message) -> Option<$value> + Reads,
+            ) {
+                let fill = move |rows: &[Row]| $kind(rows, |row| value(S::message(row)?));
+                self.all.add(column, self.classes, S::BY, true, Arc::new(fill));
+            })*
+        }
     };
 }
 
-macro_rules! nullable {
-    (text_always) => {
-        false
-    };
-    (long_always) => {
-        false
-    };
-    (time_always) => {
-        false
-    };
-    ($other:ident) => {
-        true
-    };
-}
-
-use Class::{Connect, Coverage, Exec, Exit, Finding, Lost, Open, Session};
-
-const ALL: &[Class] = &Class::ALL;
-
-columns! {
-    "sensor_id" text_always(r => &r.origin.sensor_id) of ALL, by Origin, "install id of the sensor";
-    "epoch" long_always(r => r.origin.epoch) of ALL, by Origin, "life of the sensor's spool";
-    "seq" long_always(r => r.seq) of ALL, by Event, "place within the epoch, from 1, without gaps";
-    "host" text(r => r.origin.hostname.as_deref()) of ALL, by Origin, "host name, as of the stream that brought the event";
-    "kernel" text(r => r.origin.kernel.as_deref()) of ALL, by Origin, "kernel release, as of the stream that brought the event";
-    "time" time_always(r => r.event.time_unix_nano) of ALL, by Event, "when it happened";
-    "class" text_always(r => r.class.name()) of ALL, by Event, "exec, exit, open, connect, session, lost, coverage or finding";
-    "session" text(r => r.session_id()) of ALL, by Session, "session id; null on host-wide events (lost and coverage that are not one session's alone)";
-    "agent_family" text(r => r.agent().map(|a| a.family.as_str())) of ALL, by Agent, "catalogue id of the agent";
-    "agent_version" text(r => r.agent()?.version.as_deref()) of ALL, by Agent, "version of the agent";
-    "agent_confidence" short(r => r.agent().map(|a| narrow(a.confidence))) of ALL, by Agent, "0 to 100";
-    "agent_evidence" texts(r => r.agent().map(|a| a.evidence.as_slice())) of ALL, by Agent, "what the agent was recognised by, strongest first";
-    "agent_install_path" text(r => r.agent()?.install_path.as_deref()) of ALL, by Agent, "folder of the agent's package, or its executable";
-    "pid" int(r => r.process().map(|p| p.pid)) of ALL, by Process, "process id";
-    "start" time(r => r.process()?.start_unix_nano) of ALL, by Process, "start of the process; with pid it names the process";
-    "ppid" int(r => r.process()?.ppid) of ALL, by Process, "parent's process id, measured at fork";
-    "exe" text(r => r.process()?.exe.as_deref()) of ALL, by Process, "executable of the process";
-    "argv" texts(r => r.process().map(|p| p.argv.as_slice()).filter(|argv| !argv.is_empty())) of ALL, by Process, "arguments, taken at exec";
-    "argv_truncated" boolean(r => r.process().map(|p| p.argv_truncated)) of ALL, by Process, "argv was longer than what the sensor records";
-    "cwd" text(r => r.process()?.cwd.as_deref()) of ALL, by Process, "working directory of the process";
-    "uid" long(r => r.process()?.uid) of ALL, by Process, "user id of the process";
-    "file_path" text(r => r.file()?.path.as_deref()) of &[Open], by Event, "file opened";
-    "file_resolved" boolean(r => r.file().map(|f| f.path_resolved)) of &[Open], by Event, "true: the kernel's own path; false: as the program gave it";
-    "file_flags" long(r => r.file().map(|f| f.flags)) of &[Open], by Event, "O_* flags of the open";
-    "file_mode" int(r => r.file()?.mode) of &[Open], by Event, "file type and permission bits; null when the open failed";
-    "count" long(r => r.count()) of &[Open, Connect, Lost, Coverage], by Event, "how many opens, connects or records lost the row stands for; of coverage, records concerned (0: none, or not a number of records)";
-    "last" time(r => r.last()) of &[Open, Connect], by Event, "time of the last of them; null when there is one";
-    "net_family" text(r => r.net().map(|n| n.family.as_str())) of &[Connect], by Event, "inet, inet6, unix, vsock, or the number of another";
-    "net_addr" text(r => r.net()?.addr.as_deref()) of &[Connect], by Event, "address connected to";
-    "net_port" int(r => r.net()?.port) of &[Connect], by Event, "port connected to";
-    "net_proto" text(r => r.net()?.proto.as_deref()) of &[Connect], by Event, "tcp, udp …; null for unix sockets";
-    "net_path" text(r => r.net()?.path.as_deref()) of &[Connect], by Event, "unix socket; an abstract name starts with @; of vsock, CID:PORT";
-    "result" int(r => r.event.result) of ALL, by Event, "0 or a negative errno; null when the hook runs before the outcome";
-    "hook" text(r => r.hook()) of ALL, by Hook, "which kernel hook saw it";
-    "exec_filename" text(r => r.exec()?.filename.as_deref()) of &[Exec], by Event, "name given to execve; differs from exe for scripts and links";
-    "exit_code" short(r => r.exit()?.code.map(narrow)) of &[Exit], by Event, "exit status, when it ended by itself";
-    "exit_signal" short(r => r.exit()?.signal.map(narrow)) of &[Exit], by Event, "signal that ended it";
-    "session_phase" text(r => r.phase()) of &[Session], by Event, "start, update or end";
-    "session_parent" text(r => r.session()?.parent.as_deref()) of &[Session], by Event, "session of the agent that started this one";
-    "user_name" text(r => r.session()?.user.as_deref()) of &[Session], by Event, "user of the session";
-    "user_uid" long(r => r.session()?.uid) of &[Session], by Event, "user id of the session";
-    "login_uid" long(r => r.session()?.login_uid) of &[Session], by Event, "audit login id; null when unset";
-    "terminal" text(r => r.session()?.terminal.as_deref()) of &[Session], by Event, "terminal of the session";
-    "session_cwd" text(r => r.session()?.cwd.as_deref()) of &[Session], by Event, "working directory in which the session began";
-    "repo_root" text(r => r.repository().map(|g| g.root.as_str())) of &[Session], by Event, "root of the git repository";
-    "repo_remote" text(r => r.repository()?.remote.as_deref()) of &[Session], by Event, "URL of its remote";
-    "repo_branch" text(r => r.repository()?.branch.as_deref()) of &[Session], by Event, "branch, or commit of a detached head";
-    "lost_hop" text(r => r.lost().map(|l| l.hop.as_str())) of &[Lost], by Event, "where records were lost";
-    "lost_record" text(r => r.lost().map(|l| l.record.as_str())) of &[Lost], by Event, "type of the lost records, or any";
-    "lost_cause" text(r => r.lost().map(|l| l.cause.as_str())) of &[Lost], by Event, "why they were lost";
-    "lost_first" time(r => r.lost().map(|l| l.first_unix_nano)) of &[Lost], by Event, "time of the first loss";
-    "lost_last" time(r => r.lost().map(|l| l.last_unix_nano)) of &[Lost], by Event, "time of the last loss";
-    "file_inode" wide(r => r.file()?.inode) of &[Open], by Event, "number of the file on its device";
-    "file_device" text(r => r.file()?.device.as_deref()) of &[Open], by Event, "device of the file, major:minor";
-    "file_links" long(r => r.file()?.links) of &[Open], by Event, "hard links; more than 1: the file has other names";
-    "process_inferred" boolean(r => r.process().map(|p| p.inferred)) of ALL, by Process, "process was read from /proc, not observed from its start";
-    "session_gaps" long(r => r.session()?.gaps) of &[Session], by Event, "known gaps in the session's story so far";
-    "session_found" text(r => r.found()) of &[Session], by Event, "observed, resumed or running: how the sensor came to know of the session";
-    "coverage_what" text(r => r.coverage().map(|c| c.what.as_str())) of &[Coverage], by Event, "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded";
-    "coverage_phase" text(r => r.coverage_phase()) of &[Coverage], by Event, "begin, end or point";
-    "coverage_hook" text(r => r.coverage()?.hook.as_deref()) of &[Coverage], by Event, "hook concerned; null when all are, or none";
-    "coverage_first" time(r => r.coverage().map(|c| c.first_unix_nano)) of &[Coverage], by Event, "begin of the time it speaks of";
-    "coverage_last" time(r => r.coverage().map(|c| c.last_unix_nano)) of &[Coverage], by Event, "end of the time it speaks of";
-    "coverage_reason" text(r => r.coverage().map(|c| c.reason.as_str())) of &[Coverage], by Event, "why, in one sentence";
-    "finding_rule" text(r => r.finding().map(|f| f.rule.as_str())) of &[Finding], by Event, "stable id of the rule, e.g. sensor.hook_detached";
-    "finding_title" text(r => r.finding().map(|f| f.title.as_str())) of &[Finding], by Event, "one line for people";
-    "finding_severity" text(r => r.severity()) of &[Finding], by Event, "informational, low, medium, high or critical (OCSF severity_id)";
-    "finding_attack" texts(r => r.finding().map(|f| f.attack.as_slice())) of &[Finding], by Event, "MITRE ATT&CK techniques";
-    "finding_reason" text(r => r.finding().map(|f| f.reason.as_str())) of &[Finding], by Event, "what was seen, in one sentence";
+adding! {
+    text -> &str;
+    texts -> &[String];
+    flag -> bool;
+    short -> u64;
+    int -> u64;
+    long -> u64;
+    wide -> u64;
+    time -> u64;
 }
 
 // === how a column is filled ===
@@ -152,29 +238,27 @@ fn texts<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<&'a [String]>) -
     Arc::new(lists.finish())
 }
 
-fn boolean<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<bool>) -> ArrayRef {
+fn flag<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<bool>) -> ArrayRef {
     Arc::new(rows.iter().map(value).collect::<BooleanArray>())
 }
 
-fn short<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u8>) -> ArrayRef {
-    let values = rows.iter().map(|row| value(row).map(i16::from));
+fn short<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u64>) -> ArrayRef {
+    let values = rows.iter().map(|row| value(row).map(narrow::<u64, i16>));
     Arc::new(values.collect::<Int16Array>())
 }
 
-fn int<'a, T>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<T>) -> ArrayRef
-where
-    i32: TryFrom<T>,
-{
-    let values = rows.iter().map(|row| value(row).map(narrow::<T, i32>));
+fn int<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u64>) -> ArrayRef {
+    let values = rows.iter().map(|row| value(row).map(narrow::<u64, i32>));
     Arc::new(values.collect::<Int32Array>())
 }
 
-fn long<'a, T>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<T>) -> ArrayRef
-where
-    i64: TryFrom<T>,
-{
-    let values = rows.iter().map(|row| value(row).map(narrow::<T, i64>));
+fn long<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u64>) -> ArrayRef {
+    let values = rows.iter().map(|row| value(row).map(narrow::<u64, i64>));
     Arc::new(values.collect::<Int64Array>())
+}
+
+fn signed<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<i32>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<Int32Array>())
 }
 
 fn long_always<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> u64) -> ArrayRef {
@@ -240,121 +324,5 @@ impl<'a> Row<'a> {
     pub(super) fn hook(&self) -> Option<&'a str> {
         let hook = part(&self.parts.hooks, self.event.hook)?;
         Some(hook)
-    }
-
-    fn exec(&self) -> Option<&'a v1::Exec> {
-        match &self.event.detail {
-            Some(Detail::Exec(exec)) => Some(exec),
-            _ => None,
-        }
-    }
-
-    fn exit(&self) -> Option<&'a v1::Exit> {
-        match &self.event.detail {
-            Some(Detail::Exit(exit)) => Some(exit),
-            _ => None,
-        }
-    }
-
-    fn file(&self) -> Option<&'a v1::File> {
-        match &self.event.detail {
-            Some(Detail::Open(file)) => Some(file),
-            _ => None,
-        }
-    }
-
-    fn net(&self) -> Option<&'a v1::Net> {
-        match &self.event.detail {
-            Some(Detail::Connect(net)) => Some(net),
-            _ => None,
-        }
-    }
-
-    fn session(&self) -> Option<&'a v1::Session> {
-        match &self.event.detail {
-            Some(Detail::SessionInfo(session)) => Some(session),
-            _ => None,
-        }
-    }
-
-    fn lost(&self) -> Option<&'a v1::Lost> {
-        match &self.event.detail {
-            Some(Detail::Lost(lost)) => Some(lost),
-            _ => None,
-        }
-    }
-
-    fn coverage(&self) -> Option<&'a v1::Coverage> {
-        match &self.event.detail {
-            Some(Detail::Coverage(coverage)) => Some(coverage),
-            _ => None,
-        }
-    }
-
-    fn finding(&self) -> Option<&'a v1::Finding> {
-        match &self.event.detail {
-            Some(Detail::Finding(finding)) => Some(finding),
-            _ => None,
-        }
-    }
-
-    fn severity(&self) -> Option<&'static str> {
-        match self.finding()?.severity() {
-            Severity::Informational => Some("informational"),
-            Severity::Low => Some("low"),
-            Severity::Medium => Some("medium"),
-            Severity::High => Some("high"),
-            Severity::Critical => Some("critical"),
-            Severity::Unspecified => None,
-        }
-    }
-
-    fn coverage_phase(&self) -> Option<&'static str> {
-        match self.coverage()?.phase() {
-            CoveragePhase::Begin => Some("begin"),
-            CoveragePhase::End => Some("end"),
-            CoveragePhase::Point => Some("point"),
-            CoveragePhase::Unspecified => None,
-        }
-    }
-
-    fn found(&self) -> Option<&'static str> {
-        match self.session()?.found() {
-            Found::Observed => Some("observed"),
-            Found::Resumed => Some("resumed"),
-            Found::Running => Some("running"),
-            Found::Unspecified => None,
-        }
-    }
-
-    fn repository(&self) -> Option<&'a v1::Repository> {
-        self.session()?.repository.as_ref()
-    }
-
-    fn phase(&self) -> Option<&'static str> {
-        match self.session()?.phase() {
-            Phase::Start => Some("start"),
-            Phase::Update => Some("update"),
-            Phase::End => Some("end"),
-            Phase::Unspecified => None,
-        }
-    }
-
-    fn count(&self) -> Option<u64> {
-        match self.event.detail.as_ref()? {
-            Detail::Open(file) => Some(file.count),
-            Detail::Connect(net) => Some(net.count),
-            Detail::Lost(lost) => Some(lost.count),
-            Detail::Coverage(coverage) => Some(coverage.count),
-            Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) | Detail::Finding(_) => None,
-        }
-    }
-
-    fn last(&self) -> Option<u64> {
-        match self.event.detail.as_ref()? {
-            Detail::Open(file) => file.last_unix_nano,
-            Detail::Connect(net) => net.last_unix_nano,
-            _ => None,
-        }
     }
 }

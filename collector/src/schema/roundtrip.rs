@@ -12,24 +12,20 @@ use arrow::{
 };
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
-use skep_proto::v1::{
-    self, Agent, Coverage, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository,
-    Session,
-    coverage::Phase as CoveragePhase,
-    event::Detail,
-    finding::Severity,
-    session::{Found, Phase},
+use skep_event::{
+    Agent, Cells, Classes, Column as Known, Facts, OfClass, Process, arbitrary, columns,
 };
+use skep_proto::v1::{self, Event, event::Detail};
 
-use super::{Class, Origin, Row, Rows, Stored};
+use super::{COLUMNS, Class, Origin, Row, Rows, Stored};
 use crate::batch::Batch;
 
 proptest! {
     #[test]
     fn an_event_comes_back_from_its_row(
-        events in vec(event(), 1..20),
+        events in vec(arbitrary::message(), 1..20),
         first_seq in 1..u64::MAX / 2,
-        hostname in option::of(text()),
+        hostname in option::of(any::<String>()),
     ) {
         let origin = Origin {
             sensor_id: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -42,7 +38,7 @@ proptest! {
         for class in Class::ALL {
             let row = |(seq, event)| Row { origin: &origin, seq, class, event, parts: &batch.parts };
             let numbered = (first_seq..).zip(&batch.events);
-            let of_class = numbered.filter(|(_, event)| Class::of(event) == Some(class));
+            let of_class = numbered.filter(|(_, event)| Class::of_event(event) == Some(class));
             let rows: Vec<_> = of_class.map(row).collect();
             let (one, other) = rows.split_at(rows.len() / 2);
             let halves = [one, other].map(|rows| Rows::encode(class, rows));
@@ -61,13 +57,13 @@ proptest! {
             }
             for (index, Row { seq, .. }) in rows.iter().copied().enumerate() {
                 let event = &events[usize::try_from(seq - first_seq).unwrap()];
-                let row = Cells { class, batch: &seen, row: index };
+                let row = Cell { class, batch: &seen, row: index };
                 prop_assert_eq!(&row.event(), event);
-                prop_assert_eq!(row.u64("seq"), Some(seq));
-                prop_assert_eq!(row.u64("epoch"), Some(7));
-                prop_assert_eq!(row.text("sensor_id"), Some(origin.sensor_id.clone()));
-                prop_assert_eq!(row.text("host"), origin.hostname.clone());
-                prop_assert_eq!(row.text("kernel"), None);
+                prop_assert_eq!(row.number::<Int64Type>("seq"), Some(seq as i64));
+                prop_assert_eq!(row.number::<Int64Type>("epoch"), Some(7));
+                prop_assert_eq!(row.named("sensor_id"), Some(origin.sensor_id.clone()));
+                prop_assert_eq!(row.named("host"), origin.hostname.clone());
+                prop_assert_eq!(row.named("kernel"), None);
             }
         }
     }
@@ -109,399 +105,253 @@ fn seqs(batch: &RecordBatch) -> Vec<i64> {
     seqs.as_primitive::<Int64Type>().values().to_vec()
 }
 
+#[test]
+fn the_columns_are_in_the_order_of_the_files_and_of_one_type_in_every_class() {
+    let mut names = Vec::new();
+    for column in COLUMNS.iter() {
+        let types = column.classes.iter().map(|class| {
+            let empty = column.fill(*class, &[]);
+            empty.data_type().clone()
+        });
+        let types: Vec<_> = types.collect();
+        assert!(
+            types.windows(2).all(|pair| pair[0] == pair[1]),
+            "{}",
+            column.name
+        );
+        assert!(!names.contains(&column.name), "{} twice", column.name);
+        names.push(column.name);
+    }
+    // Those of the first files, which stay where they are. What is added comes after them.
+    let first = [
+        "sensor_id",
+        "epoch",
+        "seq",
+        "host",
+        "kernel",
+        "time",
+        "class",
+        "session",
+        "agent_family",
+        "agent_version",
+        "agent_confidence",
+        "agent_evidence",
+        "agent_install_path",
+        "pid",
+        "start",
+        "ppid",
+        "exe",
+        "argv",
+        "argv_truncated",
+        "cwd",
+        "uid",
+        "file_path",
+        "file_resolved",
+        "file_flags",
+        "file_mode",
+        "count",
+        "last",
+        "net_family",
+        "net_addr",
+        "net_port",
+        "net_proto",
+        "net_path",
+        "result",
+        "hook",
+        "exec_filename",
+        "exit_code",
+        "exit_signal",
+        "session_phase",
+        "session_parent",
+        "user_name",
+        "user_uid",
+        "login_uid",
+        "terminal",
+        "session_cwd",
+        "repo_root",
+        "repo_remote",
+        "repo_branch",
+        "lost_hop",
+        "lost_record",
+        "lost_cause",
+        "lost_first",
+        "lost_last",
+        "file_inode",
+        "file_device",
+        "file_links",
+        "process_inferred",
+        "session_gaps",
+        "session_found",
+        "coverage_what",
+        "coverage_phase",
+        "coverage_hook",
+        "coverage_first",
+        "coverage_last",
+        "coverage_reason",
+        "finding_rule",
+        "finding_title",
+        "finding_severity",
+        "finding_attack",
+        "finding_reason",
+    ];
+    assert_eq!(names[..first.len()], first);
+    let mut ordinals = Ordinals(vec![0, 1, 2, 3, 4]);
+    ordinals.0.extend([
+        columns::TIME.ordinal,
+        columns::CLASS.ordinal,
+        columns::SESSION.ordinal,
+        columns::RESULT.ordinal,
+        columns::HOOK.ordinal,
+    ]);
+    Agent::columns(&mut ordinals);
+    Process::columns(&mut ordinals);
+    Class::each(&mut ordinals);
+    ordinals.0.sort_unstable();
+    ordinals.0.dedup();
+    assert!(
+        ordinals.0.iter().copied().eq(0..COLUMNS.len()),
+        "without gaps"
+    );
+}
+
+/// Collects the ordinals of columns.
+struct Ordinals(Vec<usize>);
+
+macro_rules! ordinals {
+    ($($kind:ident -> $value:ty;)*) => {
+        impl<M> skep_event::Columns<M> for Ordinals {
+            $(fn $kind(
+                &mut self,
+                column: &'static Known,
+                _: impl Fn(&M) -> Option<$value> + skep_event::column::Reads,
+            ) {
+                self.0.push(column.ordinal);
+            })*
+        }
+    };
+}
+
+ordinals! {
+    text -> &str;
+    texts -> &[String];
+    flag -> bool;
+    short -> u64;
+    int -> u64;
+    long -> u64;
+    wide -> u64;
+    time -> u64;
+}
+
+impl Classes for Ordinals {
+    fn class<C: OfClass>(&mut self) {
+        C::columns(self);
+    }
+}
+
 // === from a row ===
 
-struct Cells<'a> {
+/// A row, read without what the encoder is made of.
+struct Cell<'a> {
     class: Class,
     batch: &'a RecordBatch,
     row: usize,
 }
 
-impl Cells<'_> {
+impl Cell<'_> {
     fn column(&self, name: &str) -> Option<&dyn Array> {
         let column = self.batch.column_by_name(name).expect("a known column");
         column.is_valid(self.row).then_some(column.as_ref())
     }
 
-    fn text(&self, name: &str) -> Option<String> {
-        Some(
-            self.column(name)?
-                .as_string::<i32>()
-                .value(self.row)
-                .to_owned(),
-        )
-    }
-
-    fn texts(&self, name: &str) -> Option<Vec<String>> {
-        let items = self.column(name)?.as_list::<i32>().value(self.row);
-        Some(
-            items
-                .as_string::<i32>()
-                .iter()
-                .map(|item| item.unwrap().to_owned())
-                .collect(),
-        )
+    fn named(&self, name: &str) -> Option<String> {
+        let column = self.column(name)?;
+        Some(column.as_string::<i32>().value(self.row).to_owned())
     }
 
     fn number<T: ArrowPrimitiveType>(&self, name: &str) -> Option<T::Native> {
         Some(self.column(name)?.as_primitive::<T>().value(self.row))
     }
 
-    fn short(&self, name: &str) -> Option<u32> {
-        Some(self.number::<Int16Type>(name)?.try_into().unwrap())
-    }
-
-    fn int(&self, name: &str) -> Option<u32> {
-        Some(self.number::<Int32Type>(name)?.try_into().unwrap())
-    }
-
-    fn u32(&self, name: &str) -> Option<u32> {
-        Some(self.number::<Int64Type>(name)?.try_into().unwrap())
-    }
-
-    fn u64(&self, name: &str) -> Option<u64> {
-        Some(self.number::<Int64Type>(name)?.try_into().unwrap())
-    }
-
-    fn time(&self, name: &str) -> Option<u64> {
-        let micros: Option<u64> = self
-            .number::<TimestampMicrosecondType>(name)
-            .map(|micros| micros.try_into().unwrap());
-        micros.map(|micros| micros * 1000)
-    }
-
-    fn boolean(&self, name: &str) -> Option<bool> {
-        Some(self.column(name)?.as_boolean().value(self.row))
+    fn unsigned<T: ArrowPrimitiveType<Native: TryInto<u64, Error: std::fmt::Debug>>>(
+        &self,
+        column: &Known,
+    ) -> Option<u64> {
+        Some(self.number::<T>(column.name)?.try_into().unwrap())
     }
 
     fn event(&self) -> Event {
         Event {
-            time_unix_nano: self.time("time").unwrap(),
-            session: self.text("session"),
-            agent: self.text("agent_family").map(|family| Agent {
-                family,
-                version: self.text("agent_version"),
-                confidence: self.short("agent_confidence").unwrap(),
-                evidence: self.texts("agent_evidence").unwrap(),
-                install_path: self.text("agent_install_path"),
-            }),
-            process: self.int("pid").map(|pid| Process {
-                pid,
-                start_unix_nano: self.time("start"),
-                ppid: self.int("ppid"),
-                exe: self.text("exe"),
-                argv: self.texts("argv").unwrap_or_default(),
-                argv_truncated: self.boolean("argv_truncated").unwrap(),
-                cwd: self.text("cwd"),
-                uid: self.u32("uid"),
-                inferred: self.boolean("process_inferred").unwrap(),
-            }),
-            hook: self.text("hook"),
-            result: self.number::<Int32Type>("result"),
+            time_unix_nano: self.time(&columns::TIME).unwrap(),
+            session: self.text(&columns::SESSION),
+            agent: self.has(Agent::FIRST).then(|| Agent::read(self)),
+            process: self.has(Process::FIRST).then(|| Process::read(self)),
+            hook: self.text(&columns::HOOK),
+            result: self.number::<Int32Type>(columns::RESULT.name),
             detail: Some(self.detail()),
         }
     }
 
     fn detail(&self) -> Detail {
-        match self.class.name() {
-            "exec" => Detail::Exec(Exec {
-                filename: self.text("exec_filename"),
-            }),
-            "exit" => Detail::Exit(Exit {
-                code: self.short("exit_code"),
-                signal: self.short("exit_signal"),
-            }),
-            "open" => Detail::Open(File {
-                path: self.text("file_path"),
-                flags: self.u32("file_flags").unwrap(),
-                mode: self.int("file_mode"),
-                count: self.u64("count").unwrap(),
-                last_unix_nano: self.time("last"),
-                path_resolved: self.boolean("file_resolved").unwrap(),
-                inode: self
-                    .number::<Decimal128Type>("file_inode")
-                    .map(|inode| inode.try_into().unwrap()),
-                device: self.text("file_device"),
-                links: self.u32("file_links"),
-            }),
-            "connect" => Detail::Connect(Net {
-                family: self.text("net_family").unwrap(),
-                addr: self.text("net_addr"),
-                port: self.int("net_port"),
-                proto: self.text("net_proto"),
-                path: self.text("net_path"),
-                count: self.u64("count").unwrap(),
-                last_unix_nano: self.time("last"),
-            }),
-            "session" => Detail::SessionInfo(Session {
-                phase: match self.text("session_phase").unwrap().as_str() {
-                    "start" => Phase::Start,
-                    "update" => Phase::Update,
-                    "end" => Phase::End,
-                    other => panic!("phase {other}"),
-                }
-                .into(),
-                parent: self.text("session_parent"),
-                user: self.text("user_name"),
-                uid: self.u32("user_uid"),
-                login_uid: self.u32("login_uid"),
-                terminal: self.text("terminal"),
-                cwd: self.text("session_cwd"),
-                repository: self.text("repo_root").map(|root| Repository {
-                    root,
-                    remote: self.text("repo_remote"),
-                    branch: self.text("repo_branch"),
-                }),
-                gaps: self.u64("session_gaps"),
-                found: match self.text("session_found").as_deref() {
-                    None => Found::Unspecified,
-                    Some("observed") => Found::Observed,
-                    Some("resumed") => Found::Resumed,
-                    Some("running") => Found::Running,
-                    Some(other) => panic!("found {other}"),
-                }
-                .into(),
-            }),
-            "lost" => Detail::Lost(Lost {
-                hop: self.text("lost_hop").unwrap(),
-                record: self.text("lost_record").unwrap(),
-                cause: self.text("lost_cause").unwrap(),
-                count: self.u64("count").unwrap(),
-                first_unix_nano: self.time("lost_first").unwrap(),
-                last_unix_nano: self.time("lost_last").unwrap(),
-            }),
-            "coverage" => Detail::Coverage(Coverage {
-                what: self.text("coverage_what").unwrap(),
-                phase: match self.text("coverage_phase").unwrap().as_str() {
-                    "begin" => CoveragePhase::Begin,
-                    "end" => CoveragePhase::End,
-                    "point" => CoveragePhase::Point,
-                    other => panic!("phase {other}"),
-                }
-                .into(),
-                hook: self.text("coverage_hook"),
-                first_unix_nano: self.time("coverage_first").unwrap(),
-                last_unix_nano: self.time("coverage_last").unwrap(),
-                count: self.u64("count").unwrap(),
-                reason: self.text("coverage_reason").unwrap(),
-            }),
-            "finding" => Detail::Finding(Finding {
-                rule: self.text("finding_rule").unwrap(),
-                title: self.text("finding_title").unwrap(),
-                severity: match self.text("finding_severity").unwrap().as_str() {
-                    "informational" => Severity::Informational,
-                    "low" => Severity::Low,
-                    "medium" => Severity::Medium,
-                    "high" => Severity::High,
-                    "critical" => Severity::Critical,
-                    other => panic!("severity {other}"),
-                }
-                .into(),
-                attack: self.texts("finding_attack").unwrap(),
-                reason: self.text("finding_reason").unwrap(),
-            }),
-            other => panic!("class {other}"),
+        let mut reading = Reading {
+            row: self,
+            detail: None,
+        };
+        Class::each(&mut reading);
+        reading.detail.expect("a class")
+    }
+}
+
+/// Finds the detail of a row's class.
+struct Reading<'a> {
+    row: &'a Cell<'a>,
+    detail: Option<Detail>,
+}
+
+impl Classes for Reading<'_> {
+    fn class<C: OfClass>(&mut self) {
+        if C::CLASS == self.row.class {
+            self.detail = Some(C::detail(C::read(self.row)));
         }
     }
 }
 
-// === any event ===
+impl Cells for Cell<'_> {
+    fn has(&self, column: &'static Known) -> bool {
+        self.column(column.name).is_some()
+    }
 
-fn text() -> impl Strategy<Value = String> {
-    any::<String>()
-}
+    fn text(&self, column: &'static Known) -> Option<String> {
+        self.named(column.name)
+    }
 
-fn maybe() -> impl Strategy<Value = Option<String>> {
-    option::of(text())
-}
+    fn texts(&self, column: &'static Known) -> Option<Vec<String>> {
+        let items = self.column(column.name)?.as_list::<i32>().value(self.row);
+        let items = items.as_string::<i32>().iter();
+        Some(items.map(|item| item.unwrap().to_owned()).collect())
+    }
 
-/// Whole microseconds: what is finer is the sensor's own log's.
-fn time() -> impl Strategy<Value = u64> {
-    (0..=i64::MAX as u64 / 1000).prop_map(|micros| micros * 1000)
-}
+    fn flag(&self, column: &'static Known) -> Option<bool> {
+        Some(self.column(column.name)?.as_boolean().value(self.row))
+    }
 
-fn event() -> impl Strategy<Value = Event> {
-    (
-        (
-            time(),
-            maybe(),
-            option::of(agent()),
-            option::of(process()),
-            maybe(),
-        ),
-        option::of(any::<i32>()),
-        detail(),
-    )
-        .prop_map(
-            |((time_unix_nano, session, agent, process, hook), result, detail)| Event {
-                time_unix_nano,
-                session,
-                agent,
-                process,
-                hook,
-                result,
-                detail: Some(detail),
-            },
-        )
-}
+    fn short(&self, column: &'static Known) -> Option<u64> {
+        self.unsigned::<Int16Type>(column)
+    }
 
-fn agent() -> impl Strategy<Value = Agent> {
-    (text(), maybe(), 0..=100u32, vec(text(), 0..4), maybe()).prop_map(
-        |(family, version, confidence, evidence, install_path)| Agent {
-            family,
-            version,
-            confidence,
-            evidence,
-            install_path,
-        },
-    )
-}
+    fn int(&self, column: &'static Known) -> Option<u64> {
+        self.unsigned::<Int32Type>(column)
+    }
 
-fn process() -> impl Strategy<Value = Process> {
-    let pid = || 0..=i32::MAX as u32;
-    let ids = (pid(), option::of(pid()), option::of(any::<u32>()));
-    (
-        ids,
-        option::of(time()),
-        maybe(),
-        vec(text(), 0..4),
-        any::<(bool, bool)>(),
-        maybe(),
-    )
-        .prop_map(
-            |((pid, ppid, uid), start_unix_nano, exe, argv, (argv_truncated, inferred), cwd)| {
-                Process {
-                    pid,
-                    start_unix_nano,
-                    ppid,
-                    exe,
-                    argv,
-                    argv_truncated,
-                    cwd,
-                    uid,
-                    inferred,
-                }
-            },
-        )
-}
+    fn long(&self, column: &'static Known) -> Option<u64> {
+        self.unsigned::<Int64Type>(column)
+    }
 
-fn detail() -> impl Strategy<Value = Detail> {
-    let byte = || option::of(0..=255u32);
-    let number = || option::of(any::<u32>());
-    let count = || 0..=i64::MAX as u64;
-    let exec = maybe().prop_map(|filename| Detail::Exec(Exec { filename }));
-    let exit = (byte(), byte()).prop_map(|(code, signal)| Detail::Exit(Exit { code, signal }));
-    let file = (
-        maybe(),
-        any::<u32>(),
-        option::of(0..=i32::MAX as u32),
-        count(),
-        option::of(time()),
-        any::<bool>(),
-        (any::<Option<u64>>(), maybe(), number()),
-    );
-    let open = file.prop_map(
-        |(path, flags, mode, count, last_unix_nano, path_resolved, (inode, device, links))| {
-            Detail::Open(File {
-                path,
-                flags,
-                mode,
-                count,
-                last_unix_nano,
-                path_resolved,
-                inode,
-                device,
-                links,
-            })
-        },
-    );
-    let port = option::of(0..=65_535u32);
-    let net = (
-        text(),
-        maybe(),
-        port,
-        maybe(),
-        maybe(),
-        count(),
-        option::of(time()),
-    );
-    let connect = net.prop_map(|(family, addr, port, proto, path, count, last_unix_nano)| {
-        Detail::Connect(Net {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-            count,
-            last_unix_nano,
-        })
-    });
-    let repository = (text(), maybe(), maybe()).prop_map(|(root, remote, branch)| Repository {
-        root,
-        remote,
-        branch,
-    });
-    let facts = (
-        1..=3i32,
-        maybe(),
-        maybe(),
-        number(),
-        number(),
-        maybe(),
-        maybe(),
-    );
-    let known = (option::of(count()), 0..=3i32);
-    let session = (facts, option::of(repository), known).prop_map(|(facts, repository, known)| {
-        let (gaps, found) = known;
-        let (phase, parent, user, uid, login_uid, terminal, cwd) = facts;
-        Detail::SessionInfo(Session {
-            phase,
-            parent,
-            user,
-            uid,
-            login_uid,
-            terminal,
-            cwd,
-            repository,
-            gaps,
-            found,
-        })
-    });
-    let lost = (text(), text(), text(), count(), time(), time()).prop_map(
-        |(hop, record, cause, count, first_unix_nano, last_unix_nano)| {
-            Detail::Lost(Lost {
-                hop,
-                record,
-                cause,
-                count,
-                first_unix_nano,
-                last_unix_nano,
-            })
-        },
-    );
-    let coverage = (text(), 1..=3i32, maybe(), time(), time(), count(), text()).prop_map(
-        |(what, phase, hook, first_unix_nano, last_unix_nano, count, reason)| {
-            Detail::Coverage(Coverage {
-                what,
-                phase,
-                hook,
-                first_unix_nano,
-                last_unix_nano,
-                count,
-                reason,
-            })
-        },
-    );
-    let finding = (text(), text(), 1..=5i32, vec(text(), 0..3), text()).prop_map(
-        |(rule, title, severity, attack, reason)| {
-            Detail::Finding(Finding {
-                rule,
-                title,
-                severity,
-                attack,
-                reason,
-            })
-        },
-    );
-    prop_oneof![exec, exit, open, connect, session, lost, coverage, finding]
+    fn wide(&self, column: &'static Known) -> Option<u64> {
+        self.unsigned::<Decimal128Type>(column)
+    }
+
+    fn time(&self, column: &'static Known) -> Option<u64> {
+        let micros = self.unsigned::<TimestampMicrosecondType>(column);
+        micros.map(|micros| micros * 1000)
+    }
 }

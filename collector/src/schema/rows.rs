@@ -83,10 +83,10 @@ impl Rows {
     ///
     /// The events must have passed `ingest`'s check: each has a detail, and numbers fit their column.
     pub fn encode(class: Class, rows: &[Row]) -> Self {
-        let own = columns(class, By::Event).map(|column| (column.fill)(rows));
+        let own = columns(class, By::Event).map(|column| column.fill(class, rows));
         let shared = SHARED.map(|by| {
             let (keys, first) = distinct(by, rows);
-            let columns = columns(class, by).map(|column| (column.fill)(&first));
+            let columns = columns(class, by).map(|column| column.fill(class, &first));
             Shared {
                 keys: keys.into(),
                 columns: columns.collect(),

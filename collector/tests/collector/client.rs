@@ -350,7 +350,7 @@ async fn json_has_every_column_and_csv_every_value() {
     let json = printed(&collector, &["events", "--class", "lost", "-o", "json"]);
     let rows: Value = serde_json::from_str(&json).unwrap();
     let row = rows[0].as_object().unwrap();
-    for column in skep_collector::schema::COLUMNS {
+    for column in skep_collector::schema::COLUMNS.iter() {
         assert!(row.contains_key(column.name), "{}", column.name);
     }
     assert_eq!(row["session"], Value::Null);

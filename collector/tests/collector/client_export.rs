@@ -74,7 +74,7 @@ async fn a_file_has_every_event_once_in_the_order_of_time() {
         time
     });
     assert!(times.is_sorted());
-    for column in skep_collector::schema::COLUMNS {
+    for column in skep_collector::schema::COLUMNS.iter() {
         assert!(rows[0].as_object().unwrap().contains_key(column.name));
     }
 

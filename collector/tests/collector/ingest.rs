@@ -258,10 +258,10 @@ async fn a_stream_that_breaks_the_protocol_is_refused_alone() {
         };
         event(1, skep_proto::v1::event::Detail::Coverage(change))
     };
-    let found = skep_proto::v1::Session {
+    let found = skep_proto::v1::SessionInfo {
         phase: 1,
         found: 99,
-        ..skep_proto::v1::Session::default()
+        ..skep_proto::v1::SessionInfo::default()
     };
     let found = event(1, skep_proto::v1::event::Detail::SessionInfo(found));
     let id = |id: &str| {

@@ -452,7 +452,7 @@ async fn answers_are_the_same_from_memory_from_files_and_from_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_and_column_is_in_the_document() {
     let document = include_str!("../../../docs/collector.md");
-    for column in schema::COLUMNS {
+    for column in schema::COLUMNS.iter() {
         let line = format!("| `{}` |", column.name);
         assert!(
             document.contains(&line),

@@ -1,6 +1,17 @@
 //! The names the field uses for numbers: errno, `O_*`, IP protocols, times.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Serialize, Serializer};
+
 use crate::UnixNanos;
+
+/// Names that are kept for ever ([`kept`]), and how long each may be.
+const KEPT: usize = 1024;
+const KEPT_BYTES: usize = 64;
 
 macro_rules! errnos {
     ($($name:ident)*) => {
@@ -65,31 +76,60 @@ const FLAGS: [(i32, &str); 15] = [
     (libc::O_CLOEXEC, "O_CLOEXEC"),
 ];
 
-/// The `O_*` names of open flags, access mode first. Bits without a name follow as one `0x…`.
-pub fn open_flags(flags: u32) -> Vec<String> {
-    let access = match flags & libc::O_ACCMODE as u32 {
-        0 => "O_RDONLY",
-        1 => "O_WRONLY",
-        2 => "O_RDWR",
-        _ => "O_ACCMODE",
-    };
-    let mut names = vec![access.to_owned()];
-    let mut rest = flags & !(libc::O_ACCMODE as u32) & !LARGEFILE;
-    let mut take = |bits: i32, name: &str| {
-        let bits = bits as u32;
-        if rest & bits == bits {
-            rest &= !bits;
-            names.push(name.to_owned());
+/// Flags of an open; a list of their `O_*` names in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OpenFlags(pub u32);
+
+impl OpenFlags {
+    /// Access mode first. Bits without a name follow as one `0x…`.
+    pub fn names(self) -> Vec<String> {
+        let access = match self.0 & libc::O_ACCMODE as u32 {
+            0 => "O_RDONLY",
+            1 => "O_WRONLY",
+            2 => "O_RDWR",
+            _ => "O_ACCMODE",
+        };
+        let mut names = vec![access.to_owned()];
+        let mut rest = self.0 & !(libc::O_ACCMODE as u32) & !LARGEFILE;
+        let mut take = |bits: i32, name: &str| {
+            let bits = bits as u32;
+            if rest & bits == bits {
+                rest &= !bits;
+                names.push(name.to_owned());
+            }
+        };
+        for (bits, name) in FLAGS {
+            take(bits, name);
         }
-    };
-    for (bits, name) in FLAGS {
-        take(bits, name);
+        take(libc::O_PATH, "O_PATH");
+        if rest != 0 {
+            names.push(format!("{rest:#x}"));
+        }
+        names
     }
-    take(libc::O_PATH, "O_PATH");
-    if rest != 0 {
-        names.push(format!("{rest:#x}"));
+}
+
+impl Serialize for OpenFlags {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
     }
-    names
+}
+
+/// A name that the sensor has in its program (hooks, causes of losses), read back. Others are kept for
+/// the life of the process; `None` when there are too many of those, or it is too long to be one.
+pub(crate) fn kept(name: &str) -> Option<&'static str> {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    // A panic while it was held leaves a set.
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return Some(known);
+    }
+    if names.len() == KEPT || name.len() > KEPT_BYTES {
+        return None;
+    }
+    let name: &'static str = String::leak(name.to_owned());
+    names.insert(name);
+    Some(name)
 }
 
 /// `tcp`, `udp`, … or the protocol number.
@@ -130,18 +170,27 @@ mod tests {
 
     #[test]
     fn open_flags_have_their_names() {
-        assert_eq!(open_flags(0), ["O_RDONLY"]);
-        assert_eq!(open_flags(LARGEFILE), ["O_RDONLY"]);
+        assert_eq!(OpenFlags(0).names(), ["O_RDONLY"]);
+        assert_eq!(OpenFlags(LARGEFILE).names(), ["O_RDONLY"]);
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
-        assert_eq!(open_flags(flags as u32), ["O_WRONLY", "O_CREAT", "O_TRUNC"]);
-        assert_eq!(open_flags(libc::O_SYNC as u32), ["O_RDONLY", "O_SYNC"]);
-        assert_eq!(open_flags(libc::O_DSYNC as u32), ["O_RDONLY", "O_DSYNC"]);
         assert_eq!(
-            open_flags(libc::O_TMPFILE as u32 | 2),
+            OpenFlags(flags as u32).names(),
+            ["O_WRONLY", "O_CREAT", "O_TRUNC"]
+        );
+        assert_eq!(
+            OpenFlags(libc::O_SYNC as u32).names(),
+            ["O_RDONLY", "O_SYNC"]
+        );
+        assert_eq!(
+            OpenFlags(libc::O_DSYNC as u32).names(),
+            ["O_RDONLY", "O_DSYNC"]
+        );
+        assert_eq!(
+            OpenFlags(libc::O_TMPFILE as u32 | 2).names(),
             ["O_RDWR", "O_TMPFILE"]
         );
         assert_eq!(
-            open_flags(libc::O_PATH as u32 | 1 << 30),
+            OpenFlags(libc::O_PATH as u32 | 1 << 30).names(),
             ["O_RDONLY", "O_PATH", "0x40000000"]
         );
     }

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use crate::{
-    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Device, Event, Exec, Exit, File, Finding,
-    Found, Lost, Net, NetFamily, Phase, Process, Repository, SessionId, SessionInfo, Severity,
-    Text, UnixNanos,
+    Agent, Connect, Coverage, Detail, Event, Exec, Exit, Facts, Finding, Lost, Open, Process,
+    Secrets, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
-const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
+pub(crate) const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
 
 pub fn all() -> Vec<Event> {
     vec![
@@ -32,24 +31,8 @@ fn with(detail: Detail) -> Event {
     Event {
         time: TIME,
         session: Some(SessionId(session)),
-        agent: Some(Arc::new(Agent {
-            family: "claude-code".into(),
-            version: Some("2.1.91".into()),
-            confidence: 95,
-            evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".into()],
-            install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".into()),
-        })),
-        process: Some(Arc::new(Process {
-            pid: 812,
-            start: Some(UnixNanos(1_699_999_999_000_000_000)),
-            ppid: Some(800),
-            exe: Some("/usr/bin/bash".into()),
-            argv: ["bash", "-c", "echo hi"].map(Into::into).to_vec(),
-            argv_truncated: false,
-            cwd: Some("/home/dev/app".into()),
-            uid: Some(1000),
-            inferred: false,
-        })),
+        agent: Some(Arc::new(Agent::sample())),
+        process: Some(Arc::new(Process::sample())),
         result: Some(0),
         hook: Some("raw_tp/sched_process_exec"),
         detail,
@@ -57,88 +40,33 @@ fn with(detail: Detail) -> Event {
 }
 
 pub fn exec() -> Event {
-    with(Detail::Exec(Exec {
-        filename: Some("/bin/bash".into()),
-    }))
+    with(Detail::Exec(Exec::sample()))
 }
 
 pub fn exit() -> Event {
-    with(Detail::Exit(Exit {
-        code: Some(3),
-        signal: None,
-    }))
+    with(Detail::Exit(Exit::sample()))
 }
 
 pub fn open() -> Event {
-    let flags = (libc::O_WRONLY | libc::O_CREAT) as u32;
-    let path = Some("/home/dev/new".into());
-    with(Detail::Open(File {
-        path,
-        resolved: true,
-        flags,
-        mode: Some(0o100_644),
-        count: 2,
-        last: Some(LATER),
-        inode: Some(1_048_577),
-        device: Some(Device { major: 8, minor: 1 }),
-        links: Some(2),
-    }))
+    with(Detail::Open(Open::sample()))
 }
 
 pub fn connect() -> Event {
-    let mut event = with(Detail::Connect(Net {
-        family: NetFamily::Inet,
-        addr: Some(std::net::Ipv4Addr::LOCALHOST.into()),
-        port: Some(8399),
-        proto: Some(6),
-        path: None,
-        count: 2,
-        last: Some(LATER),
-    }));
+    let mut event = with(Detail::Connect(Connect::sample()));
     event.result = Some(-libc::ECONNREFUSED);
     event
 }
 
 pub fn connect_unix() -> Event {
-    with(Detail::Connect(Net {
-        family: NetFamily::Unix,
-        addr: None,
-        port: None,
-        proto: None,
-        path: Some("/run/docker.sock".into()),
-        count: 1,
-        last: None,
-    }))
+    with(Detail::Connect(Connect::sample_unix()))
 }
 
 pub fn session() -> Event {
-    with(Detail::Session(SessionInfo {
-        phase: Phase::Start,
-        parent: Some(SessionId([9; 16])),
-        user: Some("dev".into()),
-        uid: Some(1000),
-        login_uid: Some(1001),
-        terminal: Some("/dev/pts/3".into()),
-        cwd: Some("/home/dev/app".into()),
-        repository: Some(Repository {
-            root: "/home/dev/app".into(),
-            remote: Some("https://example.com/app.git".into()),
-            branch: Some("main".into()),
-        }),
-        gaps: 0,
-        found: Found::Observed,
-    }))
+    with(Detail::Session(SessionInfo::sample()))
 }
 
 pub fn lost() -> Event {
-    let mut event = with(Detail::Lost(Lost {
-        hop: "kernel",
-        record: "open",
-        cause: "ring_full",
-        count: 7,
-        first: TIME,
-        last: LATER,
-    }));
+    let mut event = with(Detail::Lost(Lost::sample()));
     (
         event.session,
         event.agent,
@@ -151,70 +79,46 @@ pub fn lost() -> Event {
 
 /// What a throttled session's end looks like.
 pub fn coverage() -> Event {
-    let mut event = with(Detail::Coverage(Coverage {
-        what: CoverageKind::Throttled,
-        phase: CoveragePhase::End,
-        hook: Some("fexit/vfs_open"),
-        first: TIME,
-        last: LATER,
-        count: 1200,
-        reason: "the session sent more than its share while the ring was over half full".into(),
-    }));
+    let mut event = with(Detail::Coverage(Coverage::sample()));
     (event.process, event.hook, event.result) = (None, None, None);
     event
 }
 
 /// A finding of the sensor's own; one about a session would have all of its parts.
 pub fn finding() -> Event {
-    with(Detail::Finding(Finding {
-        rule: "sensor.hook_detached".into(),
-        title: "a hook of the sensor was detached".into(),
-        severity: Severity::High,
-        attack: vec!["T1562.001".into()],
-        reason: "cgroup/connect4 does not report the sensor's own calls".into(),
-    }))
+    with(Detail::Finding(Finding::sample()))
 }
 
-/// Puts a secret into every text an event has.
+/// Puts a secret into every text of an event that can hold one.
 pub fn plant(event: &mut Event, secret: &str) {
-    let path = || Text::from(format!("/x/{secret}").as_str());
+    let mut planter = Planter(secret);
     if let Some(agent) = &mut event.agent {
-        let Agent {
-            family,
-            version,
-            confidence: _,
-            evidence,
-            install_path,
-        } = Arc::make_mut(agent);
-        *family = secret.into();
-        *version = Some(secret.into());
-        *evidence = vec![secret.into()];
-        *install_path = Some(path());
+        Arc::make_mut(agent).secrets(&mut planter);
     }
     if let Some(process) = &mut event.process {
-        let process = Arc::make_mut(process);
-        (process.exe, process.cwd) = (Some(path()), Some(path()));
-        process.argv = ["x", secret].map(Into::into).to_vec();
+        Arc::make_mut(process).secrets(&mut planter);
     }
-    match &mut event.detail {
-        Detail::Exec(exec) => exec.filename = Some(path()),
-        Detail::Open(file) => file.path = Some(path()),
-        Detail::Connect(net) => net.path = Some(path()),
-        Detail::Session(info) => {
-            info.user = Some(secret.into());
-            (info.terminal, info.cwd) = (Some(path()), Some(path()));
-            let remote = format!("https://dev:{secret}@example.com/a.git");
-            info.repository = Some(Repository {
-                root: path(),
-                remote: Some(remote.as_str().into()),
-                branch: Some(secret.into()),
-            });
-        }
-        Detail::Coverage(coverage) => coverage.reason = format!("could not open /x/{secret}"),
-        Detail::Finding(finding) => {
-            finding.title = format!("/x/{secret} was opened");
-            finding.reason = format!("it opened /x/{secret}");
-        }
-        Detail::Exit(_) | Detail::Lost(_) => {}
+    event.detail.secrets(&mut planter);
+    if let Detail::Session(info) = &mut event.detail
+        && let Some(repository) = &mut info.repository
+    {
+        let remote = format!("https://dev:{secret}@example.com/a.git");
+        repository.remote = Some(remote.as_str().into());
+    }
+}
+
+struct Planter<'a>(&'a str);
+
+impl Secrets for Planter<'_> {
+    fn text(&mut self, text: &mut Text) {
+        *text = format!("/x/{}", self.0).as_str().into();
+    }
+
+    fn string(&mut self, text: &mut String) {
+        *text = format!("it opened /x/{}", self.0);
+    }
+
+    fn command(&mut self, argv: &mut Vec<Text>, _: bool) {
+        *argv = ["x", self.0].map(Into::into).to_vec();
     }
 }

@@ -1,259 +1,144 @@
-//! Events as they travel: [`Event`] to `skep.v1`.
+//! Events as they travel: [`Event`] to `skep.v1` and back.
 //!
-//! Text is escaped ([`Text::escaped`]), an unknown fact is an absent field. Structures are taken
-//! apart completely, so that a new field of an event does not compile until it has a place here.
+//! Text is escaped ([`Text::escaped`]), an unknown fact is an absent field.
 
-use crate::{
-    Agent, Coverage, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found, Lost, Net,
-    Phase, Process, Repository, SessionInfo, Severity, Text, json::family_name, proto_name,
-};
+use std::net::IpAddr;
+
 use skep_proto::v1;
+
+use crate::{Event, SessionId, Text, UnixNanos, names};
+
+/// A type of field and its form on the wire.
+pub trait Wire<W>: Sized {
+    fn to_wire(&self) -> W;
+    /// # Errors
+    ///
+    /// The bytes decode, but no sensor writes that value.
+    fn from_wire(wire: W) -> Result<Self, Invalid>;
+}
+
+/// A value that no sensor writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {0}")]
+pub struct Invalid(pub &'static str);
 
 /// The wire form of an event.
 pub fn event(event: &Event) -> v1::Event {
-    let Event {
-        time,
-        session,
-        agent,
-        process,
-        result,
-        hook,
-        detail,
-    } = event;
-    let detail = match detail {
-        Detail::Exec(Exec { filename }) => v1::event::Detail::Exec(v1::Exec {
-            filename: text(filename.as_ref()),
-        }),
-        Detail::Exit(Exit { code, signal }) => v1::event::Detail::Exit(v1::Exit {
-            code: code.map(u32::from),
-            signal: signal.map(u32::from),
-        }),
-        Detail::Open(open) => v1::event::Detail::Open(file(open)),
-        Detail::Connect(connect) => v1::event::Detail::Connect(net(connect)),
-        Detail::Session(info) => v1::event::Detail::SessionInfo(session_info(info)),
-        Detail::Lost(loss) => v1::event::Detail::Lost(lost(loss)),
-        Detail::Coverage(change) => v1::event::Detail::Coverage(coverage(change)),
-        Detail::Finding(found) => v1::event::Detail::Finding(finding(found)),
-    };
-    v1::Event {
-        time_unix_nano: time.0,
-        session: session.map(|id| id.to_string()),
-        agent: agent.as_deref().map(agent_message),
-        process: process.as_deref().map(process_message),
-        hook: hook.map(str::to_owned),
-        result: *result,
-        detail: Some(detail),
+    event.to_wire()
+}
+
+/// A type that travels as it is.
+macro_rules! as_it_is {
+    ($($type:ty),*) => {$(
+        impl Wire<$type> for $type {
+            fn to_wire(&self) -> $type {
+                self.clone()
+            }
+
+            fn from_wire(wire: $type) -> Result<Self, Invalid> {
+                Ok(wire)
+            }
+        }
+    )*};
+}
+
+as_it_is! { bool, u32, u64, i32, String }
+
+/// A type that travels as a wider number.
+macro_rules! widened {
+    ($($type:ty),*) => {$(
+        impl Wire<u32> for $type {
+            fn to_wire(&self) -> u32 {
+                u32::from(*self)
+            }
+
+            fn from_wire(wire: u32) -> Result<Self, Invalid> {
+                wire.try_into().map_err(|_| Invalid("a number of its size"))
+            }
+        }
+    )*};
+}
+
+widened! { u8, u16 }
+
+/// Absent from a sensor that does not count.
+impl Wire<Option<u64>> for u64 {
+    fn to_wire(&self) -> Option<u64> {
+        Some(*self)
+    }
+
+    fn from_wire(wire: Option<u64>) -> Result<Self, Invalid> {
+        wire.ok_or(Invalid("given"))
     }
 }
 
-fn text(text: Option<&Text>) -> Option<String> {
-    text.map(Text::escaped)
-}
+impl Wire<u64> for UnixNanos {
+    fn to_wire(&self) -> u64 {
+        self.0
+    }
 
-fn agent_message(agent: &Agent) -> v1::Agent {
-    let Agent {
-        family,
-        version,
-        confidence,
-        evidence,
-        install_path,
-    } = agent;
-    v1::Agent {
-        family: family.clone(),
-        version: version.clone(),
-        confidence: u32::from(*confidence),
-        evidence: evidence.clone(),
-        install_path: text(install_path.as_ref()),
+    fn from_wire(wire: u64) -> Result<Self, Invalid> {
+        Ok(Self(wire))
     }
 }
 
-fn process_message(process: &Process) -> v1::Process {
-    let Process {
-        pid,
-        start,
-        ppid,
-        exe,
-        argv,
-        argv_truncated,
-        cwd,
-        uid,
-        inferred,
-    } = process;
-    v1::Process {
-        pid: *pid,
-        start_unix_nano: start.map(|time| time.0),
-        ppid: *ppid,
-        exe: text(exe.as_ref()),
-        argv: argv.iter().map(Text::escaped).collect(),
-        argv_truncated: *argv_truncated,
-        cwd: text(cwd.as_ref()),
-        uid: *uid,
-        inferred: *inferred,
+impl Wire<String> for Text {
+    fn to_wire(&self) -> String {
+        self.escaped()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        Self::unescape(&wire).ok_or(Invalid("escaped text"))
     }
 }
 
-fn file(file: &File) -> v1::File {
-    let File {
-        path,
-        resolved,
-        flags,
-        mode,
-        count,
-        last,
-        inode,
-        device,
-        links,
-    } = file;
-    v1::File {
-        path: text(path.as_ref()),
-        flags: *flags,
-        mode: *mode,
-        count: *count,
-        last_unix_nano: last.map(|time| time.0),
-        path_resolved: *resolved,
-        inode: *inode,
-        device: device.map(|device| device.to_string()),
-        links: *links,
+impl Wire<String> for SessionId {
+    fn to_wire(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        Self::parse(&wire).ok_or(Invalid("a session id"))
     }
 }
 
-fn net(net: &Net) -> v1::Net {
-    let Net {
-        family,
-        addr,
-        port,
-        proto,
-        path,
-        count,
-        last,
-    } = net;
-    v1::Net {
-        family: family_name(*family).into_owned(),
-        addr: addr.map(|addr| addr.to_string()),
-        port: port.map(u32::from),
-        proto: proto.map(proto_name),
-        path: text(path.as_ref()),
-        count: *count,
-        last_unix_nano: last.map(|time| time.0),
+impl Wire<String> for &'static str {
+    fn to_wire(&self) -> String {
+        (*self).to_owned()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        names::kept(&wire).ok_or(Invalid("a name of the sensor's"))
     }
 }
 
-fn session_info(info: &SessionInfo) -> v1::Session {
-    let SessionInfo {
-        phase,
-        parent,
-        user,
-        uid,
-        login_uid,
-        terminal,
-        cwd,
-        repository,
-        gaps,
-        found,
-    } = info;
-    let phase = match phase {
-        Phase::Start => v1::session::Phase::Start,
-        Phase::Update => v1::session::Phase::Update,
-        Phase::End => v1::session::Phase::End,
-    };
-    let found = match found {
-        Found::Observed => v1::session::Found::Observed,
-        Found::Resumed => v1::session::Found::Resumed,
-        Found::Running => v1::session::Found::Running,
-    };
-    v1::Session {
-        phase: phase.into(),
-        parent: parent.map(|id| id.to_string()),
-        user: user.clone(),
-        uid: *uid,
-        login_uid: *login_uid,
-        terminal: text(terminal.as_ref()),
-        cwd: text(cwd.as_ref()),
-        repository: repository.as_ref().map(
-            |Repository {
-                 root,
-                 remote,
-                 branch,
-             }| v1::Repository {
-                root: root.escaped(),
-                remote: text(remote.as_ref()),
-                branch: text(branch.as_ref()),
-            },
-        ),
-        gaps: Some(*gaps),
-        found: found.into(),
+impl Wire<String> for IpAddr {
+    fn to_wire(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        wire.parse().map_err(|_| Invalid("an address"))
     }
 }
 
-/// The wire form of a loss.
-pub fn lost(lost: &Lost) -> v1::Lost {
-    let Lost {
-        hop,
-        record,
-        cause,
-        count,
-        first,
-        last,
-    } = lost;
-    v1::Lost {
-        hop: (*hop).to_owned(),
-        record: (*record).to_owned(),
-        cause: (*cause).to_owned(),
-        count: *count,
-        first_unix_nano: first.0,
-        last_unix_nano: last.0,
+impl<W, T: Wire<W>> Wire<Option<W>> for Option<T> {
+    fn to_wire(&self) -> Option<W> {
+        self.as_ref().map(T::to_wire)
+    }
+
+    fn from_wire(wire: Option<W>) -> Result<Self, Invalid> {
+        wire.map(T::from_wire).transpose()
     }
 }
 
-/// The wire form of a change of coverage.
-pub fn coverage(coverage: &Coverage) -> v1::Coverage {
-    let Coverage {
-        what,
-        phase,
-        hook,
-        first,
-        last,
-        count,
-        reason,
-    } = coverage;
-    let phase = match phase {
-        CoveragePhase::Begin => v1::coverage::Phase::Begin,
-        CoveragePhase::End => v1::coverage::Phase::End,
-        CoveragePhase::Point => v1::coverage::Phase::Point,
-    };
-    v1::Coverage {
-        what: what.name().to_owned(),
-        phase: phase.into(),
-        hook: hook.map(str::to_owned),
-        first_unix_nano: first.0,
-        last_unix_nano: last.0,
-        count: *count,
-        reason: reason.clone(),
+impl<W, T: Wire<W>> Wire<Vec<W>> for Vec<T> {
+    fn to_wire(&self) -> Vec<W> {
+        self.iter().map(T::to_wire).collect()
     }
-}
 
-/// The wire form of a finding.
-pub fn finding(finding: &Finding) -> v1::Finding {
-    let Finding {
-        rule,
-        title,
-        severity,
-        attack,
-        reason,
-    } = finding;
-    let severity = match severity {
-        Severity::Informational => v1::finding::Severity::Informational,
-        Severity::Low => v1::finding::Severity::Low,
-        Severity::Medium => v1::finding::Severity::Medium,
-        Severity::High => v1::finding::Severity::High,
-        Severity::Critical => v1::finding::Severity::Critical,
-    };
-    v1::Finding {
-        rule: rule.clone(),
-        title: title.clone(),
-        severity: severity.into(),
-        attack: attack.clone(),
-        reason: reason.clone(),
+    fn from_wire(wire: Vec<W>) -> Result<Self, Invalid> {
+        wire.into_iter().map(T::from_wire).collect()
     }
 }
 

@@ -9,8 +9,8 @@
 //!   `NAME=value`, headers, and all of that again inside an argument that is itself a command line
 //!   (`bash -c '…'`), four levels deep.
 //!
-//! Invariants: redacting twice is redacting once; structures are taken apart completely, so that a
-//! new field of an event does not compile until it is decided here; bytes need not be UTF-8.
+//! Invariants: redacting twice is redacting once; every text of an event is searched but those that
+//! the event model says the sensor itself wrote ([`Secrets`]); bytes need not be UTF-8.
 //!
 //! Limits: a secret with neither a known shape nor a telling name stays. Redaction is a net, not a
 //! proof; file contents and environment values are therefore not collected at all.
@@ -32,11 +32,7 @@ use std::{
 };
 
 use self::{shapes::Shapes, span::Spans};
-use skep_event::process_bytes;
-use skep_event::{
-    Agent, Coverage, Detail, Event, Exec, Exit, File, Finding, Lost, Net, Process, Repository,
-    SessionInfo, Text,
-};
+use skep_event::{Agent, Event, Facts, Process, Secrets, Text, process_bytes};
 
 pub use rules::{Carries, Finder, PROGRAMS, ProgramFlag, RULES, Rule};
 
@@ -91,130 +87,23 @@ impl Redactor {
     }
 
     /// Redacts one event.
-    pub fn event(&self, event: Event) -> Event {
-        let Event {
-            time,
-            session,
-            agent,
-            process,
-            result,
-            hook,
-            detail,
-        } = event;
-        let detail = match detail {
-            Detail::Exec(Exec { filename }) => Detail::Exec(Exec {
-                filename: self.optional(filename),
-            }),
-            Detail::Exit(Exit { code, signal }) => Detail::Exit(Exit { code, signal }),
-            Detail::Open(File {
-                path,
-                resolved,
-                flags,
-                mode,
-                count,
-                last,
-                inode,
-                device,
-                links,
-            }) => Detail::Open(File {
-                path: self.optional(path),
-                resolved,
-                flags,
-                mode,
-                count,
-                last,
-                inode,
-                device,
-                links,
-            }),
-            Detail::Connect(Net {
-                family,
-                addr,
-                port,
-                proto,
-                path,
-                count,
-                last,
-            }) => {
-                let path = self.optional(path);
-                Detail::Connect(Net {
-                    family,
-                    addr,
-                    port,
-                    proto,
-                    path,
-                    count,
-                    last,
-                })
-            }
-            Detail::Session(info) => Detail::Session(self.session(info)),
-            Detail::Lost(Lost {
-                hop,
-                record,
-                cause,
-                count,
-                first,
-                last,
-            }) => Detail::Lost(Lost {
-                hop,
-                record,
-                cause,
-                count,
-                first,
-                last,
-            }),
-            Detail::Coverage(Coverage {
-                what,
-                phase,
-                hook,
-                first,
-                last,
-                count,
-                reason,
-            }) => Detail::Coverage(Coverage {
-                what,
-                phase,
-                hook,
-                first,
-                last,
-                count,
-                reason: self.string(&reason),
-            }),
-            Detail::Finding(Finding {
-                rule,
-                title,
-                severity,
-                attack,
-                reason,
-            }) => Detail::Finding(Finding {
-                rule,
-                title: self.string(&title),
-                severity,
-                attack,
-                reason: self.string(&reason),
-            }),
-        };
-        let agent = agent.map(|agent| self.agent_once(agent));
-        let process = process.map(|process| self.process_once(process));
-        Event {
-            time,
-            session,
-            agent,
-            process,
-            result,
-            hook,
-            detail,
-        }
+    pub fn event(&self, mut event: Event) -> Event {
+        event.agent = event.agent.map(|agent| self.agent_once(agent));
+        event.process = event.process.map(|process| self.process_once(process));
+        event.detail.secrets(&mut Redacting(self));
+        event
     }
 
     /// Redacts an agent, the same one once.
     pub fn agent_once(&self, agent: Arc<Agent>) -> Arc<Agent> {
-        remember(&self.agents, agent, |agent| self.agent(agent))
+        remember(&self.agents, agent, |agent| self.facts(agent.clone()))
     }
 
     /// Redacts a process, the same one once.
     pub fn process_once(&self, process: Arc<Process>) -> Arc<Process> {
-        remember(&self.processes, process, |process| self.process(process))
+        remember(&self.processes, process, |process| {
+            self.facts(process.clone())
+        })
     }
 
     /// Redacts what is no command line; `None` when there is nothing to redact.
@@ -306,107 +195,33 @@ impl Redactor {
         changed
     }
 
-    fn owned(&self, text: Text) -> Text {
-        match self.text(text.as_bytes()) {
-            Some(bytes) => Text::from(bytes),
-            None => text,
+    /// Redacts a class, or a part of an event.
+    pub fn facts<F: Facts>(&self, mut facts: F) -> F {
+        facts.secrets(&mut Redacting(self));
+        facts
+    }
+}
+
+/// Replaces each text that a secret is found in.
+struct Redacting<'a>(&'a Redactor);
+
+impl Secrets for Redacting<'_> {
+    fn text(&mut self, text: &mut Text) {
+        if let Some(bytes) = self.0.text(text.as_bytes()) {
+            *text = Text::from(bytes);
         }
     }
 
-    fn optional(&self, text: Option<Text>) -> Option<Text> {
-        text.map(|text| self.owned(text))
-    }
-
-    fn string(&self, text: &str) -> String {
-        match self.text(text.as_bytes()) {
+    fn string(&mut self, text: &mut String) {
+        if let Some(bytes) = self.0.text(text.as_bytes()) {
             // What is replaced begins and ends beside ASCII, so that UTF-8 stays UTF-8.
-            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            None => text.to_owned(),
+            *text = String::from_utf8_lossy(&bytes).into_owned();
         }
     }
 
-    fn agent(&self, agent: &Agent) -> Agent {
-        let Agent {
-            family,
-            version,
-            confidence,
-            evidence,
-            install_path,
-        } = agent;
-        Agent {
-            family: self.string(family),
-            version: version.as_deref().map(|version| self.string(version)),
-            confidence: *confidence,
-            evidence: evidence
-                .iter()
-                .map(|evidence| self.string(evidence))
-                .collect(),
-            install_path: self.optional(install_path.clone()),
-        }
-    }
-
-    fn process(&self, process: &Process) -> Process {
-        let Process {
-            pid,
-            start,
-            ppid,
-            exe,
-            argv,
-            argv_truncated,
-            cwd,
-            uid,
-            inferred,
-        } = process;
-        Process {
-            pid: *pid,
-            start: *start,
-            ppid: *ppid,
-            exe: self.optional(exe.clone()),
-            argv: self
-                .argv(argv, *argv_truncated)
-                .unwrap_or_else(|| argv.clone()),
-            argv_truncated: *argv_truncated,
-            cwd: self.optional(cwd.clone()),
-            uid: *uid,
-            inferred: *inferred,
-        }
-    }
-
-    /// Redacts the facts of a session.
-    pub fn session(&self, info: SessionInfo) -> SessionInfo {
-        let SessionInfo {
-            phase,
-            parent,
-            user,
-            uid,
-            login_uid,
-            terminal,
-            cwd,
-            repository,
-            gaps,
-            found,
-        } = info;
-        SessionInfo {
-            phase,
-            parent,
-            user: user.map(|user| self.string(&user)),
-            uid,
-            login_uid,
-            terminal: self.optional(terminal),
-            cwd: self.optional(cwd),
-            repository: repository.map(
-                |Repository {
-                     root,
-                     remote,
-                     branch,
-                 }| Repository {
-                    root: self.owned(root),
-                    remote: self.optional(remote),
-                    branch: self.optional(branch),
-                },
-            ),
-            gaps,
-            found,
+    fn command(&mut self, argv: &mut Vec<Text>, truncated: bool) {
+        if let Some(redacted) = self.0.argv(argv, truncated) {
+            *argv = redacted;
         }
     }
 }

@@ -331,7 +331,11 @@ fn no_part_of_an_event_carries_a_secret_out() {
         ] {
             assert!(!out.contains(secret), "{out}");
         }
-        assert_eq!(before.contains(secret), event.class() != "lost", "{before}");
+        assert_eq!(
+            before.contains(secret),
+            event.class() != skep_event::Class::Lost,
+            "{before}"
+        );
     }
 }
 

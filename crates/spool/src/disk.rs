@@ -8,21 +8,23 @@ use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
     io::{self, Write},
+    ops::RangeInclusive,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    Lane,
+    Lane, Note,
     losses::Losses,
-    recovery::{Lock, close_gaps, lock, scan},
+    notes::Notes,
+    recovery::{Lock, Scanned, close_gaps, lock, scan},
     segment::{self, HEADER, Header, Reader},
     state::{State, StateFile},
     unix_nanos,
 };
 
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=8 << 20;
+const SEGMENT_BYTES: RangeInclusive<u64> = 64 << 10..=8 << 20;
 
 /// A segment in use that is acknowledged to its end and is smaller than this is gone on with.
 const KEEP_BYTES: u64 = 1 << 20;
@@ -39,6 +41,7 @@ pub struct Disk {
     segment_bytes: u64,
     /// Ascending ids; the first holds the head.
     segments: VecDeque<Segment>,
+    notes: Notes,
     /// The last segment, when it is open for appending.
     active: Option<Arc<File>>,
     /// Something was written to `active` since it was last synced.
@@ -135,7 +138,12 @@ impl Disk {
         let lock = lock(directory)?;
         close_gaps(directory)?;
         let (state_file, saved) = StateFile::open(&directory.join("state"))?;
-        let (segments, losses, damaged) = scan(directory, saved)?;
+        let Scanned {
+            segments,
+            notes,
+            losses,
+            damaged,
+        } = scan(directory, saved)?;
         let next_record = segments
             .back()
             .map_or(0, |last| last.header.first_record + last.records);
@@ -154,6 +162,7 @@ impl Disk {
             max_bytes,
             segment_bytes: (max_bytes / 8).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end()),
             segments,
+            notes,
             active: None,
             dirty: false,
             in_doubt: false,
@@ -234,7 +243,7 @@ impl Disk {
     }
 
     /// Appends a record, dropping the oldest when there is no room.
-    pub fn append(&mut self, payload: &[u8]) -> Result<(), AppendError> {
+    pub fn append(&mut self, payload: &[u8], note: Option<Note>) -> Result<(), AppendError> {
         let frame = segment::frame(payload);
         while self.bytes() + HEADER + frame.len() as u64 > self.max_bytes {
             self.drop_oldest()?;
@@ -261,6 +270,7 @@ impl Disk {
             self.in_doubt |= self.seal().is_err();
             return Err(error.into());
         }
+        self.notes.add(last.header.id, last.records, note);
         last.records += 1;
         last.bytes += frame.len() as u64;
         self.next_record += 1;
@@ -369,6 +379,21 @@ impl Disk {
             to_sync.durable = true;
         }
         Ok((records, to_sync))
+    }
+
+    /// What is noted of the records from one sequence to another.
+    pub fn notes(&self, seqs: RangeInclusive<u64>) -> Vec<(u64, Note)> {
+        let mut found = Vec::new();
+        let mut first = self.first_seq(0);
+        for segment in &self.segments {
+            let noted = self.notes.of(segment.header.id).filter_map(|(at, note)| {
+                let seq = u64::try_from(first + i128::from(at)).ok()?;
+                seqs.contains(&seq).then_some((seq, note))
+            });
+            found.extend(noted);
+            first += i128::from(segment.records);
+        }
+        found
     }
 
     /// The record that was handed out as `seq`, if it is still there.
@@ -487,6 +512,7 @@ impl Disk {
             }
             more -= left;
             self.segments.pop_front();
+            self.notes.forget(first.header.id);
             done.push(segment::path(&self.directory, first.header.id));
             self.state.head_segment = self
                 .segments

@@ -7,6 +7,7 @@ use std::{
 };
 
 use prost::Message;
+use skep_event::Note;
 use skep_proto::v1;
 
 use super::{
@@ -112,7 +113,7 @@ impl Inner {
             let error = std::io::Error::other("the spool cannot be used");
             return self.lose(event, "io", &error);
         };
-        let appended = disk.append(&payload);
+        let appended = disk.append(&payload, Note::of(event));
         let dropped = disk.take_dropped();
         self.count("spool_full", dropped);
         if dropped > 0 {
@@ -211,7 +212,7 @@ impl Inner {
         let mut rest = Losses::default();
         let mut failed = None;
         for event in std::mem::take(&mut self.pending).into_events() {
-            match disk.append(&event.encode_to_vec()) {
+            match disk.append(&event.encode_to_vec(), None) {
                 Ok(()) => {}
                 Err(reason) => {
                     rest.add(&event, "io");

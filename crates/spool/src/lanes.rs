@@ -17,24 +17,6 @@ pub struct Lanes {
     pub findings: Spool,
 }
 
-// === impl Lane ===
-
-impl Lane {
-    /// Where an event goes.
-    pub fn of(event: &v1::Event) -> Self {
-        use v1::event::Detail;
-        match &event.detail {
-            Some(Detail::Exec(_) | Detail::Exit(_) | Detail::Open(_) | Detail::Connect(_)) => {
-                Self::Bulk
-            }
-            Some(
-                Detail::Finding(_) | Detail::SessionInfo(_) | Detail::Lost(_) | Detail::Coverage(_),
-            )
-            | None => Self::Findings,
-        }
-    }
-}
-
 // === impl Lanes ===
 
 impl Lanes {

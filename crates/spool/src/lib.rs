@@ -41,7 +41,8 @@
 //!
 //! # Bounds
 //!
-//! `max_bytes` of segments; one record at most [`MAX_RECORD`]; a segment an eighth of the spool, at
+//! `max_bytes` of segments, and a few words of memory for each record that there is something to note
+//! of ([`Note`]: self-tests, records that cannot be read); one record at most [`MAX_RECORD`]; a segment an eighth of the spool, at
 //! most 8 MiB. Opening reads every segment once.
 
 #![forbid(unsafe_code)]
@@ -50,12 +51,14 @@ mod disk;
 mod inner;
 mod lanes;
 mod losses;
+mod notes;
 mod recovery;
 mod segment;
 mod state;
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -70,15 +73,7 @@ use self::{disk::Disk, inner::Inner, losses::Losses};
 pub use lanes::Lanes;
 pub use segment::MAX_RECORD;
 pub use segment::frame;
-
-/// Which of the two spools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// exec, exit, open, connect
-    Bulk,
-    /// finding, session, lost, coverage
-    Findings,
-}
+pub use skep_event::{Lane, Note};
 
 /// Where a spool is, and how large it may be.
 #[derive(Clone, Debug)]
@@ -133,20 +128,6 @@ struct Shared {
     told_in: Option<Spool>,
     inner: Mutex<Inner>,
     appended: Notify,
-}
-
-// === impl Lane ===
-
-impl Lane {
-    pub const ALL: [Self; 2] = [Self::Findings, Self::Bulk];
-
-    /// Its name in `status`, and of its directory.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bulk => "bulk",
-            Self::Findings => "findings",
-        }
-    }
 }
 
 // === impl Spool ===
@@ -207,6 +188,12 @@ impl Spool {
         // Outside the lock: the pipeline goes on appending while the disk is slow.
         self.finish(to_sync)?;
         Ok(records)
+    }
+
+    /// What is out of the ordinary about records that were handed out, from one sequence to another.
+    pub fn notes(&self, seqs: RangeInclusive<u64>) -> Result<Vec<(u64, Note)>, SpoolError> {
+        let mut inner = self.lock();
+        Ok(self.available(&mut inner)?.notes(seqs))
     }
 
     /// Everything up to `seq` is stored by the collector and can go.

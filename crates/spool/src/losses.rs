@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_event::Class;
 use skep_proto::v1;
 
 const HOP: &str = "spool";
@@ -77,13 +78,14 @@ impl Losses {
                 self.put(key, range);
                 return 0;
             }
-            Some(Detail::Exec(_)) => ("exec", 1, None),
-            Some(Detail::Exit(_)) => ("exit", 1, None),
-            Some(Detail::Open(file)) => ("open", file.count, file.last_unix_nano),
-            Some(Detail::Connect(net)) => ("connect", net.count, net.last_unix_nano),
-            Some(Detail::SessionInfo(_)) => ("session", 1, None),
-            Some(Detail::Coverage(_)) => ("coverage", 1, None),
-            Some(Detail::Finding(_)) => ("finding", 1, None),
+            Some(detail) => {
+                let (count, last) = match detail {
+                    Detail::Open(open) => (open.count, open.last_unix_nano),
+                    Detail::Connect(connect) => (connect.count, connect.last_unix_nano),
+                    _ => (1, None),
+                };
+                (Class::of(detail).name(), count, last)
+            }
             None => ("any", 1, None),
         };
         let last = last.unwrap_or(time);

@@ -11,11 +11,13 @@ use std::{
 
 use prost::Message;
 use rustix::fs::{FlockOperation, flock};
+use skep_event::Note;
 use skep_proto::v1;
 
 use super::{
     disk::Segment,
     losses::Losses,
+    notes::Notes,
     segment::{self, Reader},
     state::State,
     unix_nanos,
@@ -114,21 +116,30 @@ pub fn take_over(before: &Path, directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads every segment; removes what no longer counts. The flag: records that may have been handed
-/// out are damaged.
-pub fn scan(
-    directory: &Path,
-    saved: Option<State>,
-) -> io::Result<(VecDeque<Segment>, Losses, bool)> {
+/// What was found in a directory.
+#[derive(Default)]
+pub struct Scanned {
+    pub segments: VecDeque<Segment>,
+    pub notes: Notes,
+    pub losses: Losses,
+    /// Records that may have been handed out are damaged.
+    pub damaged: bool,
+}
+
+/// Reads every segment; removes what no longer counts.
+pub fn scan(directory: &Path, saved: Option<State>) -> io::Result<Scanned> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(directory)? {
         ids.extend(entry?.file_name().to_str().and_then(segment::id_of));
     }
     ids.sort_unstable();
     let head = saved.map_or(0, |state| state.head_segment);
-    let mut segments: VecDeque<Segment> = VecDeque::new();
-    let mut losses = Losses::default();
-    let mut damaged = false;
+    let Scanned {
+        mut segments,
+        mut notes,
+        mut losses,
+        mut damaged,
+    } = Scanned::default();
     let mut last_time = 0;
     for (position, id) in ids.iter().enumerate() {
         let path = segment::path(directory, *id);
@@ -156,7 +167,10 @@ pub fn scan(
             damaged |= position + 1 < ids.len();
             continue;
         };
+        let mut index = 0;
         let scan = reader.scan(|record| {
+            notes.add(*id, index, Note::read(record));
+            index += 1;
             if let Ok(event) = v1::Event::decode(record) {
                 last_time = event.time_unix_nano;
             }
@@ -182,7 +196,12 @@ pub fn scan(
             bytes: scan.good_bytes,
         });
     }
-    Ok((segments, losses, damaged))
+    Ok(Scanned {
+        segments,
+        notes,
+        losses,
+        damaged,
+    })
 }
 
 #[cfg(test)]

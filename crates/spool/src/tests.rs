@@ -21,10 +21,10 @@ fn open_spool(directory: &Path, max_bytes: u64) -> Spool {
 }
 
 fn open(number: u64, size: usize, count: u64) -> v1::Event {
-    let file = v1::File {
+    let file = v1::Open {
         path: Some("x".repeat(size)),
         count,
-        ..v1::File::default()
+        ..v1::Open::default()
     };
     v1::Event {
         time_unix_nano: number,
@@ -474,4 +474,42 @@ fn the_record_that_was_handed_out_under_a_number_can_be_looked_up() {
     assert_eq!([0, 1, 2].map(time), [None, Some(3), Some(4)]);
     spool.ack(1).unwrap();
     assert_eq!([0, 1, 2].map(time), [None, Some(3), Some(4)]);
+}
+
+#[test]
+fn what_is_noted_of_a_record_is_known_until_it_is_acknowledged_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let canary = |time| {
+        let coverage = v1::Coverage {
+            what: "canary".into(),
+            ..v1::Coverage::default()
+        };
+        v1::Event {
+            time_unix_nano: time,
+            detail: Some(v1::event::Detail::Coverage(coverage)),
+            ..v1::Event::default()
+        }
+    };
+    let noted = [2, 4].map(|time| (time, Note::Canary(skep_event::UnixNanos(time))));
+    let mut spool = open_spool(dir.path(), MIB);
+    for event in [open(1, 10, 1), canary(2), open(3, 10, 1), canary(4)] {
+        spool.append(&event);
+    }
+    for restarted in [false, true] {
+        if restarted {
+            drop(spool);
+            spool = open_spool(dir.path(), MIB);
+        }
+        read(&spool, 1);
+        assert_eq!(spool.notes(1..=4).unwrap(), noted);
+        assert_eq!(spool.notes(3..=4).unwrap(), noted[1..]);
+    }
+    spool.ack(2).unwrap();
+    assert_eq!(spool.notes(3..=4).unwrap(), noted[1..]);
+    spool.append(&open(5, 10, 1));
+    assert_eq!(read(&spool, 3).len(), 3);
+    spool.ack(5).unwrap();
+    spool.append(&open(6, 10, 1));
+    read(&spool, 6);
+    assert_eq!(spool.notes(6..=6).unwrap(), []);
 }

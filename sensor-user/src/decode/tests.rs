@@ -21,6 +21,11 @@ fn header(kind: Kind, hook: Hook, len: usize) -> Header {
     }
 }
 
+fn zeroed<T: aya::Pod>() -> T {
+    // SAFETY: `T` is `Pod`: any bit pattern is valid.
+    unsafe { std::mem::zeroed() }
+}
+
 /// The bytes of a record and its tail, as the kernel sends them.
 fn bytes<T: aya::Pod>(record: &T, tail: &[u8]) -> Vec<u8> {
     let at: *const T = record;
@@ -44,15 +49,12 @@ fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {
             ctime_nsec: 3,
             dev: 4,
         },
-        flags: 0,
         mode: 0o100644,
-        result: 0,
         dirfd: -100,
         links: 1,
-        epoch: 0,
         path_len: path.len() as u16,
         path_form: form as u8,
-        pad: [0; 5],
+        ..zeroed()
     };
     bytes(&open, path)
 }
@@ -134,10 +136,13 @@ fn what_the_kernel_side_could_not_read_is_unknown() {
     let (mut room, missing) = (Vec::new(), MISSING_PATH | MISSING_INODE);
     let record = open_record(b"", PathForm::Components, missing);
     let open = as_open(&record, &mut room);
-    assert_eq!((open.path, open.mode, open.file), (None, None, None));
+    let OpenRef {
+        path, mode, inode, ..
+    } = open.facts;
+    assert_eq!((path, mode, inode), (None, None, None));
     let record = open_record(b"x\0", PathForm::Given, MISSING_RESULT);
     let open = as_open(&record, &mut room);
-    assert_eq!((open.result, open.resolved), (None, false));
+    assert_eq!((open.result, open.facts.resolved), (None, false));
 }
 
 #[test]
@@ -163,9 +168,13 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
     let Body::Connect(connect) = decode(&record, &mut room).unwrap().body else {
         panic!("not a connect")
     };
+    let connect = connect.facts;
     assert_eq!(connect.family, NetFamily::Inet);
     assert_eq!(connect.addr, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-    assert_eq!((connect.port, connect.proto), (Some(443), Some(6)));
+    assert_eq!(
+        (connect.port, connect.proto),
+        (Some(443), Some(Protocol(6)))
+    );
 }
 
 #[test]
@@ -187,12 +196,13 @@ fn a_vsock_peer_is_context_and_port_and_other_families_are_their_number() {
     };
     record.addr[..4].copy_from_slice(&1024u32.to_ne_bytes());
     record.addr[4..8].copy_from_slice(&2u32.to_ne_bytes());
-    let expected = Connect {
+    let facts = ConnectRef {
         family: NetFamily::Vsock,
-        addr: None,
-        port: None,
-        proto: None,
         path: Some(b"2:1024"),
+        ..ConnectRef::default()
+    };
+    let expected = Connect {
+        facts,
         result: Some(0),
     };
     let (whole, mut room) = (bytes(&record, b""), Vec::new());
@@ -202,11 +212,11 @@ fn a_vsock_peer_is_context_and_port_and_other_families_are_their_number() {
     );
 
     (record.family, record.header.missing) = (31, MISSING_ADDR);
-    let expected = Connect {
+    let facts = ConnectRef {
         family: NetFamily::Other(31),
-        path: None,
-        ..expected
+        ..ConnectRef::default()
     };
+    let expected = Connect { facts, ..expected };
     let whole = bytes(&record, b"");
     assert_eq!(
         decode(&whole, &mut room).unwrap().body,
@@ -253,7 +263,7 @@ proptest! {
         let record = open_record(&leaf_first, PathForm::Components, 0);
         let open = as_open(&record, &mut room);
         let expected = format!("/{}", names.join("/"));
-        prop_assert_eq!(open.path, Some(expected.as_bytes()));
-        prop_assert!(open.resolved);
+        prop_assert_eq!(open.facts.path, Some(expected.as_bytes()));
+        prop_assert!(open.facts.resolved);
     }
 }

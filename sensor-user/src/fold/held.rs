@@ -8,7 +8,7 @@ use std::{collections::HashMap, time::Instant};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use skep_event::{Detail, Event, UnixNanos, process_bytes};
+use skep_event::{Event, UnixNanos, process_bytes};
 
 use crate::act::{Act, Folding};
 
@@ -97,17 +97,7 @@ impl Held {
 
     /// Bytes it takes, its process (which it shares) left out.
     fn bytes(&self) -> usize {
-        let text = match &self.event.detail {
-            Detail::Open(file) => file.path.as_ref(),
-            Detail::Connect(net) => net.path.as_ref(),
-            Detail::Exec(_)
-            | Detail::Exit(_)
-            | Detail::Session(_)
-            | Detail::Lost(_)
-            | Detail::Coverage(_)
-            | Detail::Finding(_) => None,
-        };
-        size_of::<Slot>() + text.map_or(0, |text| text.as_bytes().len())
+        size_of::<Slot>() + self.event.detail.heap_bytes()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use skep_event::sample;
-use skep_event::{Exec, Exit, Found, Process, SessionInfo, Text};
+use skep_event::{Class, Exec, Exit, Found, Process, SessionInfo, Text};
 
 /// Gives an event to the fold the way the tracker would.
 fn give(fold: &mut Fold, event: Event, now: Instant, out: &mut Vec<Event>) {
@@ -20,7 +20,7 @@ fn give_folding(
     now: Instant,
     out: &mut Vec<Event>,
 ) {
-    let Detail::Open(file) = &event.detail else {
+    let Detail::Open(open) = &event.detail else {
         return fold.push(event, |event| out.push(event));
     };
     let act = Act {
@@ -30,16 +30,8 @@ fn give_folding(
         process: event.process.as_ref().expect("acts are of a process"),
         result: event.result,
         hook: event.hook.expect("acts are seen by a hook"),
-        target: Target::Open(Open {
-            path: file.path.as_ref().map(Text::as_bytes),
-            resolved: file.resolved,
-            flags: file.flags,
-            mode: file.mode,
-            inode: file.inode,
-            device: file.device,
-            links: file.links,
-            folding,
-        }),
+        facts: ActRef::Open(open.borrowed()),
+        folding,
     };
     fold.act(&act, now, |event| out.push(event));
 }
@@ -86,18 +78,12 @@ fn event(time: u64, pid: u32, detail: Detail) -> Event {
 }
 
 fn open(time: u64, pid: u32, path: &str) -> Event {
-    let file = File {
-        path: Some(path.into()),
+    let open = OpenRef {
+        path: Some(path.as_bytes()),
         resolved: true,
-        flags: 0,
-        mode: None,
-        count: 1,
-        last: None,
-        inode: None,
-        device: None,
-        links: None,
+        ..OpenRef::default()
     };
-    event(time, pid, Detail::Open(file))
+    event(time, pid, Detail::Open(open.own()))
 }
 
 fn count(event: &Event) -> u64 {
@@ -111,7 +97,7 @@ fn count(event: &Event) -> u64 {
 fn path(event: &Event) -> String {
     match &event.detail {
         Detail::Open(file) => file.path.as_ref().map(Text::escaped).unwrap_or_default(),
-        _ => event.class().to_owned(),
+        _ => event.class().name().to_owned(),
     }
 }
 
@@ -151,7 +137,7 @@ fn what_differs_in_process_path_flags_result_or_session_stays_apart() {
     elsewhere.session = Some(SessionId([2; 16]));
     let mut writing = base.clone();
     if let Detail::Open(file) = &mut writing.detail {
-        file.flags = 1;
+        file.flags.0 = 1;
     }
     let different = [
         base,
@@ -191,7 +177,7 @@ fn exec_and_exit_do_not_overtake_opens_of_their_process() {
         give(&mut fold, open(1, 1, "/mine"), now, &mut out);
         give(&mut fold, open(1, 2, "/other"), now, &mut out);
         let last = event(2, 1, last);
-        let class = last.class();
+        let class = last.class().name();
         give(&mut fold, last, now, &mut out);
         assert_eq!(out.iter().map(path).collect::<Vec<_>>(), ["/mine", class]);
         give(&mut fold, open(3, 1, "/mine"), now, &mut out);
@@ -253,7 +239,7 @@ fn what_is_lost_or_not_covered_is_told_at_once_and_each_time() {
     assert_eq!(fold.held(), 0);
     assert_eq!(
         out.iter().map(Event::class).collect::<Vec<_>>(),
-        ["lost", "coverage", "coverage"]
+        [Class::Lost, Class::Coverage, Class::Coverage]
     );
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use skep_event::sample;
-use skep_event::{Detail, Event, SessionId, UnixNanos};
+use skep_event::{ActRef, Detail, Event, OpenRef, SessionId, UnixNanos};
 
-use crate::act::{self, Act, Target};
+use crate::act::{self, Act};
 
 /// Whose opens are folded.
 const SESSION: u64 = 7;
@@ -107,16 +107,13 @@ impl World {
             process: &Arc::clone(&process),
             result: None,
             hook: "lsm/file_open",
-            target: Target::Open(act::Open {
+            facts: ActRef::Open(OpenRef {
                 path: Some(b"/a"),
                 resolved: true,
-                flags: 0,
-                mode: None,
                 inode: Some(time_ns),
-                device: None,
-                links: None,
-                folding: Some(act::Folding { epoch, record }),
+                ..OpenRef::default()
             }),
+            folding: Some(act::Folding { epoch, record }),
         };
         self.read += 1;
         self.epochs.saw(epoch, self.now);

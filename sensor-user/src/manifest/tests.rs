@@ -31,7 +31,7 @@ fn keys(value: &Value, prefix: &str, into: &mut BTreeSet<String>) {
     }
 }
 
-fn samples() -> Vec<skep_event::Event> {
+fn samples() -> Vec<Event> {
     let mut killed = sample::exit();
     killed.detail = skep_event::Detail::Exit(skep_event::Exit {
         code: None,
@@ -52,13 +52,17 @@ fn the_manifest_lists_exactly_the_keys_of_the_json_form() {
             &mut written,
         );
     }
-    let listed: BTreeSet<String> = EVENT_FIELDS
+    let listed: BTreeSet<String> = Event::fields()
         .iter()
         .filter_map(|field| field.name)
         .map(str::to_owned)
         .collect();
     assert_eq!(written, listed);
-    assert_eq!(listed.len(), EVENT_FIELDS.len(), "a name is listed twice");
+    assert_eq!(
+        listed.len(),
+        Event::fields().len(),
+        "a name is listed twice"
+    );
 }
 
 #[test]
@@ -70,13 +74,13 @@ fn each_field_names_the_classes_that_carry_it() {
             "",
             &mut written,
         );
-        for field in EVENT_FIELDS {
+        for field in Event::fields() {
             let name = field.name.unwrap();
             let carried = field.classes.contains(&event.class());
             // A session's events have the result of none; the samples set it everywhere.
             let everywhere = ["result", "hook", "session"].contains(&name);
             if written.contains(name) && !everywhere {
-                assert!(carried, "{name} in {}", event.class());
+                assert!(carried, "{name} in {}", event.class().name());
             }
         }
     }
@@ -139,7 +143,7 @@ fn wire_fields(message: &str, prefix: &str, into: &mut BTreeSet<String>) {
 
 #[test]
 fn the_manifest_lists_exactly_the_fields_that_leave_the_host() {
-    for (message, fields) in [("Event", EVENT_FIELDS), ("Hello", HELLO_FIELDS)] {
+    for (message, fields) in [("Event", Event::fields()), ("Hello", HELLO_FIELDS.to_vec())] {
         let mut sent = BTreeSet::new();
         wire_fields(message, "", &mut sent);
         let listed: BTreeSet<String> = fields
@@ -166,9 +170,8 @@ fn holding(value: &Value, text: &str) -> BTreeSet<String> {
 fn exactly_the_fields_marked_for_it_can_hold_a_secret_and_do_not_after_redaction() {
     let secret = concat!("gh", "p_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v");
     let redactor = Redactor::new();
-    let json = |event: &skep_event::Event| {
-        serde_json::from_str::<Value>(&skep_event::json::write(event)).unwrap()
-    };
+    let json =
+        |event: &Event| serde_json::from_str::<Value>(&skep_event::json::write(event)).unwrap();
     let mut before = BTreeSet::new();
     for mut event in samples() {
         sample::plant(&mut event, secret);
@@ -178,7 +181,8 @@ fn exactly_the_fields_marked_for_it_can_hold_a_secret_and_do_not_after_redaction
             BTreeSet::new()
         );
     }
-    let marked = EVENT_FIELDS
+    let fields = Event::fields();
+    let marked = fields
         .iter()
         .filter(|field| field.redaction != Redaction::None);
     let marked: BTreeSet<String> = marked
@@ -219,14 +223,15 @@ fn explain_says_where_data_is_kept_and_goes() {
     ] {
         assert!(text.contains(part), "{part:?} not in\n{text}");
     }
-    let listed = EVENT_FIELDS.iter().filter_map(|field| field.name);
+    let fields = Event::fields();
+    let listed = fields.iter().filter_map(|field| field.name);
     assert_eq!(listed.filter(|name| !text.contains(name)).count(), 0);
     let parsed: Value = serde_json::from_str(&json(&settings, &families)).unwrap();
     assert_eq!(parsed["sent_to"], "http://127.0.0.1:7317");
     assert_eq!(parsed["set_by"]["collector.address"], "default");
     assert_eq!(
         parsed["fields"].as_array().unwrap().len(),
-        EVENT_FIELDS.len()
+        Event::fields().len()
     );
     assert_eq!(parsed["watched"]["families"][0]["id"], "claude-code");
 }

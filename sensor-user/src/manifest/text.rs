@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use skep_event::Event;
+
 use super::{
-    EVENT_FIELDS, Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, WATCHED,
-    redacted_kinds, set_by,
+    Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, WATCHED, redacted_kinds,
+    set_by,
 };
 use crate::{settings::Settings, status::page};
 
@@ -41,7 +43,7 @@ fn write_human(out: &mut String, settings: &Settings, families: &[Family]) -> st
             example,
             redaction,
             ..
-        } in EVENT_FIELDS.iter().filter(of_group)
+        } in Event::fields().iter().filter(of_group)
         {
             let mark = if *redaction == Redaction::None {
                 ' '
@@ -170,8 +172,9 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "# Data manifest\n\n\
-         Written by a test from `sensor-user/src/manifest/`, the definition that `skep-sensor explain` \
-         prints and that tests hold the code to. After a change there: \
+         Written by a test from `crates/event` (fields of events) and `sensor-user/src/manifest/`, the \
+         definition that `skep-sensor explain` prints and that tests hold the code to. After a change \
+         there: \
          `SKEP_BLESS=1 cargo test -p skep-sensor manifest`.\n"
     )?;
     writeln!(out, "## Who is watched\n\n{WATCHED}\n")?;
@@ -196,13 +199,14 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
         example,
         why,
         redaction,
-    } in EVENT_FIELDS
+    } in Event::fields()
     {
         let name = name.unwrap_or_default();
         let wire = wire.map_or_else(
             || "(which detail is set)".to_owned(),
             |wire| format!("`{wire}`"),
         );
+        let classes: Vec<&str> = classes.iter().map(|class| class.name()).collect();
         let classes = classes.join(" ");
         let redaction = match redaction {
             Redaction::None => "",

@@ -13,9 +13,8 @@ use std::fmt::Write;
 use jiff::tz::TimeZone;
 
 use skep_event::{
-    Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, File, Finding, Found,
-    Lost, Net, NetFamily, Phase, Process, SessionInfo, Text, UnixNanos, json::family_name,
-    open_flags, proto_name, result_name,
+    Agent, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, Finding,
+    Found, Lost, NetFamily, Open, Phase, Process, SessionInfo, Text, UnixNanos, result_name,
 };
 
 /// A longer argument is cut in the middle.
@@ -88,8 +87,8 @@ impl Human {
                 (Style::Exec, "exec", exec_text(process, filename.as_ref()))
             }
             Detail::Exit(exit) => (Style::Dim, "exit", exit_text(exit)),
-            Detail::Open(file) => open_text(file),
-            Detail::Connect(net) => (Style::Connect, "connect", net_text(net)),
+            Detail::Open(open) => open_text(open),
+            Detail::Connect(connect) => (Style::Connect, "connect", connect_text(connect)),
             Detail::Session(info) => (Style::Session, phase_word(info.phase), session_text(info)),
             Detail::Lost(lost) => (Style::Lost, "LOST", lost_text(lost)),
             Detail::Coverage(coverage) => coverage_text(coverage),
@@ -252,21 +251,18 @@ fn exit_text(exit: &Exit) -> String {
     }
 }
 
-fn open_text(file: &File) -> (Style, &'static str, String) {
-    let File {
+fn open_text(open: &Open) -> (Style, &'static str, String) {
+    let Open {
         path,
         resolved,
         flags,
-        mode: _,
         count,
-        last: _,
-        inode: _,
-        device: _,
         links,
-    } = file;
+        ..
+    } = open;
     let changes = libc::O_CREAT | libc::O_TRUNC;
-    let writes = !matches!(open_flags(*flags)[0].as_str(), "O_RDONLY");
-    let (style, letter) = if *flags & changes as u32 != 0 {
+    let writes = !matches!(flags.names()[0].as_str(), "O_RDONLY");
+    let (style, letter) = if flags.0 & changes as u32 != 0 {
         (Style::Write, 'c')
     } else if writes {
         (Style::Write, 'w')
@@ -287,27 +283,27 @@ fn open_text(file: &File) -> (Style, &'static str, String) {
     (style, "open", text)
 }
 
-fn net_text(net: &Net) -> String {
-    let Net {
+fn connect_text(connect: &Connect) -> String {
+    let Connect {
         family,
         addr,
         port,
         proto,
         path,
         count,
-        last: _,
-    } = net;
+        ..
+    } = connect;
     let mut text = match (addr, port, path) {
         (Some(addr), Some(port), _) => std::net::SocketAddr::new(*addr, *port).to_string(),
         (Some(addr), None, _) => addr.to_string(),
-        (None, _, Some(path)) => format!("{}:{}", family_name(*family), plain(path)),
+        (None, _, Some(path)) => format!("{family}:{}", plain(path)),
         (None, _, None) => match family {
             NetFamily::Other(number) => format!("family {number} ?"),
-            family => format!("{} ?", family_name(*family)),
+            family => format!("{family} ?"),
         },
     };
     if let Some(proto) = proto {
-        let _ = write!(text, "/{}", proto_name(*proto));
+        let _ = write!(text, "/{proto}");
     }
     push_count(&mut text, *count);
     text

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{IGNORED, Judge, Tracker, process::Member};
-use skep_event::{CoverageKind, Detail, Process, SessionId};
+use skep_event::{ActRef, CoverageKind, Detail, Process, SessionId};
 
 use crate::{
-    act::{self, Act, Folding, RecordId, Target},
+    act::{Act, Folding, RecordId},
     decode::{self, Common, SocketKind},
     output::socket_name,
     step::Sink,
@@ -31,12 +31,7 @@ impl<J: Judge> Tracker<J> {
         out: &mut impl Sink,
     ) {
         let decode::Open {
-            path,
-            resolved,
-            flags,
-            mode,
-            file,
-            links,
+            facts,
             epoch,
             result,
         } = open;
@@ -44,17 +39,9 @@ impl<J: Judge> Tracker<J> {
             time_ns: common.time_ns,
             tid: common.tid,
         };
-        let target = Target::Open(act::Open {
-            path,
-            resolved,
-            flags,
-            mode,
-            inode: file.map(|file| file.ino),
-            device: file.map(|file| skep_event::Device::from_kernel(file.dev)),
-            links,
-            folding: epoch.map(|epoch| Folding { epoch, record }),
-        });
-        self.act(common, result, target, verdicts, out);
+        let folding = epoch.map(|epoch| Folding { epoch, record });
+        let facts = ActRef::Open(facts);
+        self.act(common, result, facts, folding, verdicts, out);
     }
 
     pub(super) fn connect(
@@ -64,22 +51,9 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
-        let decode::Connect {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-            result,
-        } = connect;
-        let target = Target::Connect(act::Connect {
-            family,
-            addr,
-            port,
-            proto,
-            path,
-        });
-        self.act(common, result, target, verdicts, out);
+        let decode::Connect { facts, result } = connect;
+        let facts = ActRef::Connect(facts);
+        self.act(common, result, facts, None, verdicts, out);
     }
 
     /// The hot path: nothing is copied or allocated for a process that acted before.
@@ -87,7 +61,8 @@ impl<J: Judge> Tracker<J> {
         &mut self,
         common: &Common,
         result: Option<i32>,
-        target: Target<'_>,
+        facts: ActRef<'_>,
+        folding: Option<Folding>,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
@@ -111,7 +86,8 @@ impl<J: Judge> Tracker<J> {
             process,
             result,
             hook: common.hook.name(),
-            target,
+            facts,
+            folding,
         });
     }
 

@@ -7,7 +7,7 @@ use super::*;
 mod bounds;
 mod gaps;
 
-use skep_event::{NetFamily, Text};
+use skep_event::{ConnectRef, Device, NetFamily, OpenRef, Protocol, Text};
 
 use crate::{identify::Judgement, users::Users};
 
@@ -195,17 +195,14 @@ impl World {
 
     fn open(&mut self, pid: u32, claim: Option<Claim>) -> Vec<Event> {
         let open = decode::Open {
-            path: Some(b"/etc/hosts"),
-            resolved: true,
-            flags: 0,
-            mode: None,
-            file: Some(FileKey {
-                ino: 77,
-                ctime_sec: 1,
-                ctime_nsec: 2,
-                dev: 259 << 20 | 4_097,
-            }),
-            links: Some(1),
+            facts: OpenRef {
+                path: Some(b"/etc/hosts"),
+                resolved: true,
+                inode: Some(77),
+                device: Some(Device::from_kernel(259 << 20 | 4_097)),
+                links: Some(1),
+                ..OpenRef::default()
+            },
             epoch: None,
             result: Some(0),
         };
@@ -214,11 +211,13 @@ impl World {
 
     fn connect(&mut self, pid: u32) -> Vec<Event> {
         let connect = decode::Connect {
-            family: NetFamily::Inet,
-            addr: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port: Some(443),
-            proto: Some(6),
-            path: None,
+            facts: ConnectRef {
+                family: NetFamily::Inet,
+                addr: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                port: Some(443),
+                proto: Some(Protocol(6)),
+                ..ConnectRef::default()
+            },
             result: None,
         };
         self.record(pid, None, Hook::CgroupConnect4, Body::Connect(connect))
@@ -226,7 +225,7 @@ impl World {
 }
 
 fn classes(events: &[Event]) -> Vec<&'static str> {
-    events.iter().map(Event::class).collect()
+    events.iter().map(|event| event.class().name()).collect()
 }
 
 fn session(events: &[Event]) -> SessionId {
@@ -286,7 +285,7 @@ fn an_open_names_the_file_by_inode_and_device_when_the_record_has_them() {
     let Detail::Open(file) = &events[0].detail else {
         panic!("{events:?}")
     };
-    let device = skep_event::Device {
+    let device = Device {
         major: 259,
         minor: 4_097,
     };
@@ -399,12 +398,7 @@ fn a_reused_pid_is_another_process() {
         hook: Hook::TpOpenat,
     };
     let open = decode::Open {
-        path: None,
-        resolved: false,
-        flags: 0,
-        mode: None,
-        file: None,
-        links: None,
+        facts: OpenRef::default(),
         epoch: None,
         result: None,
     };

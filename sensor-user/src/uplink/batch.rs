@@ -3,26 +3,21 @@
 //!
 //! Invariants:
 //! - the bytes are those of an encoded `v1::Batch` of the same events;
-//! - a record that is not the encoding of an event, as far as its outermost fields tell, and one that
-//!   was given up, are replaced by a `lost` event. What replaces a record depends on the record and
+//! - a record that is noted as malformed ([`Note`]), and one that was given up, are replaced by a `lost` event. What replaces a record depends on the record and
 //!   the cause alone, so that it can be told later, also after a restart, what may have been sent for
 //!   it ([`may_have_been_sent`]).
 
 use prost::{
     Message,
-    encoding::{
-        DecodeContext, WireType, decode_key, encode_key, encode_varint, encoded_len_varint,
-        skip_field,
-    },
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
 };
-use skep_event::{CoverageKind, UnixNanos};
+use skep_event::UnixNanos;
 use skep_proto::v1;
+use skep_spool::Note;
 
 /// Fields of `v1::Batch`.
 const FIRST_SEQ: u32 = 1;
 const EVENTS: u32 = 2;
-/// `coverage` in `v1::Event`.
-const COVERAGE: u32 = 16;
 
 /// Why something else is sent than what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +35,6 @@ pub(super) struct Assembled {
     pub canary: Option<UnixNanos>,
 }
 
-/// What the outermost fields of an encoded event tell.
-#[derive(Debug, PartialEq, Eq)]
-struct Shape {
-    /// The last of them that is a class of events; that one counts.
-    detail: Option<u32>,
-}
-
 // === impl Cause ===
 
 impl Cause {
@@ -58,10 +46,12 @@ impl Cause {
     }
 }
 
-/// The batch of these records; `condemned` was given up.
+/// The batch of these records, with what is noted of them by ascending sequence; `condemned` was given
+/// up.
 pub(super) fn assemble(
     first_seq: u64,
     records: &[(u64, Vec<u8>)],
+    notes: &[(u64, Note)],
     condemned: Option<u64>,
 ) -> Assembled {
     let size: usize = records.iter().map(|(_, record)| record.len() + 8).sum();
@@ -72,15 +62,15 @@ pub(super) fn assemble(
     }
     let mut canary = None;
     for (seq, record) in records {
-        let cause = match shape(record) {
+        let noted = notes.binary_search_by_key(seq, |(noted, _)| *noted);
+        let cause = match noted.ok().map(|at| notes[at].1) {
             _ if condemned == Some(*seq) => Some(Cause::Refused),
-            None => Some(Cause::Malformed),
-            Some(Shape { detail }) => {
-                if detail == Some(COVERAGE) {
-                    canary = time_of_canary(record).or(canary);
-                }
+            Some(Note::Malformed) => Some(Cause::Malformed),
+            Some(Note::Canary(time)) => {
+                canary = Some(time);
                 None
             }
+            None => None,
         };
         match cause {
             Some(cause) => put(&replacement(record, cause), &mut bytes),
@@ -105,28 +95,6 @@ fn put(event: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(event);
 }
 
-/// `None` when these are not the fields of an event.
-fn shape(mut record: &[u8]) -> Option<Shape> {
-    let mut detail = None;
-    while !record.is_empty() {
-        let (field, wire_type) = decode_key(&mut record).ok()?;
-        let expected = match field {
-            1 => Some(WireType::SixtyFourBit),
-            6 => Some(WireType::Varint),
-            2..=5 | 10..=17 => Some(WireType::LengthDelimited),
-            _ => None,
-        };
-        if expected.is_some_and(|expected| expected != wire_type) {
-            return None;
-        }
-        skip_field(wire_type, field, &mut record, DecodeContext::default()).ok()?;
-        if (10..=17).contains(&field) {
-            detail = Some(field);
-        }
-    }
-    Some(Shape { detail })
-}
-
 fn replacement(record: &[u8], cause: Cause) -> Vec<u8> {
     let time = v1::Event::decode(record)
         .map(|event| event.time_unix_nano)
@@ -147,30 +115,24 @@ fn replacement(record: &[u8], cause: Cause) -> Vec<u8> {
     event.encode_to_vec()
 }
 
-/// Time of the event if it tells of a self-test.
-fn time_of_canary(record: &[u8]) -> Option<UnixNanos> {
-    let event = v1::Event::decode(record).ok()?;
-    match &event.detail {
-        Some(v1::event::Detail::Coverage(coverage))
-            if coverage.what == CoverageKind::Canary.name() =>
-        {
-            Some(UnixNanos(event.time_unix_nano))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::encoding::{DecodeContext, decode_key, skip_field};
 
     use super::*;
-    use skep_event::{Detail, sample, wire};
+    use skep_event::{CoverageKind, Detail, sample, wire};
 
     fn records(events: &[v1::Event], first_seq: u64) -> Vec<(u64, Vec<u8>)> {
         (first_seq..)
             .zip(events.iter().map(v1::Event::encode_to_vec))
             .collect()
+    }
+
+    /// As the spool notes them when it is opened.
+    fn noted(records: &[(u64, Vec<u8>)]) -> Vec<(u64, Note)> {
+        let note = |(seq, record): &(u64, Vec<u8>)| Some((*seq, Note::read(record)?));
+        records.iter().filter_map(note).collect()
     }
 
     fn lost_cause(event: &v1::Event) -> Option<&str> {
@@ -205,7 +167,8 @@ mod tests {
                 })
                 .collect();
             let first_seq = first_seq.min(u64::MAX - 32);
-            let assembled = assemble(first_seq, &records(&events, first_seq), None);
+            let records = records(&events, first_seq);
+            let assembled = assemble(first_seq, &records, &noted(&records), None);
             let batch = v1::Batch { first_seq, events };
             prop_assert_eq!(&v1::Batch::decode(&assembled.bytes[..]).unwrap(), &batch);
             prop_assert_eq!(assembled.bytes, batch.encode_to_vec());
@@ -217,13 +180,7 @@ mod tests {
         ) {
             let count = garbage.len();
             let records: Vec<_> = (1..).zip(garbage).collect();
-            for (_, record) in &records {
-                // What a decoder takes is never replaced.
-                if v1::Event::decode(&record[..]).is_ok() && !record.iter().any(|b| b & 7 == 3) {
-                    prop_assert!(shape(record).is_some(), "{:?}", record);
-                }
-            }
-            let bytes = assemble(1, &records, None).bytes;
+            let bytes = assemble(1, &records, &noted(&records), None).bytes;
             let mut rest = &bytes[..];
             let mut events = 0;
             while !rest.is_empty() {
@@ -240,7 +197,7 @@ mod tests {
         let events: Vec<v1::Event> = (1..=4).map(canary).collect();
         let mut records = records(&events, 7);
         records[1].1 = vec![0xff; 3];
-        let assembled = assemble(7, &records, Some(9));
+        let assembled = assemble(7, &records, &noted(&records), Some(9));
         let batch = v1::Batch::decode(&assembled.bytes[..]).unwrap();
         let causes: Vec<_> = batch.events.iter().map(lost_cause).collect();
         assert_eq!(causes, [None, Some("malformed"), Some("refused"), None]);
@@ -257,7 +214,8 @@ mod tests {
     fn only_the_newest_self_test_counts_and_other_coverage_is_none() {
         let other = wire::event(&sample::coverage());
         let events = [canary(5), canary(6), other];
-        let assembled = assemble(1, &records(&events, 1), None);
+        let records = records(&events, 1);
+        let assembled = assemble(1, &records, &noted(&records), None);
         assert_eq!(assembled.canary, Some(UnixNanos(6)));
     }
 }

@@ -228,7 +228,8 @@ impl Worker {
         };
         let (first_seq, last_seq) = (*first_seq, *last_seq);
         let bytes = records.iter().map(|(_, record)| record.len()).sum();
-        let assembled = batch::assemble(first_seq, &records, self.position.condemned);
+        let notes = self.spool.notes(first_seq..=last_seq)?;
+        let assembled = batch::assemble(first_seq, &records, &notes, self.position.condemned);
         let events = records.len() as u64;
         *next = last_seq + 1;
         sent.push_back(Sent {

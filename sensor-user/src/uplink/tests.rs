@@ -44,10 +44,10 @@ fn settings(port: u16) -> Identity {
 }
 
 fn event(number: u64) -> v1::Event {
-    let file = v1::File {
+    let file = v1::Open {
         path: Some(format!("/{number}")),
         count: 1,
-        ..v1::File::default()
+        ..v1::Open::default()
     };
     v1::Event {
         time_unix_nano: number,

@@ -58,10 +58,10 @@ impl Drop for SmallDisk {
 }
 
 fn open(number: u64) -> v1::Event {
-    let file = v1::File {
+    let file = v1::Open {
         path: Some("x".repeat(1_000)),
         count: 1,
-        ..v1::File::default()
+        ..v1::Open::default()
     };
     v1::Event {
         time_unix_nano: number,

@@ -10,7 +10,7 @@ use std::{
 use skep_proto::v1::{
     self,
     event::Detail,
-    session::{Found, Phase},
+    session_info::{Found, Phase},
 };
 use skep_testing::Finish;
 use skep_testing::{
@@ -80,7 +80,7 @@ fn opened(events: &[v1::Event], path: &str) -> Option<v1::Event> {
     events.iter().find(is).cloned()
 }
 
-fn session_events(events: &[v1::Event], session: &Option<String>) -> Vec<v1::Session> {
+fn session_events(events: &[v1::Event], session: &Option<String>) -> Vec<v1::SessionInfo> {
     events
         .iter()
         .filter(|event| event.session == *session)

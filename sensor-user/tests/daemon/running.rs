@@ -179,7 +179,7 @@ pub fn ended(events: &[v1::Event], mark: &str) -> bool {
         events.iter().any(|event| {
             event.session.as_ref() == Some(&session)
                 && matches!(&event.detail, Some(Detail::SessionInfo(info))
-                    if info.phase() == v1::session::Phase::End)
+                    if info.phase() == v1::session_info::Phase::End)
         })
     })
 }

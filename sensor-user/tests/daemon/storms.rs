@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use skep_proto::v1::{self, event::Detail, session::Phase};
+use skep_proto::v1::{self, event::Detail, session_info::Phase};
 use skep_sensor::status::Status;
 use skep_testing::{Finish, Program, collector::Collector};
 
@@ -55,7 +55,7 @@ struct Storm<'a> {
 // === impl Storm ===
 
 impl Storm<'_> {
-    fn opens(&self, is: impl Fn(&str) -> bool) -> impl Iterator<Item = &v1::File> {
+    fn opens(&self, is: impl Fn(&str) -> bool) -> impl Iterator<Item = &v1::Open> {
         self.events
             .iter()
             .filter_map(move |event| match &event.detail {

@@ -19,6 +19,11 @@ pub struct Actor {
     pub image: u64,
 }
 
+fn zeroed<T: aya::Pod>() -> T {
+    // SAFETY: `T` is `Pod`: any bit pattern is valid.
+    unsafe { std::mem::zeroed() }
+}
+
 /// Records, one after another.
 #[derive(Default)]
 pub struct Tape {
@@ -93,13 +98,12 @@ impl Tape {
             file: key(ino),
             flags: 0o100_000,
             mode: 0o100_644,
-            result: 0,
             dirfd: -100,
             links: 1,
             epoch,
             path_len: path.len() as u16,
             path_form: PathForm::Components as u8,
-            pad: [0; 5],
+            ..zeroed()
         };
         self.push(&open, &[path]);
     }

@@ -14,9 +14,9 @@ fn an_open_has_the_files_own_path_flags_and_mode() {
     let run = sensor().run(&["open", link.to_str().expect("text")]);
     let (event, open) = run.open(file.to_str().expect("text"));
     assert!(open.resolved);
-    assert_eq!(open.flags & 0o3, 0, "read only");
+    assert_eq!(open.flags.0 & 0o3, 0, "read only");
     assert_eq!(
-        open.mode.map(|mode| mode & 0o170_000),
+        open.mode.map(|mode| mode.0 & 0o170_000),
         Some(0o100_000),
         "a regular file"
     );
@@ -36,8 +36,8 @@ fn creating_and_every_call_that_opens_is_seen() {
         let run = sensor().run(&[action, path]);
         let (_, open) = run.open(path);
         if action.starts_with("creat") {
-            assert_ne!(open.flags & 0o100, 0, "{action}: O_CREAT");
-            assert_ne!(open.flags & 0o3, 0, "{action}: for writing");
+            assert_ne!(open.flags.0 & 0o100, 0, "{action}: O_CREAT");
+            assert_ne!(open.flags.0 & 0o3, 0, "{action}: for writing");
         }
     }
     fs::remove_dir_all(directory).expect("own directory");

@@ -9,7 +9,7 @@ use std::{
 
 use skep_abi::Kind;
 use skep_catalogue::Catalogue;
-use skep_event::{Detail, Event, File, Net, Phase, Process, SessionId, Text};
+use skep_event::{Connect, Detail, Event, Open, Phase, Process, SessionId, Text};
 
 use skep_sensor::{
     clock::BootClock,
@@ -291,7 +291,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn opens(&self, path: &str) -> Vec<(&Event, &File)> {
+    pub fn opens(&self, path: &str) -> Vec<(&Event, &Open)> {
         self.events
             .iter()
             .filter_map(|event| match &event.detail {
@@ -302,13 +302,13 @@ impl Run {
     }
 
     /// The one open of `path` there must be.
-    pub fn open(&self, path: &str) -> (&Event, &File) {
+    pub fn open(&self, path: &str) -> (&Event, &Open) {
         let opens = self.opens(path);
         assert_eq!(opens.len(), 1, "opens of {path} in:\n{}", self.describe());
         opens[0]
     }
 
-    pub fn connects(&self) -> Vec<(&Event, &Net)> {
+    pub fn connects(&self) -> Vec<(&Event, &Connect)> {
         self.events
             .iter()
             .filter_map(|event| match &event.detail {
@@ -338,7 +338,7 @@ impl Run {
 }
 
 /// The path as it is shown; empty when unknown.
-pub fn shown(file: &File) -> String {
+pub fn shown(file: &Open) -> String {
     file.path.as_ref().map(Text::escaped).unwrap_or_default()
 }
 

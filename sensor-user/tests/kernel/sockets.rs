@@ -5,12 +5,12 @@ use std::{
     os::unix::net::UnixListener,
 };
 
-use skep_event::{CoverageKind, Detail, NetFamily};
+use skep_event::{CoverageKind, Detail, NetFamily, Protocol};
 
 use crate::sensor::{scratch, sensor};
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+const TCP: Protocol = Protocol(6);
+const UDP: Protocol = Protocol(17);
 
 #[test]
 fn ipv4_and_ipv6_connects_have_address_port_and_protocol() {

@@ -1,6 +1,6 @@
 //! Events written straight into bytes.
 //!
-//! The numbers of fields are those of `proto/skep/v1/skep.proto`; the test `simulate::tests::
+//! The numbers of fields are those of `proto/skep/v1/skep.proto` ([`skep_proto::tag`]); the test `simulate::tests::
 //! events_are_the_bytes_that_prost_makes` holds them to it. Fields are written in the order of their
 //! numbers, zeros of proto3 are left out, so the bytes are those that a sensor sends.
 

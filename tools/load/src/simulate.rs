@@ -9,7 +9,7 @@ mod told;
 use std::sync::Arc;
 
 use prost::Message;
-use skep_proto::v1;
+use skep_proto::{tag, v1};
 
 use crate::{
     draw::Draw,
@@ -19,24 +19,6 @@ use crate::{
 };
 
 use self::session::{Next, Session};
-
-/// Field numbers of `Event`.
-mod field {
-    pub const TIME: u32 = 1;
-    pub const SESSION: u32 = 2;
-    pub const AGENT: u32 = 3;
-    pub const PROCESS: u32 = 4;
-    pub const HOOK: u32 = 5;
-    pub const RESULT: u32 = 6;
-    pub const EXEC: u32 = 10;
-    pub const EXIT: u32 = 11;
-    pub const OPEN: u32 = 12;
-    pub const CONNECT: u32 = 13;
-    pub const SESSION_INFO: u32 = 14;
-    pub const LOST: u32 = 15;
-    pub const COVERAGE: u32 = 16;
-    pub const FINDING: u32 = 17;
-}
 
 const SECOND: u64 = 1_000_000_000;
 /// Agents that one machine runs at the same time, at most.
@@ -293,7 +275,7 @@ impl Common {
         count: u64,
     ) -> Made {
         self.event.clear();
-        self.event.fixed64(field::TIME, nanos);
+        self.event.fixed64(tag::event::TIME_UNIX_NANO, nanos);
         self.finish(detail);
         Made {
             class,
@@ -307,17 +289,17 @@ impl Common {
     /// Appends a detail that is rare enough to be encoded the usual way.
     fn finish(&mut self, detail: &v1::event::Detail) {
         use v1::event::Detail;
-        let (number, bytes) = match detail {
-            Detail::SessionInfo(info) => (field::SESSION_INFO, info.encode_to_vec()),
-            Detail::Lost(lost) => (field::LOST, lost.encode_to_vec()),
-            Detail::Coverage(coverage) => (field::COVERAGE, coverage.encode_to_vec()),
-            Detail::Finding(finding) => (field::FINDING, finding.encode_to_vec()),
-            Detail::Exec(exec) => (field::EXEC, exec.encode_to_vec()),
-            Detail::Exit(exit) => (field::EXIT, exit.encode_to_vec()),
-            Detail::Open(file) => (field::OPEN, file.encode_to_vec()),
-            Detail::Connect(net) => (field::CONNECT, net.encode_to_vec()),
+        let bytes = match detail {
+            Detail::SessionInfo(info) => info.encode_to_vec(),
+            Detail::Lost(lost) => lost.encode_to_vec(),
+            Detail::Coverage(coverage) => coverage.encode_to_vec(),
+            Detail::Finding(finding) => finding.encode_to_vec(),
+            Detail::Exec(exec) => exec.encode_to_vec(),
+            Detail::Exit(exit) => exit.encode_to_vec(),
+            Detail::Open(open) => open.encode_to_vec(),
+            Detail::Connect(connect) => connect.encode_to_vec(),
         };
-        self.event.message(number, &bytes);
+        self.event.message(Class::of(detail).tag(), &bytes);
     }
 }
 

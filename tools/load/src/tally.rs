@@ -3,23 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+pub use skep_event::Class;
 use skep_proto::v1::{Event, event::Detail};
 
 use crate::simulate::Made;
-
-/// The classes, as they are named in the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Class {
-    Exec,
-    Exit,
-    Open,
-    Connect,
-    Session,
-    Lost,
-    Coverage,
-    Finding,
-}
 
 /// Sums over events of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,23 +57,21 @@ impl Tally {
 
     /// The same, of an event that has to be looked at.
     pub fn count_event(&mut self, event: &Event) {
-        let (class, count, path_bytes) = match &event.detail {
-            Some(Detail::Exec(_)) => (Class::Exec, 0, 0),
-            Some(Detail::Exit(_)) => (Class::Exit, 0, 0),
-            Some(Detail::Open(file)) => {
-                let bytes = file.path.as_ref().map_or(0, String::len);
-                (Class::Open, file.count, bytes as u64)
+        let Some(detail) = &event.detail else {
+            return;
+        };
+        let (count, path_bytes) = match detail {
+            Detail::Open(open) => (open.count, open.path.as_ref().map_or(0, String::len) as u64),
+            Detail::Connect(connect) => (connect.count, 0),
+            Detail::Lost(lost) => (lost.count, 0),
+            Detail::Coverage(coverage) => (coverage.count, 0),
+            Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) | Detail::Finding(_) => {
+                (0, 0)
             }
-            Some(Detail::Connect(net)) => (Class::Connect, net.count, 0),
-            Some(Detail::SessionInfo(_)) => (Class::Session, 0, 0),
-            Some(Detail::Lost(lost)) => (Class::Lost, lost.count, 0),
-            Some(Detail::Coverage(coverage)) => (Class::Coverage, coverage.count, 0),
-            Some(Detail::Finding(_)) => (Class::Finding, 0, 0),
-            None => return,
         };
         let pid = event.process.as_ref().map_or(0, |process| process.pid);
         self.count(
-            class,
+            Class::of(detail),
             event.time_unix_nano,
             count,
             u64::from(pid),

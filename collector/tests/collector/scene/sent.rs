@@ -1,12 +1,12 @@
 //! What sensors send in these tests.
 
 use skep_proto::v1::{
-    Agent, Coverage, Event, Exec, Exit, File, Finding, Hello, HookState, HookStatus, Host, Lost,
-    Net, Process, Repository, Session,
+    Agent, Connect, Coverage, Event, Exec, Exit, Finding, Hello, HookState, HookStatus, Host, Lost,
+    Open, Process, Repository, SessionInfo,
     coverage::Phase as CoveragePhase,
     event::Detail,
     finding::Severity,
-    session::{Found, Phase},
+    session_info::{Found, Phase},
 };
 
 use super::{CHILD_SESSION, EPOCH, NOON, SESSION};
@@ -59,16 +59,16 @@ pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
 }
 
 fn open(time: u64, path: &str, flags: u32, result: Option<i32>) -> Event {
-    let file = File {
+    let file = Open {
         path: Some(path.to_owned()),
         flags,
         mode: result.filter(|r| *r == 0).map(|_| 0o100_644),
         count: 1,
-        last_unix_nano: None,
         path_resolved: true,
         inode: Some(1_048_577),
         device: Some("8:1".to_owned()),
         links: Some(1),
+        ..Open::default()
     };
     Event {
         result,
@@ -103,7 +103,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
 /// A session with two processes, files, destinations, a child session and a loss.
 pub fn small_session() -> Vec<Event> {
     let session = |phase: Phase, parent: Option<&str>| {
-        Detail::SessionInfo(Session {
+        Detail::SessionInfo(SessionInfo {
             phase: phase.into(),
             parent: parent.map(str::to_owned),
             user: Some("alice".to_owned()),
@@ -126,7 +126,7 @@ pub fn small_session() -> Vec<Event> {
         })
     };
     let net = |family: &str, addr: Option<&str>, port, proto: Option<&str>, path: Option<&str>| {
-        Detail::Connect(Net {
+        Detail::Connect(Connect {
             family: family.to_owned(),
             addr: addr.map(str::to_owned),
             port,
@@ -253,11 +253,11 @@ pub fn session_with_gaps() -> Vec<Event> {
         ..process(4242, 1, &["claude"])
     };
     let info = |phase: Phase, gaps| {
-        Detail::SessionInfo(Session {
+        Detail::SessionInfo(SessionInfo {
             phase: phase.into(),
             gaps: Some(gaps),
             found: Found::Running.into(),
-            ..Session::default()
+            ..SessionInfo::default()
         })
     };
     let mut linked = open(at(3), "/home/alice/notes", 0, Some(0));

@@ -23,7 +23,7 @@ use std::{
 use prost::Message;
 use skep_proto::v1;
 
-use super::{AppendError, Disk, HEADER, Header, Losses, Reader, Segment, segment};
+use super::{AppendError, Disk, HEADER, Header, Losses, Note, Reader, Segment, segment};
 
 /// What became of the tombstones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,9 @@ impl Disk {
             records: records.len() as u64,
             bytes,
         };
+        self.notes.forget(header.id);
         if place != index {
+            self.notes.forget(buried.id);
             self.segments.remove(index);
             // `covers` already says that it does not count any more.
             let _ = fs::remove_file(segment::path(&self.directory, buried.id));
@@ -138,6 +140,7 @@ impl Disk {
             let _ = fs::remove_file(&gap);
         })?;
         self.cursor = None;
+        self.notes.forget(header.id);
         self.segments[index] = Segment {
             header,
             records: 0,
@@ -166,6 +169,9 @@ impl Disk {
         };
         let bytes = segment::replace(&self.directory, header, &records)?;
         fs::remove_file(&told)?;
+        for (record, index) in records.iter().zip(0..) {
+            self.notes.add(id, index, Note::read(record));
+        }
         let records = records.len() as u64;
         self.next_record += records;
         self.segments.push_back(Segment {

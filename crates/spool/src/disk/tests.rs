@@ -24,7 +24,7 @@ fn an_epoch_is_never_used_twice_whatever_the_clock_says() {
 fn disk_with(directory: &Path, records: u64) -> Disk {
     let (mut disk, _) = Disk::open(directory, 1 << 20, Lane::Bulk).unwrap();
     for number in 0..records {
-        disk.append(&number.to_le_bytes()).unwrap();
+        disk.append(&number.to_le_bytes(), None).unwrap();
     }
     disk
 }
@@ -58,7 +58,7 @@ fn a_file_that_could_not_be_removed_is_removed_later() {
     assert!(first.exists());
     disk.unsynced().finish().unwrap();
     assert!(!first.exists());
-    disk.append(b"next").unwrap();
+    disk.append(b"next", None).unwrap();
     assert_eq!((disk.records(), disk.acked_seq()), (1, 3));
     drop(disk);
     let (disk, losses) = Disk::open(dir.path(), 1 << 20, Lane::Bulk).unwrap();

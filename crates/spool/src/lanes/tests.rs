@@ -13,10 +13,10 @@ use skep_event::wire;
 const MIB: u64 = 1 << 20;
 
 fn open(number: u64, size: usize, count: u64) -> v1::Event {
-    let file = v1::File {
+    let file = v1::Open {
         path: Some("x".repeat(size)),
         count,
-        ..v1::File::default()
+        ..v1::Open::default()
     };
     v1::Event {
         time_unix_nano: number,

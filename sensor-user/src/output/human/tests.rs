@@ -1,7 +1,7 @@
 //! Lines for people, as they are read.
 
 use super::*;
-use skep_event::sample;
+use skep_event::{ConnectRef, sample};
 
 fn line(event: &Event) -> String {
     Human::utc(false).line(event)
@@ -139,15 +139,11 @@ fn unknown_is_shown_as_a_question_mark() {
     event.process = None;
     event.agent = None;
     event.result = None;
-    event.detail = Detail::Connect(Net {
+    let connect = ConnectRef {
         family: NetFamily::Inet6,
-        addr: None,
-        port: None,
-        proto: None,
-        path: None,
-        count: 1,
-        last: None,
-    });
+        ..ConnectRef::default()
+    };
+    event.detail = Detail::Connect(connect.own());
     assert!(
         line(&event).ends_with("connect  inet6 ?"),
         "{}",

@@ -8,7 +8,7 @@ use std::{
 };
 
 use skep_event::{
-    CoverageKind, Detail, Device, Event, File, Net, NetFamily, Process, SessionId, Text,
+    Connect, CoverageKind, Detail, Device, Event, NetFamily, Open, Process, SessionId, Text,
 };
 
 use crate::sensor::{Sensor, shown};
@@ -96,14 +96,14 @@ impl Attempt {
         self.events.iter().filter(is_exec)
     }
 
-    pub fn opens(&self) -> impl Iterator<Item = (&Event, &File)> {
+    pub fn opens(&self) -> impl Iterator<Item = (&Event, &Open)> {
         self.events.iter().filter_map(|event| match &event.detail {
             Detail::Open(file) => Some((event, file)),
             _ => None,
         })
     }
 
-    fn connects(&self) -> impl Iterator<Item = (&Event, &Net)> {
+    fn connects(&self) -> impl Iterator<Item = (&Event, &Connect)> {
         self.events.iter().filter_map(|event| match &event.detail {
             Detail::Connect(net) => Some((event, net)),
             _ => None,
@@ -201,7 +201,7 @@ impl Attempt {
 
     /// Was a path longer than the sensor takes reported as cut, with its end right?
     pub fn opened_too_long(&self, path: &str) -> Verdict {
-        let ends_it = |file: &File| {
+        let ends_it = |file: &Open| {
             let shown = shown(file);
             let rest = shown.strip_prefix('…');
             rest.is_some_and(|rest| rest.contains('/') && path.ends_with(rest))
@@ -241,7 +241,7 @@ impl Attempt {
 
     /// The same for a family of which a peer is a text.
     pub fn connected_to(&self, family: NetFamily, path: &str) -> Verdict {
-        let is_it = |net: &Net| {
+        let is_it = |net: &Connect| {
             net.family == family && net.path.as_ref().is_some_and(|own| own.escaped() == path)
         };
         match self.connects().find(|(_, net)| is_it(net)) {

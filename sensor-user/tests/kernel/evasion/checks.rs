@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command, sync::Arc};
 
-use skep_event::{Detail, Event, File, Text};
+use skep_event::{Detail, Event, Open, Text};
 
 use crate::sensor::{sensor, shown};
 
@@ -14,7 +14,7 @@ fn stage(name: &str) -> Stage<'static> {
 }
 
 /// The events of an attempt, with each open changed.
-fn changed(attempt: &Attempt, change: impl Fn(&mut File)) -> Attempt {
+fn changed(attempt: &Attempt, change: impl Fn(&mut Open)) -> Attempt {
     let mut events: Vec<Event> = attempt.events.clone();
     for event in &mut events {
         if let Detail::Open(file) = &mut event.detail {

@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
-use skep_proto::v1::{self, event::Detail};
+use skep_proto::{
+    tag::{self, connect, open, process},
+    v1::{self, event::Detail},
+};
 
 use crate::{
     draw::Draw,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    Common, Identity, Made, SECOND, field,
+    Common, Identity, Made, SECOND,
     told::{agent_field, credential_read, inode, io_uring, lost, throttled_begin, throttled_end},
 };
 
@@ -361,32 +364,32 @@ impl Session {
         let Process { pid: place, fields } = &mut self.processes[at];
         *place = pid;
         fields.clear();
-        fields.plain(1, pid.into());
-        fields.fixed64(2, start);
-        fields.number(3, ppid.into());
+        fields.plain(process::PID, pid.into());
+        fields.fixed64(process::START_UNIX_NANO, start);
+        fields.number(process::PPID, ppid.into());
         match what {
             Program::Agent => {
                 let agent = &world.agents[self.agent];
-                fields.text(4, agent.exe);
+                fields.text(process::EXE, agent.exe);
                 for word in &agent.argv {
-                    fields.text(5, word);
+                    fields.text(process::ARGV, word);
                 }
             }
             Program::Shell(tool) => {
-                fields.text(4, "/usr/bin/dash");
-                fields.text(5, "/bin/sh");
-                fields.text(5, "-c");
-                fields.text(5, &tool.argv.join(" "));
+                fields.text(process::EXE, "/usr/bin/dash");
+                fields.text(process::ARGV, "/bin/sh");
+                fields.text(process::ARGV, "-c");
+                fields.text(process::ARGV, &tool.argv.join(" "));
             }
             Program::Tool(tool) => {
-                fields.text(4, tool.exe);
+                fields.text(process::EXE, tool.exe);
                 for word in tool.argv {
-                    fields.text(5, word);
+                    fields.text(process::ARGV, word);
                 }
             }
         }
-        fields.text(7, &self.folder);
-        fields.number(8, identity.uid.into());
+        fields.text(process::CWD, &self.folder);
+        fields.number(process::UID, identity.uid.into());
     }
 
     fn event(&mut self, common: &mut Common, nanos: u64, act: &Act) -> Option<Made> {
@@ -407,8 +410,8 @@ impl Session {
         }
         common.event.clear();
         common.detail.clear();
-        common.event.fixed64(field::TIME, nanos);
-        common.event.text(field::SESSION, &self.id);
+        common.event.fixed64(tag::event::TIME_UNIX_NANO, nanos);
+        common.event.text(tag::event::SESSION, &self.id);
         common.event.0.extend_from_slice(&self.agent_field);
         let made = |class, by: usize| Made {
             class,
@@ -424,10 +427,10 @@ impl Session {
                 if start {
                     common
                         .event
-                        .message(field::PROCESS, &self.processes[ROOT].fields.0);
+                        .message(tag::event::PROCESS, &self.processes[ROOT].fields.0);
                 }
                 common.event.text(
-                    field::HOOK,
+                    tag::event::HOOK,
                     if start {
                         "raw_tp/sched_process_exec"
                     } else {
@@ -449,14 +452,14 @@ impl Session {
                     Program::Shell(_) => "/bin/sh",
                     Program::Tool(tool) => tool.exe,
                 };
-                common.detail.text(1, name);
-                common.event.message(field::EXEC, &common.detail.0);
+                common.detail.text(tag::exec::FILENAME, name);
+                common.event.message(Class::Exec.tag(), &common.detail.0);
                 Some(made(Class::Exec, *at))
             }
             Act::Exit { at, code } => {
                 self.head(common, *at, "raw_tp/sched_process_exit", None);
-                common.detail.number(1, u64::from(*code));
-                common.event.message(field::EXIT, &common.detail.0);
+                common.detail.number(tag::exit::CODE, u64::from(*code));
+                common.event.message(Class::Exit.tag(), &common.detail.0);
                 Some(made(Class::Exit, *at))
             }
             Act::Open {
@@ -476,7 +479,7 @@ impl Session {
                 };
                 self.head(common, *by, hook, Some(*result));
                 let (count, path_bytes) = self.file(common, nanos, *place, *flags, *result);
-                common.event.message(field::OPEN, &common.detail.0);
+                common.event.message(Class::Open.tag(), &common.detail.0);
                 Some(Made {
                     count,
                     path_bytes,
@@ -497,15 +500,15 @@ impl Session {
                     1
                 };
                 let detail = &mut common.detail;
-                detail.text(1, if six { "inet6" } else { "inet" });
-                detail.text(2, addr);
-                detail.number(3, u64::from(*port));
-                detail.text(4, "tcp");
-                detail.plain(6, count);
+                detail.text(connect::FAMILY, if six { "inet6" } else { "inet" });
+                detail.text(connect::ADDR, addr);
+                detail.number(connect::PORT, u64::from(*port));
+                detail.text(connect::PROTO, "tcp");
+                detail.plain(connect::COUNT, count);
                 if count > 1 {
-                    detail.fixed64(7, nanos + 400_000_000);
+                    detail.fixed64(connect::LAST_UNIX_NANO, nanos + 400_000_000);
                 }
-                common.event.message(field::CONNECT, &common.detail.0);
+                common.event.message(Class::Connect.tag(), &common.detail.0);
                 Some(Made {
                     count,
                     ..made(Class::Connect, *by)
@@ -530,14 +533,14 @@ impl Session {
     fn head(&self, common: &mut Common, by: usize, hook: &str, result: Option<i32>) {
         common
             .event
-            .message(field::PROCESS, &self.processes[by].fields.0);
-        common.event.text(field::HOOK, hook);
+            .message(tag::event::PROCESS, &self.processes[by].fields.0);
+        common.event.text(tag::event::HOOK, hook);
         if let Some(result) = result {
-            common.event.signed(field::RESULT, result);
+            common.event.signed(tag::event::RESULT, result);
         }
     }
 
-    /// Fills in a `skep.v1.File`; how many opens it stands for, and the length of the path.
+    /// Fills in a `skep.v1.Open`; how many opens it stands for, and the length of the path.
     fn file(
         &self,
         common: &mut Common,
@@ -569,35 +572,39 @@ impl Session {
                 [&identity.home, "", &settings]
             }
         };
-        let path_bytes = detail.joined(1, &[first, second, third]);
-        detail.plain(2, flags.into());
+        let path_bytes = detail.joined(open::PATH, &[first, second, third]);
+        detail.plain(open::FLAGS, flags.into());
         if result == 0 {
-            detail.number(3, 0o100_644);
+            detail.number(open::MODE, 0o100_644);
         }
         let count = if draw.chance(150) {
             2 + draw.around(6)
         } else {
             1
         };
-        detail.plain(4, count);
+        detail.plain(open::COUNT, count);
         if count > 1 {
-            detail.fixed64(5, nanos + 1_000_000 + draw.around(300_000_000));
+            detail.fixed64(
+                open::LAST_UNIX_NANO,
+                nanos + 1_000_000 + draw.around(300_000_000),
+            );
         }
-        detail.flag(6, result == 0);
+        detail.flag(open::PATH_RESOLVED, result == 0);
         if result == 0 {
-            detail.number(7, inode(&identity.sensor_id, [first, second, third]));
-            detail.text(8, identity.device);
-            detail.number(9, 1);
+            let inode = inode(&identity.sensor_id, [first, second, third]);
+            detail.number(open::INODE, inode);
+            detail.text(open::DEVICE, identity.device);
+            detail.number(open::LINKS, 1);
         }
         (count, path_bytes)
     }
 
-    fn info(&self, common: &Common, start: bool) -> v1::Session {
-        use v1::session::{Found, Phase};
+    fn info(&self, common: &Common, start: bool) -> v1::SessionInfo {
+        use v1::session_info::{Found, Phase};
         let Common {
             world, identity, ..
         } = common;
-        v1::Session {
+        v1::SessionInfo {
             phase: if start { Phase::Start } else { Phase::End }.into(),
             parent: None,
             user: Some(identity.user.to_owned()),

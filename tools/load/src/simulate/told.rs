@@ -1,11 +1,12 @@
 //! Parts of events that do not depend on what a session has done: the agent, inodes, and the rare ones that
 //! are told of a session (coverage, losses, findings).
 
-use skep_proto::v1::{self, event::Detail};
+use skep_proto::{
+    tag::{agent, event},
+    v1::{self, event::Detail},
+};
 
 use crate::{encode::Fields, world::Agent};
-
-use super::field;
 
 pub fn agent_field(agent: &Agent) -> Vec<u8> {
     let Agent {
@@ -17,15 +18,15 @@ pub fn agent_field(agent: &Agent) -> Vec<u8> {
         ..
     } = agent;
     let mut message = Fields::default();
-    message.text(1, family);
-    message.text(2, version);
-    message.plain(3, u64::from(*confidence));
+    message.text(agent::FAMILY, family);
+    message.text(agent::VERSION, version);
+    message.plain(agent::CONFIDENCE, u64::from(*confidence));
     for piece in evidence {
-        message.text(4, piece);
+        message.text(agent::EVIDENCE, piece);
     }
-    message.text(5, install_path);
+    message.text(agent::INSTALL_PATH, install_path);
     let mut field = Fields::default();
-    field.message(field::AGENT, &message.0);
+    field.message(event::AGENT, &message.0);
     field.0
 }
 

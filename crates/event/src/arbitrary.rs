@@ -1,0 +1,145 @@
+//! Any value of each type of field, any event and any message, for property tests.
+
+use std::{net::IpAddr, sync::Arc};
+
+use proptest::{arbitrary::any, collection::vec, option, prelude::*};
+use skep_proto::v1;
+
+use crate::{
+    Agent, Detail, Device, Event, Facts, FileMode, NetFamily, OpenFlags, Process, Protocol,
+    SessionId, Text, UnixNanos, class,
+};
+
+/// Any value of a type of field.
+pub trait Any: Sized {
+    fn any() -> BoxedStrategy<Self>;
+}
+
+macro_rules! as_proptest_has_it {
+    ($($type:ty),*) => {$(
+        impl Any for $type {
+            fn any() -> BoxedStrategy<Self> {
+                any::<Self>().boxed()
+            }
+        }
+    )*};
+}
+
+as_proptest_has_it! { bool, u8, u16, u32, u64, i32, String, IpAddr }
+
+macro_rules! wrapped {
+    ($($type:ident($inner:ty)),*) => {$(
+        impl Any for $type {
+            fn any() -> BoxedStrategy<Self> {
+                any::<$inner>().prop_map($type).boxed()
+            }
+        }
+    )*};
+}
+
+wrapped! { UnixNanos(u64), SessionId([u8; 16]), OpenFlags(u32), FileMode(u32), Protocol(u8) }
+
+impl Any for Text {
+    fn any() -> BoxedStrategy<Self> {
+        vec(any::<u8>(), 0..24).prop_map(Self::from).boxed()
+    }
+}
+
+impl Any for &'static str {
+    fn any() -> BoxedStrategy<Self> {
+        prop::sample::select(vec!["kernel", "open", "ring_full", "cgroup/connect4"]).boxed()
+    }
+}
+
+impl Any for Device {
+    fn any() -> BoxedStrategy<Self> {
+        any::<(u32, u32)>()
+            .prop_map(|(major, minor)| Self { major, minor })
+            .boxed()
+    }
+}
+
+impl Any for NetFamily {
+    fn any() -> BoxedStrategy<Self> {
+        let named = vec![Self::Inet, Self::Inet6, Self::Unix, Self::Vsock];
+        prop_oneof![
+            prop::sample::select(named),
+            any::<u16>().prop_map(Self::Other)
+        ]
+        .boxed()
+    }
+}
+
+impl<T: Any + std::fmt::Debug + 'static> Any for Option<T> {
+    fn any() -> BoxedStrategy<Self> {
+        option::of(T::any()).boxed()
+    }
+}
+
+impl<T: Any + std::fmt::Debug + 'static> Any for Vec<T> {
+    fn any() -> BoxedStrategy<Self> {
+        vec(T::any(), 0..5).boxed()
+    }
+}
+
+impl Any for crate::Repository {
+    fn any() -> BoxedStrategy<Self> {
+        Facts::any()
+    }
+}
+
+/// Any event.
+pub fn event() -> BoxedStrategy<Event> {
+    let who = (
+        option::of(SessionId::any()),
+        option::of(<Agent as Facts>::any()),
+        option::of(<Process as Facts>::any()),
+    );
+    let seen = (
+        UnixNanos::any(),
+        option::of(any::<i32>()),
+        <Option<&'static str>>::any(),
+    );
+    (who, seen, <Detail as Any>::any())
+        .prop_map(
+            |((session, agent, process), (time, result, hook), detail)| Event {
+                time,
+                session,
+                agent: agent.map(Arc::new),
+                process: process.map(Arc::new),
+                result,
+                hook,
+                detail,
+            },
+        )
+        .boxed()
+}
+
+/// Any event as a message of which every value fits its column. Its texts are any; ids and names need
+/// not be such that a sensor would send them.
+pub fn message() -> BoxedStrategy<v1::Event> {
+    let text = || any::<String>();
+    let who = (
+        option::of(text()),
+        option::of(Agent::any_message()),
+        option::of(Process::any_message()),
+    );
+    let seen = (
+        crate::column::any::time::<UnixNanos, u64>(),
+        option::of(any::<i32>()),
+        option::of(text()),
+    );
+    (who, seen, class::any_message())
+        .prop_map(
+            |((session, agent, process), (time_unix_nano, result, hook), detail)| v1::Event {
+                time_unix_nano,
+                session,
+                agent,
+                process,
+                hook,
+                result,
+                detail: Some(detail),
+            },
+        )
+        .boxed()
+}

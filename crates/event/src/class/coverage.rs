@@ -1,0 +1,174 @@
+//! What the sensor can vouch for changed.
+
+use crate::{
+    Column, Detail, Event, Invalid, UnixNanos, Wire,
+    column::{self, text_in_column},
+    field::why,
+    named::{named_in_column, names, numbered},
+    sample::{LATER, TIME},
+};
+
+class! {
+    /// A change of what the sensor can vouch for.
+    Coverage = Coverage at "coverage", "coverage" of Coverage;
+
+    what: CoverageKind {
+        wire: what,
+        column: text(Column::at(58, "coverage_what", "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded")),
+        secrets: none,
+        meaning: "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested or degraded",
+        example: "blind",
+        why: why::COMPLETENESS,
+        sample: CoverageKind::Throttled,
+    }
+    phase: CoveragePhase {
+        wire: phase,
+        column: text(Column::at(59, "coverage_phase", "begin, end or point")),
+        secrets: none,
+        meaning: "begin, end or point",
+        example: "end",
+        why: why::COMPLETENESS,
+        sample: CoveragePhase::End,
+    }
+    /// The hook concerned, e.g. `cgroup/connect4`; `None` when all are, or none.
+    hook: Option<&'static str> {
+        wire: hook,
+        column: text(Column::at(60, "coverage_hook", "hook concerned; null when all are, or none")),
+        secrets: none,
+        meaning: "which place in the kernel it concerns",
+        example: "cgroup/connect4",
+        why: why::COMPLETENESS,
+        sample: Some("fexit/vfs_open"),
+    }
+    /// The range it speaks of.
+    first: UnixNanos {
+        wire: first_unix_nano,
+        column: time(Column::at(61, "coverage_first", "begin of the time it speaks of")),
+        secrets: none,
+        meaning: "from when",
+        example: "2026-07-01T08:15:02.100000000Z",
+        why: why::COMPLETENESS,
+        sample: TIME,
+    }
+    last: UnixNanos {
+        wire: last_unix_nano,
+        column: time(Column::at(62, "coverage_last", "end of the time it speaks of")),
+        secrets: none,
+        meaning: "until when",
+        example: "2026-07-01T08:15:02.900000000Z",
+        why: why::COMPLETENESS,
+        sample: LATER,
+    }
+    /// Records concerned (throttled: not sent; canary: seen; io_uring: set-ups; evicted: entries), 0
+    /// where that is not a number of records.
+    count: u64 {
+        wire: count,
+        column: long(column::COUNT),
+        secrets: none,
+        meaning: "how many records it concerns",
+        example: "1200",
+        why: why::COMPLETENESS,
+        sample: 1200,
+    }
+    /// One sentence for people.
+    reason: String {
+        wire: reason,
+        column: text(Column::at(63, "coverage_reason", "why, in one sentence")),
+        secrets: text,
+        meaning: "why, in a sentence",
+        example: "the sensor was not running",
+        why: why::COMPLETENESS,
+        sample: "the session sent more than its share while the ring was over half full".into(),
+    }
+}
+
+/// What a [`Coverage`] is about.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum CoverageKind {
+    /// Nobody watched: the sensor was stopped, killed or upgraded.
+    Blind,
+    /// Records of one session, the event's, were held back in the kernel.
+    Throttled,
+    /// A hook stopped reporting, or was attached again.
+    Hook,
+    /// The session set up an `io_uring` where the open hook does not see it.
+    IoUring,
+    /// The session made a socket whose peers no connect hook sees.
+    Socket,
+    /// The self-test went through every hook.
+    Canary,
+    /// A table at its bound let something go.
+    Evicted,
+    /// Programs ended, or were deleted, before anybody could look at them.
+    Unjudged,
+    /// Processes of the session, the event's, had ended, and no record said so.
+    Vanished,
+    /// Hooks could not be tested.
+    Untested,
+    /// A part of the sensor does not do its work; the reason says which.
+    Degraded,
+}
+
+numbered! {
+    /// Which moment of a gap a [`Coverage`] tells of.
+    pub enum CoveragePhase {
+        Begin = 1,
+        End = 2,
+        /// No duration, or one that is over when it is told.
+        Point = 3,
+    }
+}
+
+names! { CoverageKind }
+text_in_column! { CoverageKind }
+named_in_column! { CoveragePhase }
+
+// === impl Coverage ===
+
+impl Coverage {
+    /// Of no hook in particular, told when it is over.
+    pub fn point(
+        what: CoverageKind,
+        (first, last): (UnixNanos, UnixNanos),
+        count: u64,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            what,
+            phase: CoveragePhase::Point,
+            hook: None,
+            first,
+            last,
+            count,
+            reason: reason.into(),
+        }
+    }
+
+    /// As an event of the machine as a whole, at the end of what it speaks of.
+    pub fn of_machine(self) -> Event {
+        Event::told(None, self.last, Detail::Coverage(self))
+    }
+}
+
+// === impl CoverageKind ===
+
+impl Wire<String> for CoverageKind {
+    fn to_wire(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        wire.parse().map_err(|_| Invalid("a kind of coverage"))
+    }
+}

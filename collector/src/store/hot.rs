@@ -147,7 +147,7 @@ impl Batch {
             Some(Row {
                 origin,
                 seq,
-                class: Class::of(event)?,
+                class: Class::of_event(event)?,
                 event,
                 parts: &self.parts,
             })

@@ -91,10 +91,10 @@ impl Progress {
 pub fn numbered(number: u64) -> v1::Event {
     let detail = match number.is_multiple_of(FINDING_EVERY) {
         true => v1::event::Detail::Finding(v1::Finding::default()),
-        false => v1::event::Detail::Open(v1::File {
+        false => v1::event::Detail::Open(v1::Open {
             path: Some("x".repeat(1_000)),
             count: 1,
-            ..v1::File::default()
+            ..v1::Open::default()
         }),
     };
     v1::Event {

@@ -203,10 +203,10 @@ pub fn batch(first_seq: u64, count: u64, bytes: usize) -> Batch {
             state ^= state << 17;
             path.push_str(&format!("{state:x}"));
         }
-        let file = v1::File {
+        let file = v1::Open {
             path: Some(path),
             count: 1,
-            ..v1::File::default()
+            ..v1::Open::default()
         };
         v1::Event {
             time_unix_nano: NOON + seq * 1_000_000,

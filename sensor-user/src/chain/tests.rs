@@ -1,9 +1,9 @@
 //! The chain as it is built, as the page on the architecture shows it, and with one more step in it.
 
-use skep_event::{Detail, Finding, NetFamily, Severity, sample};
+use skep_event::{ActRef, ConnectRef, Detail, Finding, NetFamily, Severity, sample};
 
 use super::*;
-use crate::act::{Act, Connect, Target};
+use crate::act::Act;
 
 const MEMORY: usize = 64 << 20;
 
@@ -59,13 +59,14 @@ fn connects(count: u64, sink: &mut impl Sink) {
         process,
         result: None,
         hook: "lsm/socket_connect",
-        target: Target::Connect(Connect {
+        facts: ActRef::Connect(ConnectRef {
             family: NetFamily::Inet,
             addr: None,
             port: Some(443),
             proto: None,
             path: None,
         }),
+        folding: None,
     };
     for _ in 0..count {
         sink.act(&act);

@@ -315,7 +315,7 @@ fn told(now: UnixNanos) -> Vec<Event> {
         (CoveragePhase::End, Some("cgroup/connect4")),
         (CoveragePhase::Point, None),
     ];
-    for (number, what) in CoverageKind::ALL.into_iter().enumerate() {
+    for (number, what) in CoverageKind::ALL.iter().copied().enumerate() {
         let (phase, hook) = phases[number % phases.len()];
         let reason = format!("because of {} in /tmp/AKIAIOSFODNN7EXAMPLE", what.name());
         let coverage = Coverage {
@@ -341,7 +341,7 @@ fn told(now: UnixNanos) -> Vec<Event> {
         };
         events.push(Event::told(of, now, Detail::Lost(lost)));
     }
-    for severity in Severity::ALL {
+    for severity in Severity::ALL.iter().copied() {
         let finding = Finding {
             rule: "sensor.hook_detached".to_owned(),
             title: "a hook of the sensor was detached: /tmp/AKIAIOSFODNN7EXAMPLE".to_owned(),

@@ -158,6 +158,7 @@ pub fn acknowledges_everything() -> impl FnMut(&Stream) -> Option<Vec<u8>> + Sen
         for body in decoded {
             match body {
                 v1::sensor_message::Body::Hello(hello) => epoch = hello.epoch,
+                v1::sensor_message::Body::Outcome(_) => {}
                 v1::sensor_message::Body::Batch(batch) => {
                     said = v1::Batch::decode(batch).expect("a batch").events;
                 }

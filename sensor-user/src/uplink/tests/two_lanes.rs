@@ -169,7 +169,6 @@ fn a_lane_waits_longer_after_each_failure_and_never_exactly_as_long_as_another()
     let worker = |failures| Worker {
         lane: Lane::Bulk,
         identity: Arc::new(settings(1)),
-        orders: None,
         channel: Endpoint::from_static("http://127.0.0.1:1").connect_lazy(),
         spool: sensor.lanes.bulk.clone(),
         board: sensor.board.clone(),

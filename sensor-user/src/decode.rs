@@ -17,6 +17,7 @@ use skep_abi::{
     MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START, PathForm,
 };
 use skep_event::{NetFamily, Text};
+use zerocopy::FromBytes;
 
 /// File type in a mode, and that of a directory (linux/stat.h).
 const S_IFMT: u32 = 0o170_000;
@@ -149,10 +150,9 @@ pub struct SocketKind {
 }
 
 /// The fixed part of a record, copied out (the ring aligns to 8, but nothing here relies on it).
-pub fn fixed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
-    let bytes = bytes.get(..size_of::<T>())?;
-    // SAFETY: `T` is `Pod` (any bit pattern is valid) and the slice has its size.
-    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+pub fn fixed<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+    let (value, _tail) = T::read_from_prefix(bytes).ok()?;
+    Some(value)
 }
 
 /// Decodes one record. `room` is for paths that have to be put together; what it held is lost.

@@ -27,11 +27,13 @@ use skep_abi::{
 };
 
 use crate::{
+    account,
     interest::{may_be_watched, watched},
-    kernel::{Address, Members, Read, Typed, Unreadable},
+    kernel::{self, Address, Members, Read, Typed, Unreadable},
+    maps::Call,
     record::{self, Draft},
     ring::Urgency,
-    syscall::{Call, Entered, argument, enter, result, take},
+    syscall::{Entered, argument, enter, result, take},
 };
 
 /// `AF_*` (linux/socket.h).
@@ -108,7 +110,7 @@ fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
     let Some(state) = watched(pid_tgid) else {
         return;
     };
-    let mut header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, &state);
+    let mut header = record::header(Kind::Connect, hook, kernel::boot_ns(), pid_tgid, &state);
     header.missing = MISSING_RESULT;
     header.len = size_of::<Connect>() as u32;
     let mut words = [0u32; 4];
@@ -129,8 +131,8 @@ fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
     };
     let connect = Connect {
         header,
-        // SAFETY: same size, any bit pattern; the words are in network order already.
-        addr: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) },
+        // The words are in network order already.
+        addr: zerocopy::transmute!(words),
         result: 0,
         family,
         port: u16::from_be(port as u16),
@@ -227,7 +229,7 @@ fn try_socket_connect(
         len: len as u64,
     };
     if peer.len < FAMILY_BYTES {
-        return record::lost(Kind::Connect, Cause::Unreadable, state.session);
+        return account::lost(Kind::Connect, Cause::Unreadable, state.session);
     }
     send(hook, pid_tgid, &state, peer, family, proto.ok(), None);
 }
@@ -241,7 +243,7 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
         let entered = Entered::now();
         match (entered.argument(1), entered.argument(2)) {
             (Ok(pointer), Ok(len)) => tell(&ctx, pid_tgid, &state, pointer, len),
-            _ => record::lost(Kind::Connect, Cause::Unreadable, state.session),
+            _ => account::lost(Kind::Connect, Cause::Unreadable, state.session),
         }
     }
     0
@@ -277,7 +279,7 @@ fn tell(ctx: &TracePointContext, pid_tgid: u64, state: &ProcessState, address: u
     let Ok(family) = peer.read::<u16>(0) else {
         // A call with no readable address fails in the kernel too; it connects to nothing.
         if result == 0 {
-            record::lost(Kind::Connect, Cause::Unreadable, state.session);
+            account::lost(Kind::Connect, Cause::Unreadable, state.session);
         }
         return;
     };
@@ -348,7 +350,7 @@ fn send(
     proto: Option<u8>,
     result: Option<i32>,
 ) {
-    let header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, state);
+    let header = record::header(Kind::Connect, hook, kernel::boot_ns(), pid_tgid, state);
     let Some(mut draft) = Draft::<Connect>::begin(Kind::Connect, &header) else {
         return;
     };

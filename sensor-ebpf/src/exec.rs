@@ -22,6 +22,7 @@ use skep_abi::{
 };
 
 use crate::{
+    account,
     interest::{watch, watched},
     kernel::{self, Address, Members, Read},
     maps::VERDICTS,
@@ -56,7 +57,7 @@ fn try_exec(task: Address, bprm: Address) {
         pad: 0,
     };
     let mut previous_claim = Claim::NONE;
-    let time_ns = record::boot_ns();
+    let time_ns = kernel::boot_ns();
     if let Some(before) = before {
         state = before;
         previous_claim = before.claim;
@@ -90,7 +91,7 @@ fn try_exec(task: Address, bprm: Address) {
     }
     if !watch(tgid, &state) {
         // What the process does from here on is not seen.
-        record::lost(Kind::Task, Cause::MapFull, state.session);
+        account::lost(Kind::Task, Cause::MapFull, state.session);
     }
     let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
     let Some(mut draft) = Draft::<Exec>::begin(Kind::Exec, &header) else {

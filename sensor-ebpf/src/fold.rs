@@ -19,9 +19,8 @@ use skep_abi::{
 
 use crate::{
     kernel::{DENTRY_WORDS, Members, Place, Room},
-    maps::{CONTROL, FOLDS, SHARES_OF_FOLDS},
-    open::Target,
-    record::atomic_add,
+    maps::{CONTROL, FOLDS, SHARES_OF_FOLDS, atomic_add},
+    target::Target,
 };
 
 /// The key of an open, if it may be folded.

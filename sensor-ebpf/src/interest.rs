@@ -14,10 +14,7 @@
 use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
 use skep_abi::{FILTER_SLOTS, ProcessState, STATE_AGENT, STATE_IGNORED, STATE_PENDING};
 
-use crate::{
-    maps::{CLAIMS, FILTER, PROCESSES},
-    record::atomic_add,
-};
+use crate::maps::{CLAIMS, FILTER, PROCESSES, atomic_add};
 
 /// Whether a process may be watched: false is certain, and cheap.
 #[inline(always)]

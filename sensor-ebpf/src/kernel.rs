@@ -1,8 +1,11 @@
-//! Reads of kernel structures through the offset table.
+//! The kernel's structures, read through the offset table, and its clock.
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use aya_ebpf::helpers::{
+    bpf_probe_read_kernel,
+    generated::{self, bpf_ktime_get_boot_ns},
+};
 use skep_abi::{ABSENT, FileKey, Offset, Offsets};
 
 /// Set by the daemon before load; see `skep_abi::Offsets`.
@@ -64,6 +67,13 @@ pub struct Address(pub u64);
 pub struct Unreadable;
 
 pub type Read<T> = Result<T, Unreadable>;
+
+/// Nanoseconds of `CLOCK_BOOTTIME`. Kernel 5.8 or newer.
+#[inline(always)]
+pub fn boot_ns() -> u64 {
+    // SAFETY: no arguments, no side effects.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
 
 /// Offset of a member, if this kernel has it.
 #[inline(always)]

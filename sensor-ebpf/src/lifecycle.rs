@@ -16,8 +16,9 @@ use skep_abi::{
 };
 
 use crate::{
+    account,
     interest::{unwatch, watch, watched},
-    kernel::{Address, Members, Read},
+    kernel::{self, Address, Members, Read},
     record,
 };
 
@@ -30,7 +31,7 @@ pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     if let Some(parent) = watched(pid_tgid) {
         let child = Address::of(ctx.arg::<*const u8>(1));
         if try_fork(pid_tgid, &parent, child).is_err() {
-            record::lost(Kind::Fork, Cause::Unreadable, parent.session);
+            account::lost(Kind::Fork, Cause::Unreadable, parent.session);
         }
     }
     0
@@ -60,12 +61,12 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
     };
     if !watch(child_tgid, &state) {
         // What the child does is not seen.
-        record::lost(Kind::Task, Cause::MapFull, parent.session);
+        account::lost(Kind::Task, Cause::MapFull, parent.session);
     }
     let mut header = record::header(
         Kind::Fork,
         Hook::RawTpFork,
-        record::boot_ns(),
+        kernel::boot_ns(),
         pid_tgid,
         parent,
     );
@@ -108,7 +109,7 @@ fn try_exit(pid_tgid: u64, state: &ProcessState, task: Address) {
     let mut header = record::header(
         Kind::Exit,
         Hook::RawTpExit,
-        record::boot_ns(),
+        kernel::boot_ns(),
         pid_tgid,
         state,
     );

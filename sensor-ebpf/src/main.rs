@@ -2,20 +2,25 @@
 //!
 //! - `maps`: every map, with who reads and who writes it;
 //! - `kernel`: reads of kernel structures through the offset table;
+//! - `account`: counts of what was sent, folded and lost;
 //! - `interest`: who is watched, decided without a race;
+//! - `target`: the file of an open;
 //! - `fold`: repeated opens, counted in place of records;
+//! - `ring`: sending a record, fairly;
+//! - `record`: building one;
 //! - `path`: from a `struct path` to bytes;
-//! - `record`: building a record, counting what could not be sent;
-//! - `ring`: sending it, fairly;
 //! - `syscall`: what a system call was asked.
+//!
+//! A file uses only files above it in this list, and the hook families use these.
 //!
 //! Each program is a thin macro-annotated function over a `try_*` body. The panic handler loops:
 //! the verifier refuses a program in which it can be reached.
 #![no_std]
 #![no_main]
-// Inline assembly for BPF is not stable yet; `record` needs one instruction.
+// Inline assembly for BPF is not stable yet; `maps` needs one instruction.
 #![feature(asm_experimental_arch)]
 
+mod account;
 mod connect;
 mod exec;
 mod fold;
@@ -30,6 +35,7 @@ mod record;
 mod ring;
 mod socket;
 mod syscall;
+mod target;
 mod unix_send;
 mod walk;
 

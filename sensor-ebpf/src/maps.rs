@@ -1,4 +1,8 @@
-//! Every map of the kernel side. Sizes are defaults; the daemon sets its own before load.
+//! Every map of the kernel side, and the values that only kernel programs know.
+//!
+//! Sizes are defaults; the daemon sets its own before load.
+
+use core::arch::asm;
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
@@ -8,10 +12,8 @@ use aya_ebpf::{
 use skep_abi::{
     Claim, ClaimVerdict, Control, Counters, FILTER_SLOTS, FOLD_KINDS, FOLD_SHARES, FileKey,
     FoldCount, FoldKey, FoldShare, LOST_WAITING_CLAIMS, PENDING_SHARES, ProcessState,
-    SCRATCH_SLOTS, SessionState, Share, Walk,
+    SCRATCH_BYTES, SCRATCH_SLOTS, SessionState, Share, Walk,
 };
-
-use crate::{record::Slot, syscall::Call};
 
 /// Records, kernel to daemon.
 #[map]
@@ -79,3 +81,35 @@ pub static COUNTS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 /// Room for records under construction.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);
+
+/// One record under construction; see `record`.
+#[repr(C)]
+pub struct Slot {
+    pub owners: u64,
+    /// Bytes of the record so far.
+    pub len: u64,
+    pub bytes: [u8; SCRATCH_BYTES],
+}
+
+/// What of a system call's arguments is of interest. Value of `IN_FLIGHT`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    /// User address of the path or socket address.
+    pub pointer: u64,
+    /// open: `O_*` flags, or the user address of `struct open_how`; connect: address length.
+    pub extra: u64,
+    pub dirfd: i32,
+    pub pad: u32,
+}
+
+/// `BPF_ATOMIC | BPF_ADD`, the one atomic every kernel has: it cannot be torn by a program that runs
+/// over this one. (`core` has no atomic add for a target without compare-and-swap.)
+///
+/// # Safety
+/// `at` must point to a valid, aligned map value.
+#[inline(always)]
+pub unsafe fn atomic_add(at: *mut u64, n: u64) {
+    // SAFETY: the caller's promise; one instruction, no other effect.
+    unsafe { asm!("lock *(u64 *)({at} + 0) += {n}", at = in(reg) at, n = in(reg) n) }
+}

@@ -23,28 +23,20 @@ use skep_abi::{
 };
 
 use crate::{
-    fold,
+    account, fold,
     interest::watched,
-    kernel::{self, Address, INODE_WORDS, Members, Place, Read, Room, Typed, Unreadable},
+    kernel::{self, INODE_WORDS, Members, Place, Read, Room, Typed, Unreadable},
     path,
     record::{self, Draft},
     ring::Urgency,
+    target::Target,
 };
 
 /// `__FMODE_EXEC` (include/linux/fs.h): the kernel itself opens a program or its interpreter during
 /// exec. That is reported as the exec.
 const FMODE_EXEC: u32 = 0x20;
-/// Words of a `struct path`.
-const PATH_WORDS: usize = 2;
 /// `AT_FDCWD` (linux/fcntl.h).
 pub const AT_FDCWD: i32 = -100;
-
-/// What is opened, by which name.
-pub struct Target<P> {
-    pub mount: P,
-    pub dentry: P,
-    pub inode: Read<P>,
-}
 
 /// Who opens, how.
 pub struct Opening<'a> {
@@ -104,13 +96,13 @@ fn with_watched(hook: Hook, file: Typed, target: impl FnOnce() -> Read<Target<Ty
         return;
     };
     let Ok(flags) = file.read::<u32>(Offset::FileFlags) else {
-        return record::lost(Kind::Open, Cause::Unreadable, state.session);
+        return account::lost(Kind::Open, Cause::Unreadable, state.session);
     };
     if flags & FMODE_EXEC != 0 {
         return;
     }
     let Ok(target) = target() else {
-        return record::lost(Kind::Open, Cause::Unreadable, state.session);
+        return account::lost(Kind::Open, Cause::Unreadable, state.session);
     };
     let opening = Opening {
         hook,
@@ -120,44 +112,6 @@ fn with_watched(hook: Hook, file: Typed, target: impl FnOnce() -> Read<Target<Ty
         result: None,
     };
     report(&opening, &target);
-}
-
-// === impl Target ===
-
-impl Target<Typed> {
-    #[inline(always)]
-    fn at(mount: Typed, dentry: Typed) -> Read<Self> {
-        Ok(Self {
-            mount,
-            dentry,
-            inode: dentry.follow(Offset::DentryInode),
-        })
-    }
-
-    /// What a `struct file` that is nearly open stands for.
-    #[inline(always)]
-    fn of_typed(file: Typed) -> Read<Self> {
-        let path = file.member(Offset::FilePath)?;
-        Ok(Self {
-            mount: path.follow(Offset::PathMnt)?,
-            dentry: path.follow(Offset::PathDentry)?,
-            inode: file.follow(Offset::FileInode),
-        })
-    }
-}
-
-impl Target<Address> {
-    /// What a `struct file` that is open stands for.
-    #[inline(always)]
-    pub fn of(file: Address) -> Read<Self> {
-        let mut room = Room::<PATH_WORDS>::new();
-        let path = file.member(Offset::FilePath)?.start(&mut room)?;
-        Ok(Self {
-            mount: path.follow(Offset::PathMnt)?,
-            dentry: path.follow(Offset::PathDentry)?,
-            inode: file.follow(Offset::FileInode),
-        })
-    }
 }
 
 /// Counts an open that repeats one of this epoch, reports any other.
@@ -179,11 +133,11 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
         Ok(inode) => fold::key(state, inode, target, flags),
         Err(_) => None,
     };
-    let time_ns = record::boot_ns();
+    let time_ns = kernel::boot_ns();
     if let Some(key) = &fold
         && fold::repeated(key, time_ns)
     {
-        return record::folded(Kind::Open);
+        return account::folded(Kind::Open);
     }
     let header = record::header(Kind::Open, hook, time_ns, pid_tgid, state);
     let Some(mut draft) = Draft::<Open>::begin(Kind::Open, &header) else {
@@ -241,7 +195,7 @@ pub fn report_given(opening: &Opening<'_>, pointer: u64, dirfd: i32) {
         flags,
         result,
     } = *opening;
-    let header = record::header(Kind::Open, hook, record::boot_ns(), pid_tgid, state);
+    let header = record::header(Kind::Open, hook, kernel::boot_ns(), pid_tgid, state);
     let Some(mut draft) = Draft::<Open>::begin(Kind::Open, &header) else {
         return;
     };

@@ -14,11 +14,14 @@ use aya_ebpf::{
 use skep_abi::{Cause, Hook, Kind, Offset, ProcessState, Uring};
 
 use crate::{
+    account,
     interest::{may_be_watched, watched},
-    kernel::{Address, Members, Place, Read, Unreadable},
-    open::{AT_FDCWD, Opening, Target, report, report_given},
+    kernel::{self, Address, Place, Read, Unreadable},
+    maps::Call,
+    open::{AT_FDCWD, Opening, report, report_given},
     record,
-    syscall::{Call, Entered, argument, current, enter, result, take},
+    syscall::{Entered, argument, current, enter, result, take},
+    target::Target,
 };
 
 /// Flags `creat` stands for: `O_CREAT | O_WRONLY | O_TRUNC` (fs/open.c).
@@ -67,7 +70,7 @@ fn try_exit(hook: Hook, ctx: &TracePointContext) {
         Ok(call) => tell(hook, pid_tgid, &state, &call, result, || {
             file_of(current(), result as u32)
         }),
-        Err(Unreadable) => record::lost(Kind::Open, Cause::Unreadable, state.session),
+        Err(Unreadable) => account::lost(Kind::Open, Cause::Unreadable, state.session),
     }
 }
 
@@ -239,7 +242,7 @@ pub fn exit_io_uring_setup(ctx: TracePointContext) -> u32 {
         && result >= 0
     {
         let hook = Hook::TpIoUringSetup;
-        let mut header = record::header(Kind::Uring, hook, record::boot_ns(), pid_tgid, &state);
+        let mut header = record::header(Kind::Uring, hook, kernel::boot_ns(), pid_tgid, &state);
         header.len = size_of::<Uring>() as u32;
         let uring = Uring {
             header,

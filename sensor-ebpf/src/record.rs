@@ -1,4 +1,4 @@
-//! Building a record, sending it, and counting what could not be sent.
+//! Records under construction, in per-CPU slots.
 //!
 //! A record is built in a per-CPU slot and sent with `bpf_ringbuf_output`. Programs of this object
 //! run over one another on one CPU (softirq over process context, and, for LSM and cgroup programs,
@@ -12,31 +12,19 @@
 //! program again for every combination of what could and could not be read. A value loaded from a
 //! map is unknown to it, so the paths meet again after each step.
 
-use core::arch::asm;
-
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user,
-    bpf_probe_read_user_str,
+    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
-use skep_abi::{
-    Cause, Claim, Header, Hook, Kind, PENDING_SESSION, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS,
-    folded_index, lost_index, sent_index,
-};
+use skep_abi::{Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS};
+
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
+    account::{lost, lost_of},
     kernel::{Address, Read, Unreadable},
-    maps::{COUNTS, SCRATCH},
+    maps::{SCRATCH, Slot, atomic_add},
     ring::{self, Urgency},
 };
-
-/// Room for one record.
-#[repr(C)]
-pub struct Slot {
-    owners: u64,
-    /// Bytes of the record so far.
-    len: u64,
-    bytes: [u8; SCRATCH_BYTES],
-}
 
 /// A record under construction: `T` is its fixed part, the tail follows. Every draft begun must be
 /// sent: that gives the slot back. (No destructor does it: it would be a call, and calls cost stack.)
@@ -46,13 +34,6 @@ pub struct Draft<T> {
     kind: Kind,
     session: u64,
     fixed: core::marker::PhantomData<T>,
-}
-
-/// Nanoseconds of `CLOCK_BOOTTIME`. Kernel 5.8 or newer.
-#[inline(always)]
-pub fn boot_ns() -> u64 {
-    // SAFETY: no arguments, no side effects.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// The header of a record about the process `state` belongs to.
@@ -75,63 +56,10 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
     }
 }
 
-/// Counts a record that will not arrive, for the session it belongs to as well.
-#[inline(always)]
-pub fn lost(kind: Kind, cause: Cause, session: u64) {
-    // The session first: whoever reads the machine's count and then the sessions' finds in those all
-    // that the first has of them.
-    ring::not_sent(session, kind, cause);
-    add_one(lost_index(kind, cause));
-}
-
-/// The same for a record of which is known what its process waits for.
-#[inline(always)]
-pub fn lost_of(kind: Kind, cause: Cause, session: u64, claim: Claim) {
-    if session == PENDING_SESSION {
-        ring::not_sent_waiting(claim);
-    }
-    lost(kind, cause, session);
-}
-
-/// Counts what was added to a fold in place of a record.
-#[inline(always)]
-pub fn folded(kind: Kind) {
-    add_one(folded_index(kind));
-}
-
-#[inline(always)]
-pub fn sent(kind: Kind) {
-    add_one(sent_index(kind));
-}
-
-#[inline(always)]
-fn add_one(index: u32) {
-    if let Some(counters) = COUNTS.get_ptr_mut(0) {
-        let counters = counters.cast::<u64>();
-        // SAFETY: the map hands out a valid, aligned pointer to this CPU's counters, and the index is that
-        // of one of them (`skep_abi::sent_index` and those like it).
-        unsafe { atomic_add(counters.add(index as usize), 1) };
-    }
-}
-
-/// `BPF_ATOMIC | BPF_ADD`, the one atomic every kernel has: it cannot be torn by a program that runs
-/// over this one. (`core` has no atomic add for a target without compare-and-swap.)
-///
-/// # Safety
-/// `at` must point to a valid, aligned map value.
-#[inline(always)]
-pub unsafe fn atomic_add(at: *mut u64, n: u64) {
-    // SAFETY: the caller's promise; one instruction, no other effect.
-    unsafe { asm!("lock *(u64 *)({at} + 0) += {n}", at = in(reg) at, n = in(reg) n) }
-}
-
 /// Sends a record without a tail straight from the stack.
 #[inline(always)]
-pub fn send_fixed<T>(kind: Kind, session: u64, record: &T) {
-    let bytes: *const T = record;
-    // SAFETY: `T` is a plain `#[repr(C)]` record without padding (asserted in the ABI).
-    let bytes = unsafe { core::slice::from_raw_parts(bytes.cast::<u8>(), size_of::<T>()) };
-    ring::send(kind, session, bytes, Urgency::Whenever);
+pub fn send_fixed<T: IntoBytes + Immutable>(kind: Kind, session: u64, record: &T) {
+    ring::send(kind, session, record.as_bytes(), Urgency::Whenever);
 }
 
 /// A slot of this CPU that is this program's until it takes its one back.

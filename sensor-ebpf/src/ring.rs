@@ -14,13 +14,13 @@
 //! cross an eighth of the ring; for the rest it looks by itself, several times a second.
 
 use aya_ebpf::bindings::{
-    BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
-use skep_abi::{CANARY_SESSION, Cause, Claim, Header, Kind, PENDING_SESSION, SessionState, Share};
+use skep_abi::{CANARY_SESSION, Cause, Claim, Header, Kind, PENDING_SESSION, Share};
 
 use crate::{
-    maps::{LOST_WAITING, RING, SESSIONS, SHARES},
-    record::{atomic_add, boot_ns, lost_of, sent},
+    account::{lost_of, sent},
+    maps::{RING, SESSIONS, SHARES, atomic_add},
 };
 
 /// Bytes of the ring; set by the daemon before load.
@@ -130,33 +130,5 @@ fn pressure(kind: Kind, session: u64, ring: u64) -> (u64, u64) {
         Kind::Open | Kind::Connect | Kind::Uring | Kind::Socket if own => (ring / 4 * 3, ring / 16),
         Kind::Open | Kind::Connect | Kind::Uring | Kind::Socket => (ring / 4 * 3, ring / 8),
         Kind::Exec | Kind::Fork | Kind::Exit | Kind::Task => (ring / 8 * 7, ring / 8),
-    }
-}
-
-/// Notes for a session that a record of it was not sent.
-#[inline(always)]
-pub fn not_sent(session: u64, kind: Kind, cause: Cause) {
-    let Some(state) = SESSIONS.get_ptr_mut(session) else {
-        return;
-    };
-    let state: *mut SessionState = state;
-    // SAFETY: a live map value, aligned.
-    unsafe {
-        // Indices are constants wherever this is called, and within bounds by the enums.
-        let counts = (&raw mut (*state).lost).cast::<u64>();
-        let index = (kind as usize - 1) * Cause::ALL.len() + cause as usize;
-        atomic_add(counts.add(index), 1);
-        (&raw mut (*state).last_ns).write_volatile(boot_ns());
-    }
-}
-
-/// Notes for a claim that a record of those who wait for it was not sent.
-#[inline(always)]
-pub fn not_sent_waiting(claim: Claim) {
-    match LOST_WAITING.get_ptr_mut(claim) {
-        // SAFETY: a live map value, aligned.
-        Some(count) => unsafe { atomic_add(count, 1) },
-        // Another CPU may be first: that there is a loss is what counts.
-        None => drop(LOST_WAITING.insert(claim, 1, BPF_NOEXIST as u64)),
     }
 }

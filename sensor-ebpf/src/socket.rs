@@ -18,7 +18,7 @@ use skep_abi::{Hook, Kind, ProcessState, Socket};
 use crate::{
     connect::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_VSOCK, SOCK_DGRAM},
     interest::{may_be_watched, watched},
-    kernel::Read,
+    kernel::{self, Read},
     record,
     syscall::{Entered, argument, enter, result, take},
 };
@@ -167,7 +167,7 @@ fn is_told(made: Made) -> bool {
 
 #[inline(always)]
 fn send(hook: Hook, pid_tgid: u64, state: &ProcessState, made: Made) {
-    let mut header = record::header(Kind::Socket, hook, record::boot_ns(), pid_tgid, state);
+    let mut header = record::header(Kind::Socket, hook, kernel::boot_ns(), pid_tgid, state);
     header.len = size_of::<Socket>() as u32;
     let socket = Socket {
         header,

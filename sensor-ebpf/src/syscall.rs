@@ -17,23 +17,11 @@ use aya_ebpf::{
 use skep_abi::{Cause, Kind, Offset};
 
 use crate::{
+    account,
     interest::watched,
     kernel::{Members, Read, Typed},
-    maps::IN_FLIGHT,
-    record,
+    maps::{Call, IN_FLIGHT},
 };
-
-/// What of a system call's arguments is of interest. Value of `IN_FLIGHT`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Call {
-    /// User address of the path or socket address.
-    pub pointer: u64,
-    /// open: `O_*` flags, or the user address of `struct open_how`; connect: address length.
-    pub extra: u64,
-    pub dirfd: i32,
-    pub pad: u32,
-}
 
 /// The registers a system call was entered with.
 pub struct Entered(Typed);
@@ -94,7 +82,7 @@ pub fn enter(kind: Kind, pointer: u64, extra: u64, dirfd: i32) {
         pad: 0,
     };
     if IN_FLIGHT.insert(pid_tgid, call, 0).is_err() {
-        record::lost(kind, Cause::MapFull, state.session);
+        account::lost(kind, Cause::MapFull, state.session);
     }
 }
 

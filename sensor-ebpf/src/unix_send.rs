@@ -15,7 +15,7 @@ use skep_abi::{Connect, Hook, Kind, MISSING_ADDR, MISSING_RESULT, Offset, UNIX_P
 use crate::{
     connect::AF_UNIX,
     interest::watched,
-    kernel::{Address, Members, Read},
+    kernel::{self, Address, Members, Read},
     record::{self, Draft},
     ring::Urgency,
 };
@@ -57,7 +57,7 @@ fn may_send(hook: Hook, socket: Address, other: Address) {
     {
         return;
     }
-    let header = record::header(Kind::Connect, hook, record::boot_ns(), pid_tgid, &state);
+    let header = record::header(Kind::Connect, hook, kernel::boot_ns(), pid_tgid, &state);
     let Some(mut draft) = Draft::<Connect>::begin(Kind::Connect, &header) else {
         return;
     };

@@ -78,7 +78,7 @@ fn report(task: Address) -> Read<()> {
     let parent = task.follow(Offset::TaskRealParent)?;
     let inode = kernel::inode(mm.follow(Offset::MmExeFile)?.follow(Offset::FileInode)?)?;
     let mut header = Header {
-        time_ns: record::boot_ns(),
+        time_ns: kernel::boot_ns(),
         start_ns,
         session: 0,
         claim: Claim::NONE,

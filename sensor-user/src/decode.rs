@@ -18,6 +18,7 @@ use skep_abi::{
     MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START, PathForm,
 };
 use skep_event::{ConnectRef, Device, FileMode, NetFamily, OpenFlags, OpenRef, Protocol, Text};
+use zerocopy::FromBytes;
 
 pub use skep_event::Exit;
 
@@ -136,10 +137,9 @@ pub struct SocketKind {
 }
 
 /// The fixed part of a record, copied out (the ring aligns to 8, but nothing here relies on it).
-pub fn fixed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
-    let bytes = bytes.get(..size_of::<T>())?;
-    // SAFETY: `T` is `Pod` (any bit pattern is valid) and the slice has its size.
-    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+pub fn fixed<T: FromBytes>(bytes: &[u8]) -> Option<T> {
+    let (value, _tail) = T::read_from_prefix(bytes).ok()?;
+    Some(value)
 }
 
 /// Decodes one record. `room` is for paths that have to be put together; what it held is lost.

@@ -1,7 +1,11 @@
 //! What the kernel side counts: per kind of record, what reached the ring, what was folded, and what
 //! was lost to which cause. What was attempted is the sum; nothing is in two of them.
 
-use crate::Kind;
+use core::mem::size_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::kind::Kind;
 
 /// Why the kernel side could not report or follow something. Counted per [`Kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +45,7 @@ impl Cause {
 
 /// Value of `COUNTS` (one element), of one CPU: for each kind `sent`, `folded`, then one per cause. What
 /// was attempted is their sum. All in one element, so that the daemon reads them in one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Counters(pub [u64; COUNTERS as usize]);
 
@@ -55,7 +59,7 @@ pub const fn sent_index(kind: Kind) -> u32 {
     kind as u32 * COUNTERS_PER_KIND
 }
 
-/// Index of the counter of what was added to a [`FoldCount`] in place of a record of `kind`.
+/// Index of the counter of what was added to a [`FoldCount`](crate::FoldCount) in place of a record of `kind`.
 pub const fn folded_index(kind: Kind) -> u32 {
     kind as u32 * COUNTERS_PER_KIND + 1
 }
@@ -64,3 +68,5 @@ pub const fn folded_index(kind: Kind) -> u32 {
 pub const fn lost_index(kind: Kind, cause: Cause) -> u32 {
     kind as u32 * COUNTERS_PER_KIND + 2 + cause as u32
 }
+
+const _: () = assert!(size_of::<Counters>() == COUNTERS as usize * 8);

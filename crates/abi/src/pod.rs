@@ -1,46 +1,37 @@
-//! `Pod` for what the daemon puts into maps and reads from them, and for records.
+//! `aya::Pod` for the keys and values of maps that the daemon reads or writes through aya.
+//!
+//! Records and the keys that are read in batches do without: they are zerocopy types.
 #![expect(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::{
-    Claim, ClaimVerdict, Connect, Control, Counters, Exec, Exit, FileKey, FoldCount, FoldKey, Fork,
-    Header, Open, ProcessState, SessionState, Socket, Task, Uring, Walk,
+    account::Counters,
+    fold::Control,
+    process::{Claim, ClaimVerdict, FileKey, ProcessState},
+    session::SessionState,
+    walk::Walk,
 };
 
-// SAFETY: `#[repr(C)]`, integers only, no padding (asserted sizes), every bit pattern is valid.
-unsafe impl aya::Pod for Claim {}
-// SAFETY: as above.
-unsafe impl aya::Pod for ClaimVerdict {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Counters {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FileKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for ProcessState {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Header {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Exec {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Fork {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Exit {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Open {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Connect {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Control {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FoldCount {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FoldKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for SessionState {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Socket {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Task {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Uring {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Walk {}
+/// What `aya::Pod` asks of a type, as bounds that the compiler checks.
+const fn is_plain<T: FromBytes + IntoBytes + Immutable + Copy + 'static>() {}
+
+macro_rules! pod {
+    ($($type:ty),* $(,)?) => {$(
+        const _: () = is_plain::<$type>();
+        // SAFETY: the line above compiles only for a type that any bytes make a value of (`FromBytes`)
+        // and that is initialised bytes throughout (`IntoBytes`: no padding; `Immutable`: no cells).
+        unsafe impl aya::Pod for $type {}
+    )*};
+}
+
+pod!(
+    Claim,
+    ClaimVerdict,
+    Control,
+    Counters,
+    FileKey,
+    ProcessState,
+    SessionState,
+    Walk,
+);

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 use skep_abi::STATE_AGENT;
+use zerocopy::{Immutable, IntoBytes};
 
 use super::*;
 
@@ -27,11 +28,8 @@ fn zeroed<T: aya::Pod>() -> T {
 }
 
 /// The bytes of a record and its tail, as the kernel sends them.
-fn bytes<T: aya::Pod>(record: &T, tail: &[u8]) -> Vec<u8> {
-    let at: *const T = record;
-    // SAFETY: `T` is `Pod`; its bytes may be read.
-    let fixed = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), size_of::<T>()) };
-    [fixed, tail].concat()
+fn bytes<T: IntoBytes + Immutable>(record: &T, tail: &[u8]) -> Vec<u8> {
+    [record.as_bytes(), tail].concat()
 }
 
 fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {

@@ -7,6 +7,8 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
+use zerocopy::FromBytes;
+
 /// `BPF_MAP_LOOKUP_BATCH`, `BPF_MAP_DELETE_BATCH` (enum bpf_cmd, linux/bpf.h).
 const LOOKUP_BATCH: libc::c_long = 24;
 const DELETE_BATCH: libc::c_long = 27;
@@ -42,7 +44,7 @@ impl<K, V> Default for Batch<K, V> {
     }
 }
 
-impl<K: aya::Pod, V: aya::Pod> Batch<K, V> {
+impl<K: FromBytes, V: FromBytes> Batch<K, V> {
     /// Reads the whole map. An entry that is put in meanwhile may be missed, or not.
     pub fn read(&mut self, map: BorrowedFd<'_>) -> io::Result<()> {
         self.keys.clear();
@@ -73,7 +75,8 @@ impl<K: aya::Pod, V: aya::Pod> Batch<K, V> {
                 }
                 Err(error) => return Err(error),
             };
-            // SAFETY: the kernel has written `count` keys and as many values into the room reserved.
+            // SAFETY: the kernel has written `count` keys and as many values into the room reserved, and
+            // any bytes make a key and a value (`FromBytes`).
             unsafe {
                 self.keys.set_len(self.keys.len() + attr.count as usize);
                 self.values.set_len(self.values.len() + attr.count as usize);

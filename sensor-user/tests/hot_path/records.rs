@@ -4,6 +4,7 @@ use skep_abi::{
     Claim, Connect, Exec, Exit, FileKey, Fork, Header, Hook, Kind, Open, PathForm, STATE_AGENT,
     STATE_PENDING,
 };
+use zerocopy::{Immutable, IntoBytes};
 
 /// Boot clock at the first record.
 pub const BEGIN_NS: u64 = 1_000_000_000;
@@ -79,11 +80,8 @@ impl Tape {
         }
     }
 
-    fn push<T: aya::Pod>(&mut self, record: &T, tail: &[&[u8]]) {
-        let at: *const T = record;
-        // SAFETY: `T` is `Pod`; its bytes may be read.
-        let fixed = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), size_of::<T>()) };
-        self.bytes.extend_from_slice(fixed);
+    fn push<T: IntoBytes + Immutable>(&mut self, record: &T, tail: &[&[u8]]) {
+        self.bytes.extend_from_slice(record.as_bytes());
         for part in tail {
             self.bytes.extend_from_slice(part);
         }

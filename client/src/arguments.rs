@@ -10,7 +10,7 @@ use skep_client::{
     ClientError,
     commands::{Class, Severity},
     export::Target,
-    output::{Form, Format},
+    format::{Form, Format},
     when::Range,
 };
 

@@ -12,7 +12,6 @@ mod class;
 pub mod json;
 mod names;
 pub mod sample;
-pub mod span;
 pub mod wire;
 
 use std::{fmt, sync::Arc};

@@ -11,7 +11,7 @@ use skep_client::{
     commands::{Class, Severity},
     export::Target,
     fleet::Level,
-    output::{Form, Format},
+    format::{Form, Format},
     when::Range,
 };
 

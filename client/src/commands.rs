@@ -6,8 +6,9 @@
 
 use clap::ValueEnum;
 
-use super::{ClientError, output::Format, when::Range};
 pub use skep_event::Class;
+
+use crate::{error::ClientError, format::Format, when::Range};
 
 /// One to 32 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,23 +16,21 @@
 
 mod progress;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use arrow::{
-    array::RecordBatch,
-    util::display::{ArrayFormatter, FormatOptions},
-};
+use arrow::array::RecordBatch;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use tonic::Code;
 
-use super::{
-    Answer, Client, ClientError,
+pub use crate::error::ExportError;
+use crate::{
+    answer::Answer,
+    columns::{self, from_columns},
     commands::Filter,
-    output::{Form, RowWriter},
+    connection::Client,
+    error::ClientError,
+    format::Form,
+    output::RowWriter,
     place::PartialFile,
     when::Range,
 };
@@ -77,46 +75,17 @@ pub struct Exported {
     pub until: Timestamp,
 }
 
-/// Why there is no complete export.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    #[error(
-        "{} has files, but no export to go on with; name an empty directory, or another", .path.display()
-    )]
-    NotEmpty { path: PathBuf },
-    #[error(
-        "{} holds a complete export of {events} events; remove it, or name another directory",
-        .path.display()
-    )]
-    Complete { path: PathBuf, events: u64 },
-    #[error(
-        "{} holds an export that was begun with other options ({}); go on with those, or name \
-         another directory", .path.display(), .begun.join(" ")
-    )]
-    Other { path: PathBuf, begun: Vec<String> },
-    #[error("{} cannot be read: {reason}; remove the directory and export again", .path.display())]
-    Damaged { path: PathBuf, reason: String },
-    #[error(
-        "{written} events were written, but the collector now has {there} of that range: some arrived \
-         late, or were dropped as too old, while the export ran; export again to have them all"
-    )]
-    Changed { written: u64, there: u64 },
-    #[error("the collector could not give even {rows} events at {at} within its limits: {message}")]
-    OverLimits {
-        rows: u64,
-        at: Timestamp,
-        message: String,
-    },
-    #[error("the collector's answer lacks the column {column}")]
-    NoColumn { column: &'static str },
-}
-
-#[derive(Deserialize)]
 struct Extent {
     events: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
 }
+
+from_columns!(Extent {
+    events,
+    first,
+    last
+});
 
 /// Where the next page begins, and how far it looks.
 struct Place {
@@ -220,9 +189,9 @@ impl Export {
         let Target::Directory(directory) = &self.to else {
             return Ok(fresh);
         };
-        fs::create_dir_all(directory).map_err(failed(directory))?;
+        fs::create_dir_all(directory).map_err(ClientError::file(directory))?;
         let Some(begun) = Progress::load(directory)? else {
-            let mut entries = fs::read_dir(directory).map_err(failed(directory))?;
+            let mut entries = fs::read_dir(directory).map_err(ClientError::file(directory))?;
             if entries.next().is_some() {
                 let path = directory.clone();
                 return Err(ExportError::NotEmpty { path }.into());
@@ -247,7 +216,7 @@ impl Export {
             "SELECT count(*) AS events, min(time) AS first, max(time) AS last FROM events {}",
             self.filter.of_events()
         );
-        let mut rows: Vec<Extent> = client.ask(&sql).await?.parse()?;
+        let mut rows: Vec<Extent> = client.ask(&sql).await?.read()?;
         rows.pop().ok_or(ClientError::NoSchema)
     }
 
@@ -357,26 +326,6 @@ fn last_row(answer: &Answer) -> Result<Option<Key>, ClientError> {
     let Some(batch) = answer.batches.iter().rfind(with_rows) else {
         return Ok(None);
     };
-    let text = |column: &'static str| -> Result<String, ClientError> {
-        let array = batch.column_by_name(column);
-        let array = array.ok_or(ExportError::NoColumn { column })?;
-        let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
-        Ok(formatter.value(batch.num_rows() - 1).try_to_string()?)
-    };
-    let number = |column| -> Result<u64, ClientError> {
-        let parsed = text(column)?.parse();
-        parsed.map_err(|_| ExportError::NoColumn { column }.into())
-    };
-    let time = text("time")?.parse();
-    Ok(Some(Key {
-        time: time.map_err(|_| ExportError::NoColumn { column: "time" })?,
-        sensor_id: text("sensor_id")?,
-        epoch: number("epoch")?,
-        seq: number("seq")?,
-    }))
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> ClientError {
-    let path = path.to_path_buf();
-    move |source| ClientError::File { path, source }
+    let last: Vec<Key> = columns::read(&batch.slice(batch.num_rows() - 1, 1))?;
+    Ok(last.into_iter().next())
 }

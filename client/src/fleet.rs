@@ -8,7 +8,10 @@ use clap::ValueEnum;
 use skep_proto::v1::{GiveAnswer, GiveRequest, Order, SetLogLevel, order::Body};
 use tonic::{Code, Request};
 
-use super::{Client, ClientError, failed};
+use crate::{
+    connection::{Client, failed},
+    error::ClientError,
+};
 
 /// More than the collector waits for a record and for the sensor.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);

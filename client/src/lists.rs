@@ -12,10 +12,13 @@ use arrow::{
 };
 use jiff::Timestamp;
 
-use super::{
-    Answer, Client, ClientError,
+use crate::{
+    answer::Answer,
     commands::{self, Filter, Page, SessionPrefix},
-    output::{self, Format, RowWriter},
+    connection::Client,
+    error::ClientError,
+    format::Format,
+    output::{self, RowWriter},
     place::Place,
 };
 
@@ -233,31 +236,5 @@ impl List {
             Self::Events | Self::Findings => Some(if in_table { "TIME" } else { "time" }),
             Self::Coverage => Some(if in_table { "FROM" } else { "first" }),
         }
-    }
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// Leaves `rows` rows, without the last ones or without the `first`; true if there were more.
-    fn cut(&mut self, rows: usize, first: bool) -> bool {
-        let Some(mut extra) = self.rows().checked_sub(rows).filter(|extra| *extra > 0) else {
-            return false;
-        };
-        let mut index = if first { 0 } else { self.batches.len() };
-        while extra > 0 {
-            if !first {
-                index -= 1;
-            }
-            let batch = &mut self.batches[index];
-            let off = extra.min(batch.num_rows());
-            let from = if first { off } else { 0 };
-            *batch = batch.slice(from, batch.num_rows() - off);
-            extra -= off;
-            if first {
-                index += 1;
-            }
-        }
-        true
     }
 }

@@ -16,10 +16,11 @@ use skep_client::{
     Client, ClientError,
     commands::{Filter, Page, SessionPrefix},
     export::{self, Export, Exported},
+    format::Format,
     lists::{self, List, Printing},
-    output::{self, Format},
+    output,
     place::Place,
-    session::Story,
+    session,
 };
 
 use arguments::{Arguments, Command, Listing, Order, Rows, Times};
@@ -95,13 +96,13 @@ async fn run(arguments: Arguments) -> Result<(), ClientError> {
                 return Err(ClientError::TreeAsRows { session: id });
             }
             let range = times.parse(now)?;
-            let story = Story::ask(&mut client, &prefix, &range).await?;
+            let story = session::ask(&mut client, &prefix, &range).await?;
             let file = printing.file.as_deref();
             let mut place = match printing.format {
                 Format::Table => Place::for_reading(file, printing.may_page)?,
                 _ => Place::of(file)?,
             };
-            story.print(printing.format, output::width(), &mut place)?;
+            output::story::print(&story, printing.format, output::width(), &mut place)?;
             return place.finish();
         }
         Command::Export {

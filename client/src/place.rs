@@ -12,7 +12,7 @@ use std::{
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::ClientError;
+use crate::error::ClientError;
 
 /// Shows nothing of its own when the text fits the screen, keeps colours and the text on exit.
 const PAGER: &str = "less -FRX";
@@ -146,7 +146,7 @@ impl PartialFile {
             path: PathBuf::from(part),
             is_named: false,
         };
-        let file = File::create(&part.path).map_err(failed(&part.path))?;
+        let file = File::create(&part.path).map_err(ClientError::file(&part.path))?;
         Ok(Self {
             path: path.to_path_buf(),
             part,
@@ -164,8 +164,8 @@ impl PartialFile {
             path: part.path.clone(),
             source: error.into_error(),
         })?;
-        file.sync_all().map_err(failed(&part.path))?;
-        fs::rename(&part.path, &path).map_err(failed(&path))?;
+        file.sync_all().map_err(ClientError::file(&part.path))?;
+        fs::rename(&part.path, &path).map_err(ClientError::file(&path))?;
         part.is_named = true;
         Ok(())
     }
@@ -188,9 +188,4 @@ impl Write for PartialFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> ClientError {
-    let path = path.to_path_buf();
-    move |source| ClientError::File { path, source }
 }

@@ -1,32 +1,4 @@
-//! Text for a terminal: nothing that moves the cursor, and no longer than there is room.
-
-use std::fmt::Write;
-
-/// Replaces what a terminal would act on: control characters and those that reorder text.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let acts = c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if acts {
-            // Writing to a `String` does not fail.
-            let _ = write!(out, "{}", c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// At most `width` characters; what was cut is shown by `…`.
-pub fn shorten(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
+//! Words and numbers as tables and trees show them.
 
 /// One line for a command: arguments with blanks or quotes are quoted as a shell would want them.
 pub fn command_line(argv: &[String]) -> String {
@@ -65,25 +37,14 @@ pub fn short_time(rfc3339: &str, milliseconds: bool) -> String {
     }
 }
 
+/// The name of a negative errno; other results as they are.
+pub fn outcome(result: i32) -> String {
+    skep_event::result_name(result)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_acts_on_gets_through() {
-        assert_eq!(
-            plain("a\u{1b}[2Jb\u{9b}c\u{202e}d\n"),
-            r"a\u{1b}[2Jb\u{9b}c\u{202e}d\u{a}"
-        );
-        assert_eq!(plain("päth/日本"), "päth/日本");
-    }
-
-    #[test]
-    fn long_text_is_cut_at_the_width() {
-        assert_eq!(shorten("abcdef", 6), "abcdef");
-        assert_eq!(shorten("abcdefg", 6), "abcde…");
-        assert_eq!(shorten("ääääääää", 3), "ää…");
-    }
 
     #[test]
     fn command_lines_can_be_pasted_into_a_shell() {
@@ -107,5 +68,21 @@ mod tests {
         );
         assert_eq!(thousands(999), "999");
         assert_eq!(thousands(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn results_have_the_names_of_the_kernel_header() {
+        for (result, shown) in [
+            (-1, "EPERM"),
+            (-2, "ENOENT"),
+            (-111, "ECONNREFUSED"),
+            (-133, "EHWPOISON"),
+            (0, "0"),
+            (5, "5"),
+            (-4096, "-4096"),
+            (i32::MIN, "-2147483648"),
+        ] {
+            assert_eq!(outcome(result), shown);
+        }
     }
 }

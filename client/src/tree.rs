@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{
-    errno,
-    session::{Child, DEEPEST, Destination, File, Finding, Gap, Header, Process, Story},
-    text::{command_line, plain, short_time, shorten, thousands},
+use skep_human::terminal::{plain, shorten, width};
+
+use crate::{
+    story::{Child, DEEPEST, Destination, File, Finding, Gap, Header, Process, Story},
+    text::{command_line, outcome, short_time, thousands},
 };
 
 /// Lines of one group of files.
@@ -23,7 +24,7 @@ const INFERRED: &str = "~";
 /// Lines that say how many more there are in a folder.
 const FOLDERS_SHOWN: usize = 4;
 
-pub(super) fn draw(story: &Story, width: usize) -> String {
+pub fn draw(story: &Story, width: usize) -> String {
     let mut canvas = Canvas {
         width,
         text: String::new(),
@@ -291,8 +292,9 @@ impl Canvas {
             Some(false) | None => "",
         };
         let start = format!("{branch}{mark}{} ", process.pid);
-        let taken = start.chars().count() + ending.chars().count() + more.len();
-        let command = shorten(&plain(&command), self.width.saturating_sub(taken).max(20));
+        let taken = width(&start) + width(&ending) + width(more);
+        let command = plain(&command);
+        let command = shorten(&command, self.width.saturating_sub(taken).max(20));
         self.line(&format!("{start}{command}{more}{ending}"));
 
         let rail = match process.children.is_empty() {
@@ -500,10 +502,6 @@ fn destination_line(peer: &Destination) -> String {
     format!("{place} {proto}{times}{}", result.unwrap_or_default())
 }
 
-fn outcome(result: i32) -> String {
-    errno::name(result).map_or_else(|| result.to_string(), str::to_owned)
-}
-
 fn child_line(child: &Child) -> String {
     let family = child.agent_family.as_deref().unwrap_or("unknown agent");
     let version = child.agent_version.as_deref().unwrap_or("version unknown");
@@ -542,7 +540,43 @@ fn when(header: &Header) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::is_startup;
+    use super::*;
+
+    #[test]
+    fn a_command_of_wide_characters_ends_where_the_exit_begins() {
+        let process = |argument: &str| Process {
+            argv: Some(vec!["cat".to_owned(), argument.repeat(200)]),
+            exit: Some(crate::story::Exit {
+                time: String::new(),
+                code: Some(7),
+                signal: None,
+            }),
+            ..Process::seen(12, None)
+        };
+        let arguments = ["a", "日本", "🦀", "e\u{301}", "👍🏽"];
+        let story = Story {
+            session: Header::default(),
+            findings: Vec::new(),
+            processes: arguments.map(process).into(),
+            too_deep: 0,
+            child_sessions: Vec::new(),
+            not_vouched_for: Vec::new(),
+            cut: Vec::new(),
+        };
+        let tree = draw(&story, 60);
+        let lines = tree.lines().filter(|line| line.starts_with("12 "));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.len(), arguments.len());
+        for line in lines {
+            assert!(line.ends_with("…  [exit 7]"), "{line}");
+            // A character of two columns leaves one empty where it does not fit.
+            assert!(
+                (59..=60).contains(&width(line)),
+                "{} columns: {line}",
+                width(line)
+            );
+        }
+    }
 
     #[test]
     fn only_the_systems_libraries_and_locale_are_told_by_number() {

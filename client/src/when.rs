@@ -1,9 +1,9 @@
 //! Times as a person types them, and ranges of them.
 
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+use skep_human::span;
 
-use super::ClientError;
-use skep_event::span;
+use crate::error::ClientError;
 
 /// From `since` on, and before `until`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

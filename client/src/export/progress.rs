@@ -9,7 +9,11 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientError, ExportError, PartialFile, failed};
+use crate::{
+    columns::from_columns,
+    error::{ClientError, ExportError},
+    place::PartialFile,
+};
 
 const NAME: &str = "export.json";
 
@@ -42,6 +46,13 @@ pub struct Key {
     pub seq: u64,
 }
 
+from_columns!(Key {
+    time,
+    sensor_id,
+    epoch,
+    seq
+});
+
 // === impl Progress ===
 
 impl Progress {
@@ -51,7 +62,7 @@ impl Progress {
         let json = match fs::read(&path) {
             Ok(json) => json,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path)(error)),
+            Err(error) => return Err(ClientError::file(&path)(error)),
         };
         let progress = serde_json::from_slice(&json).map_err(|error| ExportError::Damaged {
             path,

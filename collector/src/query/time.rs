@@ -30,7 +30,7 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use skep_event::span;
+use skep_human::span;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// 1970-01-05T00:00:00Z, a Monday: bins of a week begin on Mondays, and those that divide a day at

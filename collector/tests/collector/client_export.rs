@@ -13,7 +13,7 @@ use skep_client::{
     Client, ClientError,
     commands::Filter,
     export::{Export, ExportError, Target},
-    output::Form,
+    format::Form,
 };
 use tokio::sync::Notify;
 

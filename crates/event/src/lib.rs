@@ -31,7 +31,6 @@ mod part;
 mod record;
 pub mod sample;
 mod secret;
-pub mod span;
 mod text;
 pub mod wire;
 

@@ -2,8 +2,8 @@
 //! for.
 //!
 //! Only 64-bit little-endian files are read (gABI, "ELF Header"); others have no facts. Constants
-//! are those of the `object` crate; its parser wants the file in memory, and these files have
-//! hundreds of megabytes.
+//! are those of the `object` crate. Its parser is not used: it reads as much as the file claims, and
+//! these files have hundreds of megabytes and an author who is being watched.
 //!
 //! Bounds: 128 program headers, 512 sections, 64 KiB of section names, 64 notes, 512 dynamic
 //! entries, 4,096 symbols of one hash chain or of imports. What lies beyond a bound is not seen.

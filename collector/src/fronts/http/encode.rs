@@ -171,7 +171,9 @@ impl Encoder {
                     .fields()
                     .iter()
                     .map(|field| field.name().as_str());
-                Ok(csv::line(names).into_bytes())
+                let mut head = Vec::new();
+                csv::line(&names.collect::<Vec<_>>(), &mut head)?;
+                Ok(head)
             }
             Form::Arrow => {
                 let mut writer = StreamWriter::try_new(Vec::new(), &self.schema)?;

@@ -4,6 +4,8 @@
 //! reading, the process with that pid still has the exact start the kernel's task list gave (as far as
 //! `/proc` shows it, in hundredths of a second) and its executable is the file the task list named.
 //! Arguments are as the process shows them *now*: it may have written over them.
+//!
+//! `docs/decisions/0015-what-we-keep-by-hand.md` says why the procfs crate does not parse these files.
 
 use std::{
     ffi::OsString,
@@ -163,14 +165,14 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(text.get(after..)?).ok()?;
     // `rest` begins with field 3.
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3).copied();
+    let mut fields = rest.split_ascii_whitespace();
     Some(Stat {
-        state: *field(3)?.as_bytes().first()?,
-        tty: field(7)?.parse::<i64>().ok()? as u32,
-        flags: field(9)?.parse().ok()?,
-        threads: field(20)?.parse().ok()?,
-        start_ticks: field(22)?.parse().ok()?,
+        state: *fields.next()?.as_bytes().first()?,
+        // Each skips the fields between it and the one before.
+        tty: fields.nth(7 - 4)?.parse::<i64>().ok()? as u32,
+        flags: fields.nth(9 - 8)?.parse().ok()?,
+        threads: fields.nth(20 - 10)?.parse().ok()?,
+        start_ticks: fields.nth(22 - 21)?.parse().ok()?,
     })
 }
 
@@ -232,6 +234,20 @@ mod tests {
         assert!(ending.is_ending());
         for cut in [&b"812 (a"[..], b"812 (a) R 1", b"", b"\xff"] {
             assert_eq!(parse_stat(cut), None);
+        }
+    }
+
+    #[test]
+    fn odd_lines_are_no_process_and_no_panic() {
+        for odd in [
+            "812 (a)",
+            "(a) R 1",
+            "812 )a( R",
+            "812 (a)é R",
+            ")",
+            "812 (a) R 1 2 3 x",
+        ] {
+            assert_eq!(parse_stat(odd.as_bytes()), None, "{odd}");
         }
     }
 

@@ -16,6 +16,7 @@ use skep_event::{
     Agent, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, Finding,
     Found, Lost, NetFamily, Open, Phase, Process, SessionInfo, Text, UnixNanos, result_name,
 };
+use skep_human::terminal::{self, is_hidden, pad};
 
 /// A longer argument is cut in the middle.
 const MAX_ARGUMENT: usize = 320;
@@ -98,11 +99,11 @@ impl Human {
         let mut line = String::with_capacity(160);
         self.paint(&mut line, Style::Dim, &self.clock(*time));
         line.push_str("  ");
-        self.paint(&mut line, Style::Plain, &format!("{agent:<20}"));
+        self.paint(&mut line, Style::Plain, &pad(&agent, 20));
         line.push_str("  ");
         self.paint(&mut line, Style::Dim, &format!("{session:<4}"));
         line.push_str("  ");
-        self.paint(&mut line, Style::Plain, &format!("{process:<18}"));
+        self.paint(&mut line, Style::Plain, &pad(&process, 18));
         line.push_str("  ");
         self.paint(&mut line, style, &format!("{word:<7}"));
         line.push_str("  ");
@@ -217,25 +218,8 @@ fn shortened(text: &str) -> String {
     format!("{head}…(+{})…{tail}", length - 2 * kept)
 }
 
-/// Characters that would change what the reader's terminal shows.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
-}
-
 fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_hidden(c) {
-            // Writing to a `String` does not fail.
-            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    terminal::plain(text).into_owned()
 }
 
 fn plain(text: &Text) -> String {

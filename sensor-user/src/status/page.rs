@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use skep_human::terminal::plain;
 use skep_spool::Stats;
 
 use super::{
@@ -78,15 +79,15 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(
             out,
             "  {fact:<13} {word:<9} {}",
-            hook.as_deref().unwrap_or("-")
+            plain(hook.as_deref().unwrap_or("-"))
         )?;
         if !canaries.is_empty() {
             let ages: Vec<String> = canaries.iter().map(hook_canary).collect();
-            writeln!(out, "{:27}canary: {}", "", ages.join(", "))?;
+            writeln!(out, "{:27}canary: {}", "", plain(&ages.join(", ")))?;
         }
         // One refusal, or one thing it does not see, a line.
         for part in reason.split("; ").filter(|part| !part.is_empty()) {
-            writeln!(out, "{:27}{part}", "")?;
+            writeln!(out, "{:27}{}", "", plain(part))?;
         }
     }
 
@@ -122,7 +123,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         )?;
     }
     if let Some(error) = journal_error {
-        writeln!(out, "  the journal cannot be written: {error}")?;
+        writeln!(out, "  the journal cannot be written: {}", plain(error))?;
     }
     if !events.is_empty() {
         let list: Vec<String> = events
@@ -171,7 +172,7 @@ fn write_spool(out: &mut String, title: &str, spool: &Stats) -> std::fmt::Result
         causes(lost)
     )?;
     if let Some(error) = error {
-        writeln!(out, "  cannot be written: {error}")?;
+        writeln!(out, "  cannot be written: {}", plain(error))?;
     }
     Ok(())
 }
@@ -182,7 +183,7 @@ fn write_uplink(out: &mut String, uplink: &Uplink, by: &str) -> std::fmt::Result
         bulk,
         findings,
     } = uplink;
-    writeln!(out, "uplink            {address}{by}")?;
+    writeln!(out, "uplink            {}{by}", plain(address))?;
     write_stream(out, "       bulk", bulk)?;
     write_stream(out, "       findings", findings)
 }
@@ -212,7 +213,7 @@ fn write_stream(out: &mut String, title: &str, stream: &Stream) -> std::fmt::Res
         bytes(*sent_bytes)
     )?;
     if let Some(error) = last_error {
-        writeln!(out, "  last error: {error}")?;
+        writeln!(out, "  last error: {}", plain(error))?;
     }
     Ok(())
 }
@@ -238,7 +239,7 @@ fn write_canary(out: &mut String, canary: &Canary, by: &str) -> std::fmt::Result
         ago(*acknowledged_seconds_ago)
     )?;
     if let Some(error) = error {
-        writeln!(out, "  the last one did not count: {error}")?;
+        writeln!(out, "  the last one did not count: {}", plain(error))?;
     }
     Ok(())
 }
@@ -410,6 +411,30 @@ mod tests {
             "uplink            http://127.0.0.1:7317 (file)",
             "canary            every 10 s (default): ring never, spooled never, acknowledged never",
             "log               debug (collector, order 7)",
+        ] {
+            assert!(
+                page.lines().any(|have| have == line),
+                "{line:?} not in\n{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_stays_on_its_line() {
+        let mut status = Status::default();
+        status.uplink.bulk.last_error = Some("no\u{1b}[2J\nhooks: \u{202e}live".into());
+        status.hooks = vec![Hook {
+            fact: "open".into(),
+            hook: None,
+            status: HookStatus::Lost,
+            reason: "EPERM\r".into(),
+            canaries: Vec::new(),
+        }];
+        let page = render(&status);
+        assert!(!page.contains(['\u{1b}', '\u{202e}', '\r']), "{page:?}");
+        for line in [
+            r"  last error: no\u{1b}[2J\u{a}hooks: \u{202e}live",
+            r"                           EPERM\u{d}",
         ] {
             assert!(
                 page.lines().any(|have| have == line),

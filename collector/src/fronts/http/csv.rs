@@ -6,7 +6,7 @@ use arrow::{
     json::{LineDelimitedWriter, WriterBuilder, writer::LineDelimited},
     util::display::{ArrayFormatter, FormatOptions},
 };
-use csv::{Terminator, WriterBuilder};
+use csv::{Terminator, WriterBuilder as LineBuilder};
 
 /// Cells and quotes of most lines; longer ones are passed on in parts.
 const BUFFER: usize = 1 << 10;
@@ -18,7 +18,7 @@ pub(super) fn line(cells: &[&str], out: &mut Vec<u8>) -> Result<(), ArrowError> 
         out.extend(b"\r\n");
         return Ok(());
     }
-    let mut writer = WriterBuilder::new()
+    let mut writer = LineBuilder::new()
         .terminator(Terminator::CRLF)
         .buffer_capacity(BUFFER)
         .from_writer(out);

@@ -203,3 +203,21 @@ fn colour_only_when_asked_for() {
         assert!(Human::utc(true).line(&event).contains("\x1b["));
     }
 }
+
+#[test]
+fn columns_line_up_below_each_other_whatever_the_script() {
+    let named = |name: &str| {
+        let mut event = sample::exec();
+        let mut process = event.process.as_deref().unwrap().clone();
+        process.exe = Some(Text::from(format!("/usr/bin/{name}").as_str()));
+        event.process = Some(process.into());
+        let line = line(&event);
+        let before = line.split_once("exec  ").unwrap().0;
+        terminal::width(before)
+    };
+    let plain = named("bash");
+    // CJK, emoji with a modifier, a combining accent.
+    for name in ["日本語", "🦀", "👍🏽", "cafe\u{301}"] {
+        assert_eq!(named(name), plain, "{name}");
+    }
+}

@@ -40,7 +40,7 @@ trait Source: 'static {
     type Facts: Facts;
     const BY: By;
 
-    fn message<'a>(row: &'a Row) -> Option<&'a <Self::Facts as Facts>::Message>;
+    fn message<'a>(row: &Row<'a>) -> Option<&'a <Self::Facts as Facts>::Message>;
 }
 
 struct OfAgent;
@@ -134,12 +134,14 @@ impl All {
             text_always(rows, |row| row.class.name())
         });
         self.add_plain(&everywhere::SESSION, By::Session, |rows| {
-            text(rows, Row::session_id)
+            text(rows, |row| row.session_id())
         });
         self.add_plain(&everywhere::RESULT, By::Event, |rows| {
             signed(rows, |row| row.event.result)
         });
-        self.add_plain(&everywhere::HOOK, By::Hook, |rows| text(rows, Row::hook));
+        self.add_plain(&everywhere::HOOK, By::Hook, |rows| {
+            text(rows, |row| row.hook())
+        });
     }
 }
 
@@ -159,7 +161,7 @@ impl Source for OfAgent {
     type Facts = Agent;
     const BY: By = By::Agent;
 
-    fn message<'a>(row: &'a Row) -> Option<&'a v1::Agent> {
+    fn message<'a>(row: &Row<'a>) -> Option<&'a v1::Agent> {
         row.agent()
     }
 }
@@ -168,7 +170,7 @@ impl Source for OfProcess {
     type Facts = Process;
     const BY: By = By::Process;
 
-    fn message<'a>(row: &'a Row) -> Option<&'a v1::Process> {
+    fn message<'a>(row: &Row<'a>) -> Option<&'a v1::Process> {
         row.process()
     }
 }
@@ -177,7 +179,7 @@ impl<C: OfClass + 'static> Source for OfDetail<C> {
     type Facts = C;
     const BY: By = By::Event;
 
-    fn message<'a>(row: &'a Row) -> Option<&'a C::Message> {
+    fn message<'a>(row: &Row<'a>) -> Option<&'a C::Message> {
         C::of(row.event.detail.as_ref()?)
     }
 }

@@ -5,6 +5,10 @@
 //!
 //! Invariants, held by the collector's tests: ordinals are those of the files that exist (a new column
 //! has the next one); a value of a message that passes [`Facts::fits`] fits its column.
+#![expect(
+    clippy::extra_unused_type_parameters,
+    reason = "the macros call every kind alike, with the field's type and its type on the wire"
+)]
 
 use std::{borrow::Cow, fmt, marker::PhantomData, net::IpAddr};
 

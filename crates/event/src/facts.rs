@@ -40,7 +40,7 @@ use crate::{
 
 /// A class or a part: a list of fields. The visitors are generic, so that each field costs what code
 /// written for it alone would.
-pub trait Facts: Sized {
+pub trait Facts: Sized + 'static {
     /// Its message in `skep.v1`.
     type Message: 'static;
     /// The column that has a value whenever these facts are there; `None` when there is no such column.

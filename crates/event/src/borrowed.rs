@@ -12,13 +12,13 @@ pub trait Borrowed: Sized {
     fn borrowed(&self) -> Self::Ref<'_>;
     /// Whether this is what owning it would give.
     fn is(&self, borrowed: Self::Ref<'_>) -> bool;
-    /// Bytes of memory beside those of the value itself.
+    /// Bytes on the heap.
     fn heap_bytes(&self) -> usize {
         0
     }
 }
 
-/// A type of field that says how many acts an event tells of.
+/// A type of field that counts the acts an event reports, or dates the last of them.
 pub trait Counted {
     /// Its value when there is one.
     const ONE: Self;

@@ -263,7 +263,7 @@ impl Lane {
 // === impl Detail ===
 
 impl Detail {
-    /// How many acts an event tells of and when the last was, where that is more than one.
+    /// How many acts the event reports, and the time of the last where there are several.
     pub fn counted(&mut self) -> Option<(&mut u64, &mut Option<UnixNanos>)> {
         match self {
             Self::Open(Open { count, last, .. }) | Self::Connect(Connect { count, last, .. }) => {
@@ -278,7 +278,7 @@ impl Detail {
         }
     }
 
-    /// Bytes of memory of an act, beside those of the struct itself.
+    /// Bytes that an act takes on the heap.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Open(open) => open.heap_bytes(),
@@ -296,7 +296,7 @@ impl Detail {
 // === impl ActRef ===
 
 impl ActRef<'_> {
-    /// The detail that tells of this act alone.
+    /// The detail of an event that reports this act alone.
     pub fn own(&self) -> Detail {
         match self {
             Self::Open(open) => Detail::Open(open.own()),
@@ -304,7 +304,7 @@ impl ActRef<'_> {
         }
     }
 
-    /// Whether `known` tells of the same, but for how often and until when.
+    /// Whether `known` reports the same act, count and last time left out.
     pub fn repeats(&self, known: &Detail) -> bool {
         match (self, known) {
             (Self::Open(open), Detail::Open(known)) => open.repeats(known),

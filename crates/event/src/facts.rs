@@ -26,7 +26,7 @@
 //! - `also` (optional): a second key in JSON, derived from the value.
 //!
 //! In [`class!`], `counted` before a field's name: the hot path's form of an event does not have it,
-//! since it says of how many acts the event tells; `part`: the field is a part ([`facts!`]) itself.
+//! since it counts the acts that the event reports; `part`: the field is a part ([`facts!`]) itself.
 //!
 //! [`kind`]: crate::column::kind
 //! [`secret`]: crate::secret
@@ -43,7 +43,7 @@ use crate::{
 pub trait Facts: Sized + 'static {
     /// Its message in `skep.v1`.
     type Message: 'static;
-    /// The column that has a value whenever these facts are there; `None` when there is no such column.
+    /// The first column: it has a value whenever these facts are there.
     const FIRST: &'static Column;
 
     /// Visits each text that can hold a secret.
@@ -296,7 +296,7 @@ macro_rules! class {
         [$($(#[$doc:meta])* $field:ident: $type:ty as $ref:ty;)*]
         [$($counted:ident: $counted_type:ty;)*]
     ) => {
-        #[doc = concat!("One act that a [`", stringify!($name), "`] can tell of, borrowed from its record.")]
+        #[doc = concat!("One act of a [`", stringify!($name), "`], borrowed from the record of the kernel.")]
         /// By default nothing is known of it.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $borrowed<'a> {
@@ -304,7 +304,7 @@ macro_rules! class {
         }
 
         impl $borrowed<'_> {
-            /// The event's detail that tells of this act alone.
+            /// The detail of an event that reports this act alone.
             pub fn own(&self) -> $name {
                 $name {
                     $($field: <$type as $crate::Borrowed>::own(self.$field),)*
@@ -312,7 +312,7 @@ macro_rules! class {
                 }
             }
 
-            /// Whether `known` tells of the same, but for how often and until when.
+            /// Whether `known` reports the same act, count and last time left out.
             pub fn repeats(&self, known: &$name) -> bool {
                 let $name { $($field,)* $($counted: _),* } = known;
                 $(<$type as $crate::Borrowed>::is($field, self.$field))&&*
@@ -320,7 +320,7 @@ macro_rules! class {
         }
 
         impl $name {
-            /// One of the acts it tells of.
+            /// One of the acts that it reports.
             pub fn borrowed(&self) -> $borrowed<'_> {
                 let Self { $($field,)* $($counted: _),* } = self;
                 $borrowed {
@@ -328,7 +328,7 @@ macro_rules! class {
                 }
             }
 
-            /// Bytes of memory beside those of the struct itself.
+            /// Bytes on the heap.
             pub fn heap_bytes(&self) -> usize {
                 let Self { $($field,)* $($counted: _),* } = self;
                 0 $(+ <$type as $crate::Borrowed>::heap_bytes($field))*

@@ -1,5 +1,4 @@
-//! What has to be known of an encoded event without decoding it again: kept by the spool beside the
-//! record, asked by the uplink.
+//! Notes on encoded events: the spool keeps them, so that the uplink decodes no record again.
 
 use prost::{
     Message,
@@ -12,7 +11,7 @@ use crate::{Class, CoverageKind, UnixNanos};
 /// What is out of the ordinary about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// It tells of a self-test, at that time.
+    /// It reports a self-test, at that time.
     Canary(UnixNanos),
     /// It is not the encoding of an event, as far as its outermost fields tell.
     Malformed,

@@ -225,6 +225,13 @@ impl Wire<String> for Protocol {
 }
 
 #[cfg(test)]
+impl Connect {
+    /// Part of the JSON form of its samples.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""net":{"family":"inet","addr":"127.0.0.1","port":8399,"proto":"tcp","path":null,"count":2,"last":"2023-11-14T22:13:20.500000000Z"},"result":"ECONNREFUSED""#;
+    pub(crate) const SAMPLE_UNIX_JSON: &'static str = r#""net":{"family":"unix","addr":null,"port":null,"proto":null,"path":"/run/docker.sock","count":1,"last":null}"#;
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

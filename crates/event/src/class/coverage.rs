@@ -121,11 +121,11 @@ pub enum CoverageKind {
 }
 
 numbered! {
-    /// Which moment of a gap a [`Coverage`] tells of.
+    /// Which moment of a gap a [`Coverage`] reports.
     pub enum CoveragePhase {
         Begin = 1,
         End = 2,
-        /// No duration, or one that is over when it is told.
+        /// A moment, or an interval that has ended by the time the event is emitted.
         Point = 3,
     }
 }
@@ -171,4 +171,10 @@ impl Wire<String> for CoverageKind {
     fn from_wire(wire: String) -> Result<Self, Invalid> {
         wire.parse().map_err(|_| Invalid("a kind of coverage"))
     }
+}
+
+#[cfg(test)]
+impl Coverage {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""coverage":{"what":"throttled","phase":"end","hook":"fexit/vfs_open","first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z","count":1200,"reason":"the session sent more than its share while the ring was over half full"}"#;
 }

@@ -27,3 +27,9 @@ class! {
         sample: None,
     }
 }
+
+#[cfg(test)]
+impl Exit {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""exit":{"code":3,"signal":null}"#;
+}

@@ -84,3 +84,9 @@ impl Severity {
         *self as u8
     }
 }
+
+#[cfg(test)]
+impl Finding {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""finding":{"rule":"sensor.hook_detached","title":"a hook of the sensor was detached","severity":"high","severity_id":4,"attack":["T1562.001"],"reason":"cgroup/connect4 does not report the sensor's own calls"}"#;
+}

@@ -69,3 +69,9 @@ class! {
         sample: LATER,
     }
 }
+
+#[cfg(test)]
+impl Lost {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""session":null,"agent":null,"process":null,"exec":null,"exit":null,"file":null,"net":null,"result":null,"hook":null,"session_info":null,"lost":{"hop":"kernel","record":"open","cause":"ring_full","count":7,"first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z"}"#;
+}

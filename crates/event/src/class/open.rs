@@ -201,3 +201,9 @@ impl Wire<u32> for OpenFlags {
         Ok(Self(wire))
     }
 }
+
+#[cfg(test)]
+impl Open {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""file":{"path":"/home/dev/new","resolved":true,"flags":["O_WRONLY","O_CREAT"],"mode":"100644","count":2,"last":"2023-11-14T22:13:20.500000000Z","inode":1048577,"device":"8:1","links":2}"#;
+}

@@ -99,7 +99,7 @@ class! {
 }
 
 numbered! {
-    /// Which moment of a session an event tells of.
+    /// Which moment of a session an event reports.
     pub enum Phase {
         Start = 1,
         End = 2,
@@ -121,3 +121,9 @@ numbered! {
 
 named_in_column! { Phase }
 named_in_column! { Found or unknown }
+
+#[cfg(test)]
+impl SessionInfo {
+    /// Part of the JSON form of its sample.
+    pub(crate) const SAMPLE_JSON: &'static str = r#""session_info":{"phase":"start","parent":"09090909090909090909090909090909","user":"dev","uid":1000,"login_uid":1001,"terminal":"/dev/pts/3","cwd":"/home/dev/app","repository":{"root":"/home/dev/app","remote":"https://example.com/app.git","branch":"main"},"gaps":0,"found":"observed"}"#;
+}

@@ -2,10 +2,10 @@
 
 use crate::{Class, Column, Text, UnixNanos, field::why};
 
-/// What an allocation costs beside its bytes, about.
+/// Bytes that an allocation costs in addition to its own, about.
 const ALLOCATION: usize = 16;
 
-/// A loss is of records, whose processes nobody saw.
+/// All but `lost`: a record that did not arrive names no process.
 pub(crate) const PROCESSES: &[Class] = &[
     Class::Exec,
     Class::Exit,

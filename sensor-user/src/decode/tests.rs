@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use skep_abi::STATE_AGENT;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use super::*;
 
@@ -20,11 +20,6 @@ fn header(kind: Kind, hook: Hook, len: usize) -> Header {
         hook: hook as u8,
         pad: 0,
     }
-}
-
-fn zeroed<T: aya::Pod>() -> T {
-    // SAFETY: `T` is `Pod`: any bit pattern is valid.
-    unsafe { std::mem::zeroed() }
 }
 
 /// The bytes of a record and its tail, as the kernel sends them.
@@ -52,7 +47,7 @@ fn open_record(path: &[u8], form: PathForm, missing: u32) -> Vec<u8> {
         links: 1,
         path_len: path.len() as u16,
         path_form: form as u8,
-        ..zeroed()
+        ..abi::Open::new_zeroed()
     };
     bytes(&open, path)
 }

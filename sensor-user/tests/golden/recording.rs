@@ -12,6 +12,7 @@ use skep_abi::{
     MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO,
     MISSING_RESULT, MISSING_START, Open, PathForm, STATE_AGENT, STATE_PENDING, Socket, Task, Uring,
 };
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::product;
 
@@ -74,7 +75,7 @@ struct Program<'a> {
 }
 
 /// A record's fixed part.
-trait Fixed: aya::Pod {
+trait Fixed: FromZeros + IntoBytes + Immutable {
     const KIND: Kind;
     fn header(&mut self) -> &mut Header;
 }
@@ -133,16 +134,6 @@ fn unhex(text: &str) -> Vec<u8> {
     digits
         .map(|pair| u8::from_str_radix(pair, 16).unwrap())
         .collect()
-}
-
-fn bytes_of<T: aya::Pod>(fixed: &T) -> &[u8] {
-    let at: *const T = fixed;
-    // SAFETY: `T` is `Pod`; its bytes may be read.
-    unsafe { std::slice::from_raw_parts(at.cast::<u8>(), size_of::<T>()) }
-}
-
-fn blank<T: aya::Pod>() -> T {
-    skep_sensor::decode::fixed(&vec![0; size_of::<T>()]).unwrap()
 }
 
 fn key(ino: u64) -> FileKey {
@@ -220,7 +211,7 @@ impl Tape {
         fill: impl FnOnce(&mut T),
     ) -> u64 {
         self.time_ns += APART_NS;
-        let mut fixed: T = blank();
+        let mut fixed = T::new_zeroed();
         *fixed.header() = Header {
             time_ns: self.time_ns,
             start_ns: actor.start_ns,
@@ -241,7 +232,7 @@ impl Tape {
             pad: 0,
         };
         fill(&mut fixed);
-        let bytes = [&[bytes_of(&fixed)], tail].concat().concat();
+        let bytes = [&[fixed.as_bytes()], tail].concat().concat();
         self.say(&format!("# {}: {about}", T::KIND.name()));
         self.say(&format!("record {}", hex(&bytes)));
         self.time_ns
@@ -353,13 +344,13 @@ impl Tape {
 
     /// Repeats of the open that was recorded at `first_ns`.
     fn count(&mut self, about: &str, actor: &Actor, first_ns: u64, count: u64) {
-        let mut fixed: FoldCount = blank();
+        let mut fixed = FoldCount::new_zeroed();
         fixed.count = count;
         fixed.last_ns = first_ns + 5 * APART_NS;
         fixed.first_ns = first_ns;
         fixed.first_tid = actor.pid + 7;
         self.say(&format!("# count: {about}"));
-        self.say(&format!("count {}", hex(bytes_of(&fixed))));
+        self.say(&format!("count {}", hex(fixed.as_bytes())));
     }
 }
 

@@ -4,7 +4,7 @@ use skep_abi::{
     Claim, Connect, Exec, Exit, FileKey, Fork, Header, Hook, Kind, Open, PathForm, STATE_AGENT,
     STATE_PENDING,
 };
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 /// Boot clock at the first record.
 pub const BEGIN_NS: u64 = 1_000_000_000;
@@ -18,11 +18,6 @@ pub struct Actor {
     pub session: u64,
     pub claim: Claim,
     pub image: u64,
-}
-
-fn zeroed<T: aya::Pod>() -> T {
-    // SAFETY: `T` is `Pod`: any bit pattern is valid.
-    unsafe { std::mem::zeroed() }
 }
 
 /// Records, one after another.
@@ -101,7 +96,7 @@ impl Tape {
             epoch,
             path_len: path.len() as u16,
             path_form: PathForm::Components as u8,
-            ..zeroed()
+            ..Open::new_zeroed()
         };
         self.push(&open, &[path]);
     }

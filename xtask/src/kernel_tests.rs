@@ -31,7 +31,7 @@ const SAME_EVERYWHERE: &str = "once::";
 /// In the environment: `all` for every test on every kernel.
 pub const WHICH: &str = "SKEP_VM_TESTS";
 
-/// Seconds of silence after which a machine is stopped. Its tests wait at most a minute for what they
+/// Seconds of silence after which a machine is stopped. Its tests wait at most four minutes for what they
 /// wait for, and print a line each; a busy host slows an emulated machine several times.
 const PATIENCE: u64 = 600;
 /// How much longer a silence may be with more races: they are one test.

@@ -128,8 +128,7 @@ pub fn deny() -> Result<PathBuf> {
         return Ok(program);
     }
     println!("building cargo-deny {DENY_VERSION} into the cache; minutes on two cores");
-    // Nothing that reads an index or the list of weaknesses is needed for what is checked here.
-    install_program("cargo-deny", DENY_VERSION, &["--no-default-features"], &[])?;
+    install_program("cargo-deny", DENY_VERSION, &[], &[])?;
     Ok(program)
 }
 

@@ -32,7 +32,7 @@ pub fn full_size() -> bool {
 
 /// How long what must come may take.
 fn patience() -> Duration {
-    Duration::from_secs(if full_size() { 900 } else { 60 })
+    Duration::from_secs(if full_size() { 900 } else { 180 })
 }
 
 /// The sensor's binary.

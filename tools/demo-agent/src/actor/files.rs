@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::{c_string, check, syscall};
 
-/// How long [`wait_for`] waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long [`wait_for`] waits: longer than the test waits that is to give the word.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Bytes of each folder's name in [`deep_create`].
 const DEEP_NAME_BYTES: usize = 200;

@@ -26,7 +26,8 @@ impl Default for Histogram {
 impl Histogram {
     pub fn record(&mut self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.counts.saturating_record(micros);
+        let counted = self.counts.record(micros);
+        counted.expect("it grows, to a few thousand counters for the longest duration");
         self.largest = self.largest.max(micros);
     }
 
@@ -81,6 +82,6 @@ mod tests {
             (histogram.quantile(500), histogram.largest()),
             (0, u64::MAX)
         );
-        assert_eq!(histogram.quantile(1000), u64::MAX);
+        assert!(histogram.quantile(1000) >= u64::MAX - 1);
     }
 }

@@ -33,6 +33,7 @@ pub const HELLO_FIELDS: &[Field] = &[
     hello("host.arch", "the processor's architecture", "x86_64", "tells what the sensor can see there"),
     hello("host.boot_id", "random number of this boot", "0e3a2f6e-…", "process ids start anew at each boot"),
     hello("lane", "whether this stream carries the bulk of events, or findings and what says how complete it is", "findings", "what is urgent does not wait behind what is much"),
+    hello("takes_orders", "whether the sensor follows orders of the collector, such as how much it logs", "true", "tells which sensors can be asked"),
     hello("hooks.fact", "what a hook sees", "open", COMPLETENESS),
     hello("hooks.hook", "the hook that is used for it", "lsm/file_open", COMPLETENESS),
     hello("hooks.status", "whether it is the best one", "fallback", COMPLETENESS),

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::Finish;
+use crate::wait::{Finish, eventually};
 
 /// Time in which a program is ready, unless it hangs.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -135,17 +135,22 @@ impl Drop for Program {
     }
 }
 
-/// The process of this name below another: its first child, or the first child of that, and so on.
+/// The process of this name below another: its first child, or the first child of that, and so on. It
+/// may not have executed its program yet.
 fn below(parent: Pid, name: &str) -> Pid {
+    let what = format!("a process below it named {name}");
+    eventually(&what, READY_WITHIN, || named_below(parent, name))
+}
+
+fn named_below(parent: Pid, name: &str) -> Option<Pid> {
     let children = format!("/proc/{0}/task/{0}/children", parent.as_raw_nonzero());
-    let children = std::fs::read_to_string(children).expect("a kernel that tells of children");
-    let child = children.split_whitespace().next();
-    let child = child.and_then(|child| Pid::from_raw(child.parse().ok()?));
-    let child = child.unwrap_or_else(|| panic!("no child named {name}"));
+    let children = std::fs::read_to_string(children).ok()?;
+    let child = children.split_whitespace().next()?;
+    let child = Pid::from_raw(child.parse().ok()?)?;
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.as_raw_nonzero()));
     match comm.is_ok_and(|comm| comm.trim_end() == name) {
-        true => child,
-        false => below(child, name),
+        true => Some(child),
+        false => named_below(child, name),
     }
 }
 

@@ -8,7 +8,10 @@ use skep_sensor::{
     probes::{self, HookReport, HookStatus, ProgramReport},
 };
 
-use crate::sensor::{Sensor, wait_for};
+use crate::{
+    liveness::canaries,
+    sensor::{Sensor, wait_for},
+};
 
 const PROGRAM: &str = "cgroup_sendmsg4";
 const HOOK: &str = "cgroup/sendmsg4";
@@ -56,11 +59,9 @@ fn a_program_that_is_attached_at_run_time_reports_and_detached_it_is_silent_and_
     assert_eq!(report.status, HookStatus::Off);
     assert_eq!(report.reason, "not to be used, by configuration");
     assert_eq!(fact(&sensor).status, HookStatus::Fallback);
-    let canary = "liveness::what_a_canary_does_ends_by_itself";
     sensor.stall().send_canaries(Canaries {
         interval: Duration::from_secs(2),
-        program: "/proc/self/exe".into(),
-        arguments: vec!["--exact".into(), canary.into()],
+        ..canaries()
     });
 
     for _ in 0..2 {

@@ -1,6 +1,7 @@
 //! Waits with a bound: for a condition, for the end of a process.
 
 use std::{
+    io,
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -65,22 +66,32 @@ impl Finish for Command {
 
     /// With everything it wrote to its outputs; it reads nothing.
     fn finish(&mut self) -> Output {
-        let child = self
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap_or_else(|error| {
-            panic!("{self:?}: {error}; `cargo xtask setup` installs what tests start")
-        });
-        let outputs = (child.stdout.take(), child.stderr.take());
-        let (stdout, stderr) = (drain(outputs.0), drain(outputs.1));
-        let status = ended_within(&mut child, HANGS);
-        Output {
-            status,
-            stdout: joined("its output", stdout),
-            stderr: joined("its messages", stderr),
-        }
+        finish_started_by(self, Command::spawn)
+    }
+}
+
+/// The same for a command that `start` starts.
+///
+/// # Panics
+/// As [`Finish::finish`] does.
+pub fn finish_started_by(
+    command: &mut Command,
+    start: impl FnOnce(&mut Command) -> io::Result<Child>,
+) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = start(command).unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; `cargo xtask setup` installs what tests start")
+    });
+    let outputs = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = (drain(outputs.0), drain(outputs.1));
+    let status = ended_within(&mut child, HANGS);
+    Output {
+        status,
+        stdout: joined("its output", stdout),
+        stderr: joined("its messages", stderr),
     }
 }
 

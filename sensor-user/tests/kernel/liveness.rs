@@ -172,12 +172,12 @@ fn hooks_come_back(avoid: &[&str]) {
          (while [ ! -e act ]; do sleep 0.1; done; cat {path}) & wait",
         directory.display()
     );
-    let mut agent = Command::new(actor())
+    let mut command = Command::new(actor());
+    command
         .args(["do", "exec", "/bin/sh", "-c", &script, "--"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the actor");
+        .stdout(Stdio::null());
+    let mut agent = sensor.spawn(&mut command).expect("the actor");
     wait_for("the agent's shell", || {
         sensor.find(|event| {
             matches!(event.detail, Detail::Exec(_))

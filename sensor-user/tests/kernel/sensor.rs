@@ -1,8 +1,9 @@
 //! The sensor under test, in this process, and the vocabulary of the tests.
 
 use std::{
+    io,
     path::PathBuf,
-    process::Command,
+    process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ use skep_sensor::{
     track::{Bounds, Tracker},
     users::Users,
 };
-use skep_testing::{Finish, eventually, eventually_or};
+use skep_testing::{eventually, eventually_or, finish_started_by};
 
 /// How long a test waits for something that must come. On a busy host an emulated machine takes a minute
 /// to attach a sensor; only what hangs takes as long as this.
@@ -173,10 +174,17 @@ impl Sensor {
         self.run_command(command)
     }
 
-    /// The same for any command that starts an agent in its own process.
+    /// Starts a process, but not while a self-test is started: here both are children of one process,
+    /// and what that starts meanwhile is watched as a self-test too.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let _no_round = self.stall();
+        command.spawn()
+    }
+
+    /// Runs a command that starts an agent in its own process, as [`Sensor::run`] does.
     pub fn run_command(&self, mut command: Command) -> Run {
         let known = self.known();
-        let output = command.finish();
+        let output = finish_started_by(&mut command, |command| self.spawn(command));
         // 1: an action failed, which some tests want; anything else is the actor's own failure.
         assert!(
             matches!(output.status.code(), Some(0 | 1)),

@@ -69,7 +69,6 @@ mod table;
 
 use std::{
     collections::HashSet,
-    fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
@@ -226,7 +225,7 @@ struct Shared {
     /// There may be files to merge.
     unmerged: AtomicBool,
     stopping: AtomicBool,
-    lock: Arc<File>,
+    lock: Arc<open::Lock>,
 }
 
 struct State {

@@ -7,7 +7,7 @@
 //! fields of the messages that leave the host. A field that is collected and not listed fails the
 //! build's tests, and so does one that is listed and not collected.
 
-mod hello;
+mod sensor;
 mod text;
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use skep_redact::{Finder, RULES, Redactor};
 
 use crate::settings::Settings;
 
-pub use hello::HELLO_FIELDS;
+pub use sensor::SENSOR_FIELDS;
 pub use skep_event::{Field, Redaction};
 pub use text::{human, markdown};
 
@@ -107,7 +107,7 @@ pub fn manifest<'a>(settings: &'a Settings, families: &'a [Family]) -> Manifest<
             families,
         },
         fields: Event::fields(),
-        sensor_fields: HELLO_FIELDS,
+        sensor_fields: SENSOR_FIELDS,
         never: NEVER,
         redacted: redacted_kinds(),
         kept: Kept {

@@ -96,7 +96,8 @@ impl Options {
 
 /// How the tests ended on one kernel.
 struct Verdict {
-    release: String,
+    /// Of the machine.
+    name: String,
     outcome: Outcome,
     elapsed: Duration,
 }
@@ -145,22 +146,24 @@ pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
     let others = programs.others.iter();
     files.extend(others.map(|(name, program)| GuestFile::program(name, program)));
 
-    let runs: Vec<_> = kernels
-        .iter()
-        .zip(&options.kernels)
-        .enumerate()
-        .map(|(position, (kernel, version))| {
-            let has_all = full || position + 1 == kernels.len();
-            let skipped = (!has_all).then_some(SAME_EVERYWHERE);
-            Run {
+    let mut runs = Vec::new();
+    for part in [Part::Own, Part::Same] {
+        for (position, (kernel, version)) in kernels.iter().zip(&options.kernels).enumerate() {
+            let is_last = position + 1 == kernels.len();
+            let has_all = full || is_last;
+            let Some(part) = part.of(has_all, programs.is_libtest, &options.arguments) else {
+                continue;
+            };
+            runs.push(Run {
                 kernel,
+                name: format!("{}{}", kernel.release, part.suffix()),
                 files: &files,
-                script: script(&programs, skipped, &options.arguments),
+                script: script(&programs, part, &options.arguments),
                 patience: options.patience(),
-                label: format!("{version}: "),
-            }
-        })
-        .collect();
+                label: format!("{version}{}: ", part.suffix()),
+            });
+        }
+    }
     let mut verdicts = Vec::new();
     for ended in side_by_side(&runs) {
         let (verdict, of_tests) = ended?;
@@ -169,12 +172,12 @@ pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
     }
     for verdict in &verdicts {
         let Verdict {
-            release,
+            name,
             outcome,
             elapsed,
         } = verdict;
         println!(
-            "{} {release} {:.1} s{}",
+            "{} {name} {:.1} s{}",
             outcome.word(),
             elapsed.as_secs_f64(),
             outcome.reason()
@@ -186,17 +189,56 @@ pub fn in_machines(options: &Options, times: &mut Times) -> Result<()> {
         .count();
     ensure!(
         failed == 0,
-        "the kernel tests failed on {failed} of {} kernels",
+        "the kernel tests failed in {failed} of {} machines",
         verdicts.len()
     );
     Ok(())
 }
 
+/// The tests that a machine runs. Those that are the same on every kernel have a machine of their own: what
+/// two machines do at the same time, they do in half the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// Those that may differ from kernel to kernel.
+    Own,
+    /// Those that are the same on every kernel.
+    Same,
+}
+
+impl Part {
+    /// What this part of a kernel's tests is, for a kernel that runs all of them or its own only. A choice of
+    /// tests, or another program, is not divided.
+    fn of(self, has_all: bool, is_libtest: bool, arguments: &[String]) -> Option<Self> {
+        let is_divided = is_libtest && arguments.is_empty();
+        match self {
+            Self::Same => (has_all && is_divided).then_some(Self::Same),
+            _ if has_all && !is_divided => Some(Self::All),
+            _ => Some(Self::Own),
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::All | Self::Own => "",
+            Self::Same => "-once",
+        }
+    }
+
+    fn words(self) -> Option<String> {
+        match self {
+            Self::All => None,
+            Self::Own => Some(format!("--skip={SAME_EVERYWHERE}")),
+            Self::Same => Some(SAME_EVERYWHERE.to_owned()),
+        }
+    }
+}
+
 /// Name of the test program in a guest.
 const TEST: &str = "kernel-test";
 
-/// What a guest runs: the tests but those skipped, with these arguments.
-fn script(programs: &Programs, skipped: Option<&str>, arguments: &[String]) -> String {
+/// What a guest runs: these tests, with these arguments.
+fn script(programs: &Programs, part: Part, arguments: &[String]) -> String {
     let mut words = Vec::new();
     if programs.is_libtest {
         words.push(times::ENVIRONMENT.to_owned());
@@ -205,7 +247,7 @@ fn script(programs: &Programs, skipped: Option<&str>, arguments: &[String]) -> S
     if programs.is_libtest {
         words.push("--test-threads=1".to_owned());
         words.extend(times::ARGUMENTS.map(str::to_owned));
-        words.extend(skipped.map(|skipped| format!("--skip={skipped}")));
+        words.extend(part.words());
     }
     words.extend(arguments.iter().map(|word| quote(word)));
     words.join(" ")
@@ -214,6 +256,8 @@ fn script(programs: &Programs, skipped: Option<&str>, arguments: &[String]) -> S
 /// The tests on one kernel.
 struct Run<'a> {
     kernel: &'a Kernel,
+    /// Of the machine.
+    name: String,
     files: &'a [GuestFile],
     script: String,
     patience: Duration,
@@ -228,6 +272,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let Self {
             kernel,
+            name,
             files,
             script,
             patience,
@@ -235,7 +280,7 @@ impl Run<'_> {
         } = self;
         println!("{label}{}: {script}", kernel.release);
         let machine = Machine {
-            name: &kernel.release,
+            name,
             guest: Guest {
                 files,
                 kernel,
@@ -247,7 +292,7 @@ impl Run<'_> {
         };
         let (outcome, times) = machine.run()?;
         let verdict = Verdict {
-            release: kernel.release.clone(),
+            name: name.clone(),
             outcome,
             elapsed: begun.elapsed(),
         };
@@ -290,19 +335,33 @@ mod tests {
             others: Vec::new(),
         };
         let words = ["two words".to_owned()];
-        let all = script(&programs(true), None, &words);
+        let all = script(&programs(true), Part::All, &words);
         assert!(
             all.starts_with("RUSTC_BOOTSTRAP=1 /bin/kernel-test "),
             "{all}"
         );
         assert!(all.ends_with(" --report-time 'two words'"), "{all}");
-        assert!(!all.contains("--skip"), "{all}");
-        let some = script(&programs(true), Some(SAME_EVERYWHERE), &[]);
+        assert!(!all.contains("once::"), "{all}");
+        let some = script(&programs(true), Part::Own, &[]);
         assert!(some.ends_with(" --skip=once::"), "{some}");
+        let rest = script(&programs(true), Part::Same, &[]);
+        assert!(rest.ends_with(" --report-time once::"), "{rest}");
         // Another program has arguments of its own.
-        assert_eq!(
-            script(&programs(false), Some(SAME_EVERYWHERE), &[]),
-            "/bin/kernel-test"
-        );
+        assert_eq!(script(&programs(false), Part::Own, &[]), "/bin/kernel-test");
+    }
+
+    #[test]
+    fn every_test_runs_once_on_a_kernel_that_runs_all_whatever_is_asked_for() {
+        let words = ["tiers".to_owned()];
+        let parts = |has_all, is_libtest, words: &[String]| {
+            let parts = [Part::Own, Part::Same].map(|part| part.of(has_all, is_libtest, words));
+            parts.into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(parts(true, true, &[]), [Part::Own, Part::Same]);
+        assert_eq!(parts(false, true, &[]), [Part::Own]);
+        assert_eq!(parts(true, true, &words), [Part::All]);
+        assert_eq!(parts(false, true, &words), [Part::Own]);
+        assert_eq!(parts(true, false, &[]), [Part::All]);
+        assert_eq!(parts(false, false, &[]), [Part::Own]);
     }
 }

@@ -19,7 +19,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     panic::AssertUnwindSafe,
     sync::{Arc, Weak, atomic::Ordering, mpsc},
     thread::JoinHandle,
@@ -34,6 +33,7 @@ use super::{
     group::{Group, Taken},
     hot::Hot,
     log::{Log, Transaction},
+    open::Lock,
     own::{Own, OwnSource},
     readers::{self, Standings, TABLES},
     request::Request,
@@ -59,7 +59,7 @@ pub(super) struct Progress {
 struct Writer {
     log: Log,
     /// Held until the log is closed, however the store ends.
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
     /// Sources that have a stream.
     live: HashMap<Source, Live>,
     /// Stream → its source.

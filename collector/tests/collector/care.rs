@@ -7,11 +7,12 @@ use std::{
 
 use skep_collector::{schema::Class, store::Retention};
 use skep_proto::v1::Event;
+use skep_testing::Bound;
 
 use crate::{
     damage::{files, no_merge, store},
     program::Program,
-    scene::{Collector, SENSOR, Sensor, opens, until, value},
+    scene::{Collector, HANG, SENSOR, Sensor, opens, until, value},
 };
 
 const COUNT: &str = "SELECT count(*) FROM events";
@@ -57,7 +58,9 @@ async fn events_that_are_too_old_leave_their_table_and_then_the_disk() {
     assert_eq!(value(&program.url, &counter("files_expired")).await, 1);
     // Its age counts up to the newest commit.
     let mut seq = 20;
+    let bound = Bound::of("an expired file to be deleted", HANG);
     while value(&program.url, &counter("files_deleted")).await == 0 {
+        bound.check();
         sensor.send(seq + 1, now(opens(seq + 1, 10))).await;
         seq += 10;
         sensor.acked(seq).await;
@@ -106,7 +109,9 @@ async fn files_that_were_merged_are_deleted_in_their_time() {
     let collector = Collector::with(data.path(), |options| options.store.vacuum_every = often);
     collector.counted("files_merged", 8).await;
     let runs = collector.counter("vacuum_runs");
+    let bound = Bound::of("two more vacuums", HANG);
     while collector.counter("vacuum_runs") < runs + 2 {
+        bound.check();
         tokio::time::sleep(often).await;
     }
     assert_eq!(collector.counter("files_deleted"), 0);

@@ -17,7 +17,7 @@ use tokio::sync::Barrier;
 
 use crate::{
     program::Program,
-    scene::{EPOCH, Sensor, ask, finding, hello, session_with_gaps, small_session, value},
+    scene::{EPOCH, HANG, Sensor, ask, finding, hello, session_with_gaps, small_session, value},
 };
 
 /// How often it is killed.
@@ -159,7 +159,9 @@ async fn killed_under_load_it_keeps_what_it_acknowledged_and_stores_nothing_twic
             tokio::spawn(load(url, source, all))
         };
         let running: Vec<_> = sources.iter().map(load).collect();
-        all.wait().await;
+        tokio::time::timeout(HANG, all.wait())
+            .await
+            .expect("every sensor is welcomed");
         // At some moment the process is gone, with whatever it was doing: writing the log, moving rows
         // into the tables, merging.
         tokio::time::sleep(Duration::from_millis(100 + random.below(900))).await;

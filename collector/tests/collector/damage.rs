@@ -8,7 +8,7 @@ use std::{
 };
 
 use skep_proto::v1::sensor_message::Body as Up;
-use skep_testing::Finish;
+use skep_testing::{Bound, Finish};
 
 use crate::scene::{
     Collector, HANG, OTHER_SENSOR, SENSOR, Sensor, ask, hello, opens, until, value,
@@ -153,7 +153,9 @@ async fn small_files_become_larger_ones_without_losing_a_row() {
         })
     };
     let mut seq = acked;
+    let bound = Bound::of("a merge", HANG);
     while collector.counter("files_merged") == 0 {
+        bound.check();
         sensor.send(seq + 1, opens(seq + 1, 10)).await;
         seq += 10;
         sensor.acked(seq).await;
@@ -294,7 +296,9 @@ impl Drop for Disk {
 async fn send_until_full(collector: &Collector, data: &Path, sensor: &Sensor) -> (u64, PathBuf) {
     let ballast = fill(data);
     let mut seq = 0;
+    let bound = Bound::of("a full disk", HANG);
     while collector.problems().is_empty() {
+        bound.check();
         sensor.send(seq + 1, opens(seq + 1, 2000)).await;
         seq += 2000;
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -15,4 +15,4 @@ pub mod wait;
 pub use collector::Collector;
 pub use program::{Program, demo_agent, test_program};
 pub use random::Random;
-pub use wait::{Finish, eventually, eventually_or, finish_started_by};
+pub use wait::{Bound, Finish, eventually, eventually_or, output_of};

@@ -1,7 +1,6 @@
 //! Waits with a bound: for a condition, for the end of a process.
 
 use std::{
-    io,
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -41,6 +40,40 @@ pub fn eventually_or<T>(
     }
 }
 
+/// The bound of a loop that waits by doing something again and again.
+#[derive(Debug)]
+pub struct Bound {
+    what: &'static str,
+    within: Duration,
+    begun: Instant,
+}
+
+impl Bound {
+    /// Of the wait for `what`, which begins now.
+    pub fn of(what: &'static str, within: Duration) -> Self {
+        let begun = Instant::now();
+        Self {
+            what,
+            within,
+            begun,
+        }
+    }
+
+    /// # Panics
+    /// When the wait has taken longer than its bound; the message names what it was for.
+    pub fn check(&self) {
+        let Self {
+            what,
+            within,
+            begun,
+        } = self;
+        assert!(
+            begun.elapsed() < *within,
+            "waited {within:?} in vain for {what}"
+        );
+    }
+}
+
 /// A process that ends, or is killed and makes the test fail.
 pub trait Finish {
     /// What is known at its end.
@@ -66,25 +99,22 @@ impl Finish for Command {
 
     /// With everything it wrote to its outputs; it reads nothing.
     fn finish(&mut self) -> Output {
-        finish_started_by(self, Command::spawn)
+        let child = self
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        output_of(child.unwrap_or_else(|error| {
+            panic!("{self:?}: {error}; `cargo xtask setup` installs what tests start")
+        }))
     }
 }
 
-/// The same for a command that `start` starts.
+/// How a process ends, with everything it wrote to those of its outputs that are pipes.
 ///
 /// # Panics
-/// As [`Finish::finish`] does.
-pub fn finish_started_by(
-    command: &mut Command,
-    start: impl FnOnce(&mut Command) -> io::Result<Child>,
-) -> Output {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = start(command).unwrap_or_else(|error| {
-        panic!("{command:?}: {error}; `cargo xtask setup` installs what tests start")
-    });
+/// When it has not ended after minutes.
+pub fn output_of(mut child: Child) -> Output {
     let outputs = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = (drain(outputs.0), drain(outputs.1));
     let status = ended_within(&mut child, HANGS);
@@ -159,6 +189,15 @@ mod tests {
         eventually_or("a thing", Duration::ZERO, never, || {
             "it stood so".to_owned()
         });
+    }
+
+    #[test]
+    #[should_panic(expected = "in vain for a thing")]
+    fn a_loop_ends_at_its_bound() {
+        let bound = Bound::of("a thing", Duration::from_millis(1));
+        loop {
+            bound.check();
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use skep_abi::FileKey;
@@ -19,6 +20,9 @@ use skep_catalogue::Catalogue;
 
 use super::{Candidate, Identifier, Judgement};
 use skep_event::{Agent, Text};
+
+/// How long a test waits for what a process of its own does at once.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// A directory tree and the identifier that is asked about it.
 struct World {

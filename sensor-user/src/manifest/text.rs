@@ -5,7 +5,7 @@ use std::fmt::Write;
 use skep_event::Event;
 
 use super::{
-    Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, WATCHED, redacted_kinds,
+    Family, Field, KEPT, NEVER, RedactedKind, Redaction, SENSOR_FIELDS, WATCHED, redacted_kinds,
     set_by,
 };
 use crate::{settings::Settings, status::page};
@@ -54,13 +54,16 @@ fn write_human(out: &mut String, settings: &Settings, families: &[Family]) -> st
             writeln!(out, "   {mark}{name:<31} {meaning}, e.g. {example}")?;
         }
     }
-    writeln!(out, "\n  About the sensor and the host, when it connects")?;
+    writeln!(
+        out,
+        "\n  About the sensor and the host: when it connects, with each batch, in answer to an order"
+    )?;
     for Field {
         wire,
         meaning,
         example,
         ..
-    } in HELLO_FIELDS
+    } in SENSOR_FIELDS
     {
         writeln!(
             out,
@@ -220,7 +223,9 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "\n## What the sensor says of itself and the host when it connects\n\n\
+        "\n## Fields about the sensor and the host\n\n\
+         Sent when the sensor connects, with each batch of events (`batch.`) and in answer to an order of\n\
+         the collector (`outcome.`).\n\n\
          | wire | meaning | example | why |\n|---|---|---|---|"
     )?;
     for Field {
@@ -229,7 +234,7 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
         example,
         why,
         ..
-    } in HELLO_FIELDS
+    } in SENSOR_FIELDS
     {
         writeln!(
             out,

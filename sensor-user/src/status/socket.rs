@@ -51,7 +51,20 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     /// Held for as long as this daemon is the one.
-    _lock: fs::File,
+    _lock: Lock,
+}
+
+/// The lock of a socket's daemon, until it is dropped.
+#[derive(Debug)]
+struct Lock(fs::File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread has forked and that has not executed its
+        // program yet has the descriptor too, and with it the lock (flock(2)). It cannot fail for a lock
+        // that is held.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 // === impl Server ===
@@ -118,7 +131,7 @@ fn beside(socket: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn take_lock(socket: &Path) -> Result<fs::File, StatusError> {
+fn take_lock(socket: &Path) -> Result<Lock, StatusError> {
     let io = |source| StatusError::Io {
         socket: socket.to_owned(),
         source,
@@ -131,7 +144,7 @@ fn take_lock(socket: &Path) -> Result<fs::File, StatusError> {
         .open(beside(socket, ".lock"))
         .map_err(io)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StatusError::AlreadyRunning {
             socket: socket.to_owned(),
         }),
@@ -280,6 +293,23 @@ mod tests {
         assert!(matches!(error, StatusError::NotRunning { .. }), "{error}");
         let _server = Server::start(&socket, StatusBoard::new("new")).unwrap();
         assert_eq!(fetch(&socket).unwrap().version, "new");
+    }
+
+    #[test]
+    fn a_child_that_has_inherited_the_lock_does_not_keep_the_socket() {
+        let (_dir, socket) = socket();
+        fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let held = take_lock(&socket).unwrap();
+        let again = take_lock(&socket).unwrap_err();
+        assert!(
+            matches!(again, StatusError::AlreadyRunning { .. }),
+            "{again}"
+        );
+        // What a fork gives to the child: another descriptor of the same open file.
+        let inherited = held.0.try_clone().unwrap();
+        drop(held);
+        take_lock(&socket).unwrap();
+        drop(inherited);
     }
 
     #[test]

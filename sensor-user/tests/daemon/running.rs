@@ -83,8 +83,7 @@ pub fn status(config: &Path) -> Option<Status> {
     let output = sensor()
         .args(["status", "--json", "--config"])
         .arg(config)
-        .output()
-        .ok()?;
+        .finish();
     let status: Status = serde_json::from_slice(&output.stdout).ok()?;
     status.stale_seconds.is_none().then_some(status)
 }

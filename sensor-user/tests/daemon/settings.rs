@@ -2,14 +2,13 @@
 
 use std::{io::Write, path::Path};
 
-use skep_testing::{Program, collector::Absent};
+use skep_testing::{Finish, Program, collector::Absent};
 
 use crate::running::{configure, sensor, status, wait_for};
 
 fn shown(arguments: &[&str], config: &Path) -> String {
     let mut command = sensor();
-    let output = command.args(arguments).arg(config).output();
-    let output = output.expect("the sensor's binary");
+    let output = command.args(arguments).arg(config).finish();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
 }

@@ -12,7 +12,7 @@ use std::{
 
 use skep_proto::v1::{self, event::Detail, session_info::Phase};
 use skep_sensor::status::Status;
-use skep_testing::{Finish, Program, collector::Collector};
+use skep_testing::{Finish, Program, collector::Collector, output_of};
 
 use crate::{
     accounts::{level, told_of},
@@ -132,7 +132,7 @@ fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), Stri
     let mut quiet = agent(&quiet_actions).spawn().expect("the actor");
 
     std::fs::write(&go, "").expect("own directory");
-    let output = loud.wait_with_output().expect("a child");
+    let output = output_of(loud);
     assert!(
         output.status.success(),
         "{name}: {}",

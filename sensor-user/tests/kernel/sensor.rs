@@ -3,7 +3,7 @@
 use std::{
     io,
     path::PathBuf,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use skep_sensor::{
     track::{Bounds, Tracker},
     users::Users,
 };
-use skep_testing::{eventually, eventually_or, finish_started_by};
+use skep_testing::{eventually, eventually_or, output_of};
 
 /// How long a test waits for something that must come. On a busy host an emulated machine takes a minute
 /// to attach a sensor; only what hangs takes as long as this.
@@ -184,7 +184,11 @@ impl Sensor {
     /// Runs a command that starts an agent in its own process, as [`Sensor::run`] does.
     pub fn run_command(&self, mut command: Command) -> Run {
         let known = self.known();
-        let output = finish_started_by(&mut command, |command| self.spawn(command));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let output = output_of(self.spawn(&mut command).expect("the actor"));
         // 1: an action failed, which some tests want; anything else is the actor's own failure.
         assert!(
             matches!(output.status.code(), Some(0 | 1)),

@@ -10,9 +10,10 @@ use std::{
 use proptest::prelude::*;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use skep_catalogue::MarkerScope;
+use skep_testing::eventually;
 
 use super::{
-    Exec, World, assert_agent, assert_no_agent,
+    Exec, HANGS, World, assert_agent, assert_no_agent,
     elf_file::{ElfFile, bun_graph, bun_section},
     identifier,
 };
@@ -238,9 +239,10 @@ impl Confined {
         }
         let confined = Self(pid);
         let root = PathBuf::from(format!("/proc/{pid}/root"));
-        while fs::read_link(&root).expect("the child runs") == Path::new("/") {
-            std::thread::yield_now();
-        }
+        eventually("the child's own root", HANGS, || {
+            let has_own = fs::read_link(&root).expect("the child runs") != Path::new("/");
+            has_own.then_some(())
+        });
         confined
     }
 }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::{
-    Candidate, World, assert_agent, assert_no_agent,
+    Candidate, HANGS, World, assert_agent, assert_no_agent,
     elf_file::{ElfFile, bun_graph},
 };
 use skep_event::Text;
+use skep_testing::eventually;
 
 /// A running process, ended with the test.
 struct Running(Child);
@@ -146,9 +147,10 @@ fn start(exe: &Path, environment: &[(&str, &str)]) -> Running {
         .envs(environment.iter().copied());
     let running = Running(command.stdin(Stdio::null()).spawn().expect("starts"));
     let environ = format!("/proc/{}/environ", running.0.id());
-    while fs::read(&environ).expect("it runs").is_empty() {
-        std::thread::yield_now();
-    }
+    eventually("its environment", HANGS, || {
+        let is_there = !fs::read(&environ).expect("it runs").is_empty();
+        is_there.then_some(())
+    });
     running
 }
 

@@ -64,6 +64,17 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
     }
 }
 
+/// Sends a record that is offered again when the ring is full: it is not counted as lost, and no share holds
+/// it back. True when it was sent.
+#[inline(always)]
+pub fn offer(kind: Kind, bytes: &[u8]) -> bool {
+    let is_sent = RING.output::<[u8]>(bytes, BPF_RB_NO_WAKEUP as u64).is_ok();
+    if is_sent {
+        sent(kind);
+    }
+    is_sent
+}
+
 /// Whether a record may go into a ring that is filling up.
 #[inline(always)]
 fn admitted(kind: Kind, session: u64, bytes: &[u8], unread: u64, ring: u64) -> bool {

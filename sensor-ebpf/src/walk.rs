@@ -3,7 +3,8 @@
 //! Not attached to anything: the daemon runs it (`BPF_PROG_TEST_RUN` of a raw tracepoint program,
 //! 5.10), in its own context, until it says that it has come round. `/proc` has the same list, but
 //! start times in hundredths of a second only; a session's id is made of the exact one. A run reports
-//! up to [`WALK_TASKS`] processes and leaves where it stands; it holds the RCU read lock (the test
+//! up to [`WALK_TASKS`] processes, or as many as the ring takes, and leaves where it stands; the process that
+//! did not fit is the first of the next run. A run holds the RCU read lock (the test
 //! run does), so what it reads does not go away meanwhile. Between two runs it may: then the next one
 //! says so and the daemon begins again. Kernel threads are left out.
 
@@ -15,11 +16,12 @@ use skep_abi::{
     Claim, Header, Hook, Kind, Offset, PROCESS_UNWATCHED, Task, WALK_DONE, WALK_LOST, WALK_MORE,
     WALK_TASKS, Walk,
 };
+use zerocopy::IntoBytes;
 
 use crate::{
     kernel::{self, Address, Members, Read},
     maps::{PROCESSES, WALK},
-    record,
+    ring,
 };
 
 /// `LIST_POISON2` (include/linux/poison.h) on x86-64: `list_head::prev` of what was taken out.
@@ -56,22 +58,27 @@ fn step(walk: &mut Walk) -> Read<u32> {
         }
     }
     for _ in 0..WALK_TASKS {
-        task = Address(task.member(Offset::TaskTasks)?.value()?).container(Offset::TaskTasks)?;
-        if report(task).is_ok() {
-            walk.reported += 1;
+        let next =
+            Address(task.member(Offset::TaskTasks)?.value()?).container(Offset::TaskTasks)?;
+        match report(next) {
+            Ok(true) => walk.reported += 1,
+            Ok(false) => break,
+            Err(_) => {}
         }
-        if task == me {
+        if next == me {
             return Ok(WALK_DONE);
         }
+        task = next;
     }
     walk.cursor = task.0;
     walk.cursor_start_ns = task.read(Offset::TaskStartBoottime)?;
     Ok(WALK_MORE)
 }
 
-/// Reports one process; an error for what has no memory of its own (kernel threads, zombies).
+/// Reports one process, false when the ring is full; an error for what has no memory of its own (kernel
+/// threads, zombies).
 #[inline(always)]
-fn report(task: Address) -> Read<()> {
+fn report(task: Address) -> Read<bool> {
     let mm = task.follow(Offset::TaskMm)?;
     let tgid: u32 = task.read(Offset::TaskTgid)?;
     let start_ns: u64 = task.read(Offset::TaskStartBoottime)?;
@@ -109,6 +116,5 @@ fn report(task: Address) -> Read<()> {
         ppid: parent.read(Offset::TaskTgid)?,
         uid: task.follow(Offset::TaskCred)?.read(Offset::CredUid)?,
     };
-    record::send_fixed(Kind::Task, header.session, &record);
-    Ok(())
+    Ok(ring::offer(Kind::Task, record.as_bytes()))
 }

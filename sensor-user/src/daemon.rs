@@ -1,7 +1,8 @@
 //! `skep-sensor run`: the pipeline into the spool, the uplink beside it, status on a socket.
 //!
-//! Order at start: signals, probes (while there is one thread), the status socket, which keeps a second
-//! daemon away, the journal and the processes that run already, then the rest that has threads.
+//! Order at start: signals, the lock that keeps a second daemon away, the journal, probes (while there is one
+//! thread), the status socket, the processes that run already, then the rest that has threads. What may wait
+//! for a disk comes before the probes: from those on the ring fills.
 //! Order at stop: drain the ring, flush the fold, let the uplink send for a while, detach. The
 //! collector's absence stops nothing: the spool fills, then drops its oldest, and says so.
 
@@ -28,7 +29,7 @@ use crate::{
     status::{
         self, StatusBoard,
         hooks::status_hooks,
-        socket::{Server, StatusError},
+        socket::{Place, Server, StatusError},
     },
     step::StepCounts,
     stop::Stop,
@@ -63,6 +64,12 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     let config = &settings.config;
     let id = InstallId::load_or_create(&config.state_directory)?;
     let clock = BootClock::for_boot(&config.state_directory, &start::boot_id());
+    // Held until the end.
+    let place = Place::take(&config.status.socket)?;
+    // Not before a second daemon is kept away; and before hooks fill the ring, which nobody reads while a
+    // slow disk answers.
+    let now_ns = BootClock::boot_now();
+    let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
     let mut pipeline = start::pipeline(config, clock)?;
 
     let board = StatusBoard::new(env!("CARGO_PKG_VERSION"));
@@ -73,12 +80,9 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
         status.settings = shown_settings(&settings);
     });
     board.wake_by(stop.waker());
-    // Held until the end: it answers, and keeps a second daemon away.
-    let _server = Server::start(&config.status.socket, board.clone())?;
-    // Not before a second daemon is kept away.
+    // Answers until the end.
+    let _server = Server::start(place, board.clone())?;
     let mut found_running = Vec::new();
-    let now_ns = BootClock::boot_now();
-    let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
     pipeline.keep_in(journal);
     pipeline.adopt(found.kept, |event| found_running.push(event));
     let spool = Lanes::open(

@@ -205,7 +205,9 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
-        let member = self.member(common, exec.previous_claim, out);
+        let member = self
+            .member(common, exec.previous_claim, out)
+            .or_else(|| self.forked_unseen(common, &exec));
         let judgement = self
             .judge
             .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());

@@ -16,7 +16,7 @@ pub struct Walk {
     pub cursor_start_ns: u64,
     /// [`WALK_MORE`], [`WALK_DONE`] or [`WALK_LOST`], set by each run.
     pub outcome: u32,
-    /// Processes reported by this run.
+    /// Processes reported by this run; none while the ring is full.
     pub reported: u32,
 }
 

@@ -1,11 +1,15 @@
 //! A program of the project in the background: started, waited for until it is ready, ended.
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{RecvTimeoutError, channel},
+    },
     time::Duration,
 };
 
@@ -23,7 +27,14 @@ pub struct Program {
     /// The program itself, which may be a child of the child.
     pid: Pid,
     ready: String,
+    said: Said,
 }
+
+/// The last lines of its standard error.
+type Said = Arc<Mutex<VecDeque<String>>>;
+
+/// So many lines are kept.
+const SAID_MAX: usize = 1000;
 
 // === impl Program ===
 
@@ -41,9 +52,17 @@ impl Program {
             });
         let stderr = child.stderr.take().expect("a pipe");
         let (sender, lines) = channel();
+        let said = Said::default();
+        let kept = Arc::clone(&said);
         // Reads to the end, so that the program never waits for a reader.
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == SAID_MAX {
+                    kept.pop_front();
+                }
+                kept.push_back(line.clone());
+                drop(kept);
                 // Nobody asks for what comes after it is ready.
                 let _ = sender.send(line);
             }
@@ -53,6 +72,7 @@ impl Program {
             child,
             pid,
             ready: String::new(),
+            said,
         };
         let mut said = Vec::new();
         loop {
@@ -126,6 +146,11 @@ impl Drop for Program {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The test has failed: what it says is said, and nothing is left behind.
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            for line in said.iter() {
+                eprintln!("{}: {line}", self.pid());
+            }
+            drop(said);
             let _ = kill_process(self.pid, Signal::KILL);
             let _ = self.child.kill();
             let _ = self.child.wait();

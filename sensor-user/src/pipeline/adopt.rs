@@ -15,7 +15,7 @@ use skep_event::{Coverage, CoverageKind, Event};
 use crate::{
     clock::BootClock,
     decode::{Common, Task},
-    probes::walk::{WalkError, WalkStep},
+    probes::walk::{Disturbances, WalkError, WalkStep},
     proc::Proc,
     step::Sink,
     track::{
@@ -68,7 +68,8 @@ impl<J: Judge> Front<J> {
                     break;
                 }
             };
-            let mut verdicts = self.probes.verdicts();
+            // Who runs is judged, which takes its time: the ring is emptied meanwhile.
+            let mut verdicts = self.probes.verdicts_beside(&mut self.backlog);
             let track = &mut self.head.track;
             let adopted = track.adopt(tasks, &mut Proc, &mut verdicts, sink);
             let members = adopted.len();
@@ -102,10 +103,12 @@ impl<J: Judge> Front<J> {
 
     /// One whole walk; what else comes out of the ring meanwhile is handled as always.
     fn walk(&mut self, sink: &mut impl Sink) -> Result<Vec<(Common, Task)>, WalkError> {
-        let mut upset = 0;
+        let mut disturbances = Disturbances::default();
         let mut tasks = Vec::new();
         loop {
-            let step = self.probes.walk(&mut upset)?;
+            // What waits may have filled the ring.
+            while self.read(sink) {}
+            let step = self.probes.walk(&mut disturbances)?;
             while self.read(sink) {}
             tasks.append(&mut self.head.track.take_walked());
             if step == WalkStep::Done {

@@ -39,7 +39,7 @@ pub struct Front<J> {
     pub unkept_since: Option<UnixNanos>,
     pub watchdog: Option<Watchdog>,
     census: Census,
-    backlog: Backlog,
+    pub backlog: Backlog,
 }
 
 /// What became of a record that was to be fetched.

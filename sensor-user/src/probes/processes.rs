@@ -19,6 +19,9 @@ use skep_abi::{CANARY_SESSION, Claim, FILTER_SLOTS, ProcessState, STATE_AGENT};
 pub const NOEXIST: u64 = 1;
 const EXIST: u64 = 2;
 
+/// Entries that come and go while one is written; a table without room refuses each time.
+const WATCH_TRIES: u32 = 3;
+
 /// Watched processes by tgid.
 pub struct Processes {
     map: BpfHashMap<MapData, u32, ProcessState>,
@@ -48,11 +51,19 @@ impl Processes {
 
     /// Watches a process, or changes its state.
     pub fn watch(&mut self, tgid: u32, state: ProcessState) -> Result<(), MapError> {
-        if self.map.insert(tgid, state, NOEXIST).is_ok() {
-            self.filter.slot(tgid).fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+        let mut tries = 0;
+        loop {
+            if self.map.insert(tgid, state, NOEXIST).is_ok() {
+                self.filter.slot(tgid).fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            let changed = self.map.insert(tgid, state, EXIST);
+            tries += 1;
+            // The kernel side may have taken the entry out between the two (a verdict, an exit).
+            if changed.is_ok() || tries == WATCH_TRIES {
+                return changed;
+            }
         }
-        self.map.insert(tgid, state, EXIST)
     }
 
     /// Watches a process of the sensor's own, and what it starts, as a canary.

@@ -1,6 +1,9 @@
 //! Runs the walk over the kernel's task list: every process that runs, into the ring.
 
-use aya::programs::{Program, RawTracePointRunOptions, TestRun};
+use aya::{
+    Ebpf,
+    programs::{Program, RawTracePointRunOptions, TestRun},
+};
 use skep_abi::{WALK_DONE, WALK_MORE, Walk};
 
 use super::Probes;
@@ -10,6 +13,18 @@ use crate::causes::with_causes;
 const PROGRAM: &str = "walk_tasks";
 /// A walk that is upset this often will not come round.
 const UPSET_MAX: u32 = 64;
+/// A walk that finds the ring full this often in a row, although it is emptied before each step, will not get
+/// on.
+const STUCK_MAX: u32 = 256;
+
+/// What disturbed a walk so far.
+#[derive(Debug, Default)]
+pub struct Disturbances {
+    /// How often it had to begin again.
+    upset: u32,
+    /// How often, in a row, the ring had no room for one record.
+    stuck: u32,
+}
 
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +41,36 @@ pub enum WalkError {
     Refused(String),
     #[error("the walk over the kernel's tasks was upset {UPSET_MAX} times by processes that ended")]
     Upset,
+    #[error("the walk over the kernel's tasks found the ring full {STUCK_MAX} times in a row")]
+    Stuck,
 }
 
 impl Probes {
-    /// One step of a walk over every process: records of kind `Task` in the ring. A walk is begun with
-    /// `upset` at 0, which counts how often it had to begin again.
-    pub fn walk(&mut self, upset: &mut u32) -> Result<WalkStep, WalkError> {
-        let refused = |error: &dyn std::error::Error| WalkError::Refused(with_causes(error));
+    /// One step of a walk over every process: records of kind `Task` in the ring, which is to be read before
+    /// the next. A walk is begun without disturbances.
+    pub fn walk(&mut self, disturbances: &mut Disturbances) -> Result<WalkStep, WalkError> {
+        load(&mut self.programs.object)?;
         let Some(Program::RawTracePoint(program)) = self.programs.object.program_mut(PROGRAM)
         else {
-            return Err(WalkError::Refused(format!(
-                "program {PROGRAM} is not in the kernel object"
-            )));
+            return Err(not_there());
         };
-        if program.fd().is_err() {
-            program.load().map_err(|error| refused(&error))?;
-        }
         program
             .test_run(RawTracePointRunOptions::new())
             .map_err(|error| refused(&error))?;
         let walk = self.walk.get(&0, 0).map_err(|error| refused(&error))?;
+        let Disturbances { upset, stuck } = disturbances;
         match walk.outcome {
-            WALK_MORE => Ok(WalkStep::More),
+            WALK_MORE if walk.reported > 0 => {
+                *stuck = 0;
+                Ok(WalkStep::More)
+            }
+            WALK_MORE => {
+                *stuck += 1;
+                if *stuck >= STUCK_MAX {
+                    return Err(WalkError::Stuck);
+                }
+                Ok(WalkStep::More)
+            }
             outcome => {
                 self.walk
                     .set(0, Walk::default(), 0)
@@ -63,4 +86,23 @@ impl Probes {
             }
         }
     }
+}
+
+/// Loads the kernel program, which takes the verifier a moment: before the ring fills, not after.
+pub(super) fn load(object: &mut Ebpf) -> Result<(), WalkError> {
+    let Some(Program::RawTracePoint(program)) = object.program_mut(PROGRAM) else {
+        return Err(not_there());
+    };
+    if program.fd().is_err() {
+        program.load().map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+fn not_there() -> WalkError {
+    WalkError::Refused(format!("program {PROGRAM} is not in the kernel object"))
+}
+
+fn refused(error: &dyn std::error::Error) -> WalkError {
+    WalkError::Refused(with_causes(error))
 }

@@ -44,6 +44,13 @@ pub enum StatusError {
     },
 }
 
+/// A socket's place, in which no other daemon answers until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    socket: PathBuf,
+    lock: Lock,
+}
+
 /// The answering side; stops and takes its socket away when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -67,11 +74,11 @@ impl Drop for Lock {
     }
 }
 
-// === impl Server ===
+// === impl Place ===
 
-impl Server {
-    /// Takes the socket and answers on it from a thread of its own.
-    pub fn start(socket: &Path, board: StatusBoard) -> Result<Self, StatusError> {
+impl Place {
+    /// Takes the place, unless a daemon has it.
+    pub fn take(socket: &Path) -> Result<Self, StatusError> {
         let io = |source| StatusError::Io {
             socket: socket.to_owned(),
             source,
@@ -83,7 +90,24 @@ impl Server {
                 .create(directory)
                 .map_err(io)?;
         }
-        let lock = take_lock(socket)?;
+        Ok(Self {
+            socket: socket.to_owned(),
+            lock: take_lock(socket)?,
+        })
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Answers in a place from a thread of its own.
+    pub fn start(place: Place, board: StatusBoard) -> Result<Self, StatusError> {
+        let Place { socket, lock } = place;
+        let socket = socket.as_path();
+        let io = |source| StatusError::Io {
+            socket: socket.to_owned(),
+            source,
+        };
         match fs::symlink_metadata(socket) {
             Ok(meta) if !meta.file_type().is_socket() => {
                 return Err(StatusError::NotASocket {
@@ -235,6 +259,10 @@ mod tests {
 
     use super::*;
 
+    fn start(socket: &Path, board: StatusBoard) -> Result<Server, StatusError> {
+        Server::start(Place::take(socket)?, board)
+    }
+
     fn socket() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("run/skep/sensor.sock");
@@ -245,7 +273,7 @@ mod tests {
     fn the_daemon_answers_with_its_figures() {
         let (_dir, socket) = socket();
         let board = StatusBoard::new("0.1.0");
-        let server = Server::start(&socket, board.clone()).unwrap();
+        let server = start(&socket, board.clone()).unwrap();
         board.update(|status| status.tracker.sessions = 3);
         board.acknowledged(skep_spool::Lane::Findings, 5);
         let status = fetch(&socket).unwrap();
@@ -264,7 +292,7 @@ mod tests {
     #[test]
     fn only_the_owner_may_ask() {
         let (_dir, socket) = socket();
-        let _server = Server::start(&socket, StatusBoard::new("0")).unwrap();
+        let _server = start(&socket, StatusBoard::new("0")).unwrap();
         assert_eq!(fs::metadata(&socket).unwrap().mode() & 0o777, 0o600);
         assert_eq!(
             fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777,
@@ -275,8 +303,8 @@ mod tests {
     #[test]
     fn a_second_daemon_is_refused_and_the_first_stays() {
         let (_dir, socket) = socket();
-        let _server = Server::start(&socket, StatusBoard::new("first")).unwrap();
-        let error = Server::start(&socket, StatusBoard::new("second")).unwrap_err();
+        let _server = start(&socket, StatusBoard::new("first")).unwrap();
+        let error = start(&socket, StatusBoard::new("second")).unwrap_err();
         assert!(
             matches!(error, StatusError::AlreadyRunning { .. }),
             "{error}"
@@ -291,7 +319,7 @@ mod tests {
         drop(UnixListener::bind(&socket).unwrap());
         let error = fetch(&socket).unwrap_err();
         assert!(matches!(error, StatusError::NotRunning { .. }), "{error}");
-        let _server = Server::start(&socket, StatusBoard::new("new")).unwrap();
+        let _server = start(&socket, StatusBoard::new("new")).unwrap();
         assert_eq!(fetch(&socket).unwrap().version, "new");
     }
 
@@ -317,7 +345,7 @@ mod tests {
         let (_dir, socket) = socket();
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
         fs::write(&socket, "mine").unwrap();
-        let error = Server::start(&socket, StatusBoard::new("0")).unwrap_err();
+        let error = start(&socket, StatusBoard::new("0")).unwrap_err();
         assert!(matches!(error, StatusError::NotASocket { .. }), "{error}");
         assert_eq!(fs::read_to_string(&socket).unwrap(), "mine");
     }
@@ -335,7 +363,7 @@ mod tests {
     #[test]
     fn a_client_that_goes_away_does_not_stop_the_server() {
         let (_dir, socket) = socket();
-        let _server = Server::start(&socket, StatusBoard::new("0")).unwrap();
+        let _server = start(&socket, StatusBoard::new("0")).unwrap();
         for _ in 0..5 {
             drop(UnixStream::connect(&socket).unwrap());
         }

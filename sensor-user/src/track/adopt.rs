@@ -7,7 +7,8 @@
 //! - Kept and there: *certain*. If it runs another executable now, its image is read from `/proc` and
 //!   marked as inferred; its session stays.
 //! - Not kept, but its parent is in a session: the child is, *inferred* (it was forked while nobody
-//!   watched). A descendant whose parent has ended meanwhile cannot be told from others.
+//!   watched). One that executes something before a walk finds it is taken in by that exec. A descendant
+//!   whose parent has ended meanwhile cannot be told from others.
 //! - Neither, but recognisably an agent: a session of its own, found running, *inferred*. Its id is
 //!   the one its first exec would have given it.
 //! - Kept and gone: it ended while nobody watched. A session without any process left ends now, since
@@ -142,6 +143,23 @@ impl<J: Judge> Tracker<J> {
         self.adopting_until_ns = end_ns.unwrap_or(u64::MAX);
     }
 
+    /// A process that executes something before a walk has found it, whose parent is in a session: it was
+    /// forked while nobody watched, and is taken in now, so that what it does from here on is not that of a
+    /// stranger.
+    pub(super) fn forked_unseen(&self, common: &Common, exec: &decode::Exec) -> Option<Member> {
+        if common.time_ns > self.adopting_until_ns {
+            return None;
+        }
+        let parent = self
+            .processes
+            .get(exec.ppid?, Some(exec.parent_start_ns?))?;
+        Some(Member {
+            ppid: exec.ppid,
+            own: None,
+            ..parent.clone()
+        })
+    }
+
     /// Takes in the processes a walk has found; gives those that are in sessions.
     pub fn adopt(
         &mut self,
@@ -221,7 +239,9 @@ impl<J: Judge> Tracker<J> {
     ) -> Option<SessionId> {
         let exec = running.image(common, task);
         let judgement = match &exec {
-            Some(exec) => self.judge.judge(&candidate(common, exec), &mut || ()),
+            Some(exec) => self
+                .judge
+                .judge(&candidate(common, exec), &mut || verdicts.meanwhile()),
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };

@@ -193,7 +193,10 @@ fn a_session_goes_on_with(program: &Path, end: impl FnOnce(&mut Program)) {
         ("after", false),
         ("late-daemon", false),
     ] {
-        let event = opened(&events, &agent.path(name)).unwrap_or_else(|| panic!("open of {name}"));
+        let event = opened(&events, &agent.path(name)).unwrap_or_else(|| {
+            let stands = how_things_stand(&events, &config, &before.session);
+            panic!("no open of {name}:\n{stands}")
+        });
         assert_eq!(event.session, before.session, "{name}");
         let agent = event.agent.expect("known by its session");
         assert_eq!(agent.family, "skep-demo-agent");

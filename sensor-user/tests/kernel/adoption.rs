@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
+use skep_abi::Kind;
 use skep_event::{Detail, Event, Found, Phase};
 use skep_testing::Finish;
 
@@ -61,4 +62,50 @@ fn a_running_agent_and_its_descendants_are_found_and_marked_as_inferred() {
     });
     assert!(shells.len() >= 3, "the agent and two shells: {shells:?}");
     fs::remove_dir_all(directory).expect("own directory");
+}
+
+/// A page of ring holds a few dozen processes: the walk goes on where it was full.
+#[test]
+fn every_agent_that_runs_is_found_however_small_the_ring() {
+    /// With what else runs here, several times what a page holds.
+    const AGENTS: usize = 60;
+    let start = || {
+        let mut command = Command::new(actor());
+        command.args(["do", "sleep", "600000"]).stdin(Stdio::null());
+        Ended(command.spawn().expect("the actor"))
+    };
+    let agents: Vec<Ended> = (0..AGENTS).map(|_| start()).collect();
+    for agent in &agents {
+        let cmdline = format!("/proc/{}/cmdline", agent.0.id());
+        wait_for("the agent to run", || {
+            let argv = fs::read(&cmdline).expect("it runs");
+            argv.ends_with(b"600000\0").then_some(())
+        });
+    }
+    let sensor = Sensor::start_adopting_with(4096);
+    for agent in &agents {
+        let is = |event: &Event| {
+            let of_it = event
+                .process
+                .as_ref()
+                .is_some_and(|p| p.pid == agent.0.id());
+            of_it && matches!(&event.detail, Detail::Session(info) if info.found == Found::Running)
+        };
+        assert!(sensor.find(is).is_some(), "{} is not found", agent.0.id());
+    }
+    let counts = sensor.settled_counts().kernel;
+    let mut tasks = counts.iter().filter(|counts| counts.kind == Kind::Task);
+    let lost = tasks.next().expect("every kind").lost;
+    assert!(lost.iter().all(|(_, count)| *count == 0), "{lost:?}");
+}
+
+/// A child that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Ended already is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -68,7 +68,12 @@ impl Sensor {
 
     /// The same, with the agents that run already.
     pub fn start_adopting() -> Self {
-        let mut pipeline = attach(4 << 20, &[]);
+        Self::start_adopting_with(4 << 20)
+    }
+
+    /// The same with a ring of another size.
+    pub fn start_adopting_with(ring_bytes: u32) -> Self {
+        let mut pipeline = attach(ring_bytes, &[]);
         let mut found = Vec::new();
         pipeline.adopt(None, |event| found.push(event));
         let sensor = Self::run_pipeline(pipeline, true);

@@ -7,7 +7,7 @@ use skep_event::{Agent, Event, Text};
 
 use crate::{
     clock::BootClock,
-    decode::Task,
+    decode::{Body, Record, Task},
     identify::{Candidate, Judgement},
     track::Claim,
     users::Users,
@@ -156,6 +156,18 @@ impl Test {
             .collect()
     }
 
+    /// An exec that nobody expects, of a child of this process; sessions of what is told of it.
+    fn execute(&mut self, tgid: u32, parent: (u32, u64)) -> Vec<Option<SessionId>> {
+        let (common, task) = task((tgid, 200, parent, 2, None));
+        let record = Record {
+            common,
+            body: Body::Exec(Box::new(unknown(&task))),
+        };
+        self.tracker.handle(record, &mut self.maps, &mut self.out);
+        let out = std::mem::take(&mut self.out.0);
+        out.iter().map(|event| event.session).collect()
+    }
+
     fn id(tgid: u32, start: u64, family: &str) -> SessionId {
         SessionId::derive("boot", tgid, start, family)
     }
@@ -271,6 +283,23 @@ fn a_child_forked_while_nobody_watched_is_inferred_and_so_are_its_own() {
     assert_eq!(test.walk(&rows), [(11, id), (12, id), (13, id)]);
     assert!(test.image(12).inferred && test.image(13).inferred);
     assert!(!test.image(11).inferred);
+}
+
+#[test]
+fn a_child_that_executes_something_before_a_walk_finds_it_is_taken_in_and_a_stranger_is_not() {
+    let mut test = test();
+    let (kept, id) = kept();
+    test.tracker.resume(kept, &mut test.maps);
+    // Before the walks there is nobody to be taken in.
+    assert_eq!(test.execute(12, (11, 110)), []);
+    test.tracker.adopting_until(None);
+    assert_eq!(test.execute(12, (11, 110)), [Some(id)]);
+    // Of a process that had a member's pid before it, and of a stranger.
+    assert_eq!(test.execute(13, (11, 5)), []);
+    assert_eq!(test.execute(14, INIT), []);
+    test.tracker.adopting_until(Some(2_000_000));
+    assert_eq!(test.walk(&[(12, 200, (11, 110), 2, None)]), [(12, id)]);
+    assert!(!test.image(12).inferred, "its exec was seen");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use super::{
     End, Opened, Party, SensorFacts, Shared, Source, Stream, Tail,
     entry::Entry,
     group::{Group, Taken},
-    hot::Hot,
+    hot::{Hot, rows_of},
     log::{Log, Transaction},
     own::{Own, OwnSource},
     readers::{self, Standings, TABLES},
@@ -547,7 +547,7 @@ fn show(shared: &Shared, taken: &[Taken], position: u64) {
         ..
     } in taken
     {
-        rows.extend(batch.rows(origin, *known));
+        rows.extend(rows_of(batch, origin, *known));
     }
     let mut fresh = Hot::default();
     fresh.add(&rows, position, |_| true);

@@ -7,7 +7,7 @@
 //! Bound: [`MAX_BATCH_EVENTS`], and no more of each part than events; decoding ends where there are
 //! more, so that a message of nothing but empty events costs no more than its own bytes.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{collections::HashMap, fmt};
 
 use bytes::{Buf, Bytes};
 use prost::{
@@ -61,16 +61,58 @@ pub struct Parts {
 /// The bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    #[error("bytes that are not a skep.v1 Batch: {reason}")]
-    Malformed { reason: String },
+    #[error("bytes that are not a skep.v1 Batch: {place}: {reason}")]
+    Malformed {
+        place: Place,
+        /// May have text of the peer's.
+        reason: String,
+    },
     #[error("a batch of more than {MAX_BATCH_EVENTS} events")]
     TooMany,
 }
 
+/// The part of a batch that is malformed; its words are the collector's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 1; `None`: what is around the events.
+    pub event: Option<usize>,
+    /// A field of the event; `None`: what is around the fields.
+    pub part: Option<&'static str>,
+}
+
+// === impl BatchError ===
+
+impl BatchError {
+    fn in_event(self, number: usize) -> Self {
+        self.at(|place| place.event = Some(number))
+    }
+
+    fn in_part(self, name: &'static str) -> Self {
+        self.at(|place| place.part = Some(name))
+    }
+
+    fn at(mut self, change: impl FnOnce(&mut Place)) -> Self {
+        if let Self::Malformed { place, .. } = &mut self {
+            change(place);
+        }
+        self
+    }
+}
+
 impl From<DecodeError> for BatchError {
     fn from(error: DecodeError) -> Self {
-        Self::Malformed {
-            reason: error.to_string(),
+        malformed(&error.to_string())
+    }
+}
+
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.event, self.part) {
+            (None, _) => write!(f, "what is around its events"),
+            (Some(event), None) => write!(f, "event {event} of it"),
+            (Some(event), Some(part)) => write!(f, "event {event} of it, field {part}"),
         }
     }
 }
@@ -93,7 +135,9 @@ impl Batch {
                         return Err(BatchError::TooMany);
                     }
                     last = delimited(&mut rest)?;
-                    events.push(decoder.event(last)?);
+                    let number = events.len() + 1;
+                    let event = decoder.event(last);
+                    events.push(event.map_err(|error| error.in_event(number))?);
                 }
                 (1 | 2, _) => return Err(malformed("a field has another type")),
                 (tag, wire) => skip_field(wire, tag, &mut rest, DecodeContext::default())?,
@@ -137,11 +181,22 @@ fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BatchError> {
     Ok(bytes)
 }
 
-/// A message that comes twice is merged, which is what its bytes one after the other mean.
-fn extend<'a>(message: &mut Option<Cow<'a, [u8]>>, bytes: &'a [u8]) {
-    match message {
-        None => *message = Some(Cow::Borrowed(bytes)),
-        Some(known) => known.to_mut().extend_from_slice(bytes),
+/// The bytes of a message in one event. One that comes again is merged into the one before; each has to
+/// be a message by itself, so the bytes are never joined.
+#[derive(Default)]
+struct Pieces<'a> {
+    first: Option<&'a [u8]>,
+    again: Vec<&'a [u8]>,
+}
+
+// === impl Pieces ===
+
+impl<'a> Pieces<'a> {
+    fn add(&mut self, bytes: &'a [u8]) {
+        match self.first {
+            None => self.first = Some(bytes),
+            Some(_) => self.again.push(bytes),
+        }
     }
 }
 
@@ -177,8 +232,8 @@ impl<'a> Decoder<'a> {
         let mut event = Event::default();
         let mut session: Option<&'a [u8]> = None;
         let mut hook: Option<&'a [u8]> = None;
-        let mut agent: Option<Cow<'a, [u8]>> = None;
-        let mut process: Option<Cow<'a, [u8]>> = None;
+        let mut agent = Pieces::default();
+        let mut process = Pieces::default();
         let mut rest = bytes;
         while rest.has_remaining() {
             let (tag, wire) = decode_key(&mut rest)?;
@@ -189,10 +244,10 @@ impl<'a> Decoder<'a> {
                     check_wire_type(WireType::LengthDelimited, wire)?;
                     let part = delimited(&mut rest)?;
                     match tag {
-                        2 => replace(&mut session, part)?,
-                        5 => replace(&mut hook, part)?,
-                        3 => extend(&mut agent, part),
-                        _ => extend(&mut process, part),
+                        2 => replace(&mut session, part).map_err(|e| e.in_part("session"))?,
+                        5 => replace(&mut hook, part).map_err(|e| e.in_part("hook"))?,
+                        3 => agent.add(part),
+                        _ => process.add(part),
                     }
                 }
                 6 => sint32::merge(
@@ -201,10 +256,14 @@ impl<'a> Decoder<'a> {
                     &mut rest,
                     context,
                 )?,
-                _ if Class::from_tag(tag).is_some() => {
-                    Detail::merge(&mut event.detail, tag, wire, &mut rest, context)?
-                }
-                _ => skip_field(wire, tag, &mut rest, context)?,
+                _ => match Class::from_tag(tag) {
+                    Some(class) => {
+                        let merged =
+                            Detail::merge(&mut event.detail, tag, wire, &mut rest, context);
+                        merged.map_err(|error| BatchError::from(error).in_part(class.name()))?;
+                    }
+                    None => skip_field(wire, tag, &mut rest, context)?,
+                },
             }
         }
         let Parts {
@@ -215,16 +274,20 @@ impl<'a> Decoder<'a> {
         } = &mut self.parts;
         event.session = session
             .map(|bytes| self.sessions.text(bytes, sessions))
-            .transpose()?;
+            .transpose()
+            .map_err(|error| error.in_part("session"))?;
         event.hook = hook
             .map(|bytes| self.hooks.text(bytes, hooks))
-            .transpose()?;
-        event.agent = agent
-            .map(|bytes| self.agents.message(bytes, agents))
-            .transpose()?;
-        event.process = process
-            .map(|bytes| self.processes.message(bytes, processes))
-            .transpose()?;
+            .transpose()
+            .map_err(|error| error.in_part("hook"))?;
+        event.agent = self
+            .agents
+            .message(agent, agents)
+            .map_err(|error| error.in_part("agent"))?;
+        event.process = self
+            .processes
+            .message(process, processes)
+            .map_err(|error| error.in_part("process"))?;
         Ok(event)
     }
 }
@@ -241,13 +304,22 @@ impl<'a> Known<'a> {
 
     fn message<M: Message + Default>(
         &mut self,
-        bytes: Cow<'a, [u8]>,
+        pieces: Pieces<'a>,
         messages: &mut Vec<M>,
-    ) -> Result<u32, BatchError> {
-        match bytes {
-            Cow::Borrowed(bytes) => self.index(bytes, messages, |bytes| Ok(M::decode(bytes)?)),
-            Cow::Owned(bytes) => push(messages, M::decode(&bytes[..])?),
+    ) -> Result<Option<u32>, BatchError> {
+        let Some(first) = pieces.first else {
+            return Ok(None);
+        };
+        if pieces.again.is_empty() {
+            return self
+                .index(first, messages, |bytes| Ok(M::decode(bytes)?))
+                .map(Some);
         }
+        let mut message = M::decode(first)?;
+        for piece in pieces.again {
+            message.merge(piece)?;
+        }
+        push(messages, message).map(Some)
     }
 
     fn index<T>(
@@ -282,173 +354,10 @@ fn push<T>(parts: &mut Vec<T>, part: T) -> Result<u32, BatchError> {
 
 fn malformed(reason: &str) -> BatchError {
     BatchError::Malformed {
+        place: Place::default(),
         reason: reason.to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-    use skep_proto::v1;
-
-    use super::*;
-
-    fn opens(count: usize) -> Vec<v1::Event> {
-        let open = |number: usize| v1::Event {
-            time_unix_nano: number as u64,
-            session: (number > 1).then(|| "s".repeat(32)),
-            agent: (number > 0).then(|| Agent {
-                family: "claude-code".to_owned(),
-                ..Agent::default()
-            }),
-            process: Some(Process {
-                pid: (number / 2) as u32,
-                argv: vec!["a".to_owned(), "b".to_owned()],
-                ..Process::default()
-            }),
-            hook: Some("lsm/file_open".to_owned()),
-            result: Some(-2),
-            detail: Some(Detail::Open(v1::Open {
-                path: Some(format!("/{number}")),
-                count: 1,
-                ..v1::Open::default()
-            })),
-        };
-        (0..count).map(open).collect()
-    }
-
-    /// Its events as the generated code has them.
-    fn whole(batch: &Batch) -> Vec<v1::Event> {
-        fn part<T: Clone>(parts: &[T], index: Option<u32>) -> Option<T> {
-            index.map(|index| parts[index as usize].clone())
-        }
-        let parts = &batch.parts;
-        let events = batch.events.iter().map(|event| v1::Event {
-            time_unix_nano: event.time_unix_nano,
-            session: part(&parts.sessions, event.session),
-            agent: part(&parts.agents, event.agent),
-            process: part(&parts.processes, event.process),
-            hook: part(&parts.hooks, event.hook),
-            result: event.result,
-            detail: event.detail.clone(),
-        });
-        events.collect()
-    }
-
-    #[test]
-    fn it_is_what_the_message_is_and_sums_the_last_event() {
-        let events = opens(3);
-        let message = v1::Batch {
-            first_seq: 7,
-            events: events.clone(),
-        };
-        let batch = Batch::decode(message.encode_to_vec().into()).unwrap();
-        assert_eq!((batch.first_seq, whole(&batch)), (7, events.clone()));
-        let Parts {
-            sessions,
-            agents,
-            processes,
-            hooks,
-        } = &batch.parts;
-        let parts = [sessions.len(), agents.len(), processes.len(), hooks.len()];
-        assert_eq!(parts, [1, 1, 2, 1], "each once");
-        assert_eq!(
-            batch.last_crc32,
-            crc32fast::hash(&events[2].encode_to_vec())
-        );
-    }
-
-    #[test]
-    fn a_message_that_comes_twice_is_merged() {
-        let event = opens(2).remove(1);
-        let mut bytes = event.encode_to_vec();
-        let again = v1::Event {
-            agent: Some(Agent {
-                version: Some("2".to_owned()),
-                ..Agent::default()
-            }),
-            ..v1::Event::default()
-        };
-        bytes.extend(again.encode_to_vec());
-        let expected = v1::Event::decode(&bytes[..]).unwrap();
-        let agent = expected.agent.clone().unwrap();
-        assert_eq!(
-            (agent.family.as_str(), agent.version.as_deref()),
-            ("claude-code", Some("2"))
-        );
-        let mut batch = Vec::new();
-        prost::encoding::bytes::encode(2, &bytes, &mut batch);
-        assert_eq!(whole(&Batch::decode(batch.into()).unwrap()), [expected]);
-    }
-
-    #[test]
-    fn of_a_text_that_comes_twice_the_last_counts_and_the_first_is_not_kept() {
-        let texts = |first: &[u8]| {
-            let mut event = Vec::new();
-            for text in [first, b"second"] {
-                prost::encoding::bytes::encode(2, &text.to_vec(), &mut event);
-                prost::encoding::bytes::encode(5, &text.to_vec(), &mut event);
-            }
-            let mut batch = Vec::new();
-            prost::encoding::bytes::encode(2, &event, &mut batch);
-            Batch::decode(batch.into())
-        };
-        let batch = texts(b"first").unwrap();
-        assert_eq!(batch.parts.sessions, ["second"]);
-        assert_eq!(batch.parts.hooks, ["second"]);
-        assert!(texts(&[0xff]).is_err(), "as the generated code has it");
-    }
-
-    #[test]
-    fn decoding_ends_where_there_are_too_many_events() {
-        let empty = |count: usize| [0x12, 0].repeat(count);
-        let most = Batch::decode(empty(MAX_BATCH_EVENTS).into()).unwrap();
-        assert_eq!(most.events.len(), MAX_BATCH_EVENTS);
-        // What follows is not even looked at.
-        let mut bomb = empty(MAX_BATCH_EVENTS + 1);
-        bomb.push(0xff);
-        assert_eq!(Batch::decode(bomb.into()).unwrap_err(), BatchError::TooMany);
-    }
-
-    #[test]
-    fn empty_texts_count_as_the_memory_they_take() {
-        let argv = vec![String::new(); 100_000];
-        let process = Process {
-            argv,
-            ..Process::default()
-        };
-        let event = v1::Event {
-            process: Some(process),
-            ..v1::Event::default()
-        };
-        let message = v1::Batch {
-            first_seq: 1,
-            events: vec![event],
-        };
-        let batch = Batch::decode(message.encode_to_vec().into()).unwrap();
-        assert!(batch.memory() >= 100_000 * size_of::<String>());
-    }
-
-    proptest! {
-        #[test]
-        fn it_takes_what_the_generated_code_takes(
-            seq in any::<u64>(), count in 0..4usize, at in any::<prop::sample::Index>(),
-            noise in vec(any::<u8>(), 0..6),
-        ) {
-            let message = v1::Batch { first_seq: seq, events: opens(count) };
-            let mut bytes = message.encode_to_vec();
-            let at = at.index(bytes.len() + 1);
-            bytes.splice(at..at, noise);
-            let expected = v1::Batch::decode(&bytes[..]);
-            let found = Batch::decode(bytes.into());
-            match (expected, found) {
-                (Ok(expected), Ok(found)) => {
-                    prop_assert_eq!(expected.first_seq, found.first_seq);
-                    prop_assert_eq!(expected.events, whole(&found));
-                }
-                (Err(_), Err(_)) => {}
-                (expected, found) => prop_assert!(false, "{expected:?} but {found:?}"),
-            }
-        }
-    }
-}
+mod tests;

@@ -47,7 +47,7 @@ const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there are no more messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Broken {
+pub enum Broken {
     /// The connection is.
     Gone,
     /// A message was begun and not finished in time.
@@ -59,7 +59,7 @@ pub(super) enum Broken {
 }
 
 /// What is read of one stream.
-pub(super) struct Messages {
+pub struct Messages {
     body: Body,
     came: BytesMut,
     /// `grpc-encoding: zstd`.
@@ -73,7 +73,7 @@ pub(super) struct Messages {
 
 /// Turns of all streams.
 #[derive(Clone)]
-pub(super) struct Turns {
+pub struct Turns {
     /// Bytes of a message.
     limit: usize,
     /// Room for messages that have not come whole, in KiB.
@@ -93,7 +93,7 @@ enum Frame {
 }
 
 /// Others go on when it is dropped.
-pub(super) struct Turn {
+pub struct Turn {
     /// There until it is dropped.
     room: Option<Room>,
     rooms: Arc<Mutex<Vec<Room>>>,
@@ -109,7 +109,7 @@ struct Room {
 
 /// Takes the body of a request out of tonic's sight; [`Messages::of`] finds it.
 #[derive(Clone)]
-pub(crate) struct Apart<S>(pub S);
+pub struct Apart<S>(pub S);
 
 #[derive(Clone)]
 struct Taken(Arc<Mutex<Option<Messages>>>);
@@ -132,14 +132,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Apart<S> 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let encoding = parts.headers.get("grpc-encoding");
-        let messages = Messages {
-            body,
-            came: BytesMut::new(),
-            zstd: encoding.is_some_and(|encoding| encoding == "zstd"),
-            due: None,
-            held: None,
-            within: MESSAGE_WITHIN,
-        };
+        let messages = Messages::new(body, encoding.is_some_and(|encoding| encoding == "zstd"));
         parts
             .extensions
             .insert(Taken(Arc::new(Mutex::new(Some(messages)))));
@@ -150,6 +143,18 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<Body>> for Apart<S> 
 // === impl Messages ===
 
 impl Messages {
+    /// The messages of a body; `zstd`: they may be compressed.
+    pub fn new(body: Body, zstd: bool) -> Self {
+        Self {
+            body,
+            came: BytesMut::new(),
+            zstd,
+            due: None,
+            held: None,
+            within: MESSAGE_WITHIN,
+        }
+    }
+
     /// Those of a request that came through [`Apart`].
     pub fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
         let taken: &Taken = request.extensions().get()?;

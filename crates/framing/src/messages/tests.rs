@@ -3,6 +3,8 @@
 use std::{convert::Infallible, time::Duration};
 
 use futures::FutureExt;
+use http_body::Frame as Piece;
+use http_body_util::StreamBody;
 use proptest::{collection::vec, prelude::*};
 use skep_proto::v1::{Hello, sensor_message::Body as Up};
 use tokio::sync::mpsc;
@@ -55,15 +57,11 @@ fn open() -> (mpsc::UnboundedSender<Vec<u8>>, Messages) {
     let (sender, receiver) = mpsc::unbounded_channel::<Vec<u8>>();
     let pieces =
         UnboundedReceiverStream::new(receiver).map(|piece| Ok::<_, Infallible>(Bytes::from(piece)));
-    let messages = Messages {
-        body: Body::new(axum::body::Body::from_stream(pieces)),
-        came: BytesMut::new(),
-        zstd: true,
-        due: None,
-        held: None,
-        within: MESSAGE_WITHIN,
-    };
-    (sender, messages)
+    let frames = pieces.map(|piece| piece.map(Piece::data));
+    (
+        sender,
+        Messages::new(Body::new(StreamBody::new(frames)), true),
+    )
 }
 
 async fn next(messages: &mut Messages, turns: &Turns) -> Result<Option<SensorMessage>, Broken> {

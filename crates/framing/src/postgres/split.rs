@@ -1,20 +1,20 @@
 //! A text of several statements, one by one; each keeps its own text, so that errors can point into
 //! it and the record of queries has it as it was written.
 
-use datafusion::sql::sqlparser::{
+use sqlparser::{
     dialect::PostgreSqlDialect,
     tokenizer::{Token, Tokenizer},
 };
 
 /// A statement and where it begins, in characters.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     pub sql: String,
     pub offset: u64,
 }
 
 /// The statements of a text; one that cannot be read is one statement.
-pub(super) fn split(text: &str) -> Vec<Piece> {
+pub fn split(text: &str) -> Vec<Piece> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location();
     let Ok(tokens) = tokens else {
         return vec![Piece {

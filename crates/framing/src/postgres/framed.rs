@@ -15,14 +15,14 @@ use super::MAX_MESSAGE;
 const BEFORE_START: [u32; 2] = [80_877_103, 80_877_104];
 
 /// Reads with an eye on the lengths of messages.
-pub(super) struct Framed<S> {
+pub struct Framed<S> {
     stream: S,
     frames: Frames,
 }
 
 /// Follows the bytes of a client from message to message.
-#[derive(Default)]
-struct Frames {
+#[derive(Debug, Default)]
+pub struct Frames {
     /// Messages have a type before their length, as they do once the session is started.
     typed: bool,
     header: Vec<u8>,
@@ -75,7 +75,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
 // === impl Frames ===
 
 impl Frames {
-    fn follow(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Bytes of the message under way that have not come, at least: its header may not have come whole.
+    pub fn remaining(&self) -> usize {
+        self.rest
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    ///
+    /// A message says that it is shorter than its own length, or longer than [`MAX_MESSAGE`].
+    pub fn follow(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.rest > 0 {
                 let skipped = self.rest.min(bytes.len());

@@ -16,14 +16,13 @@
 //!
 //! Bounds: [`MAX_STREAMS`] streams on [`MAX_CONNECTIONS`] connections; of all streams together
 //! [`TURNS`] messages of [`skep_proto::MAX_MESSAGE_BYTES`] decoded and not yet in the store, and
-//! compressed what [`messages`] says; a stream, [`REPLIES`] messages down; a connection, what HTTP/2
+//! compressed what [`skep_framing::messages`] says; a stream, [`REPLIES`] messages down; a connection, what HTTP/2
 //! flow control lets it send before it is read. What waits in the store is bounded there, and a full
 //! store makes the streams wait, which flow control hands on to the sensors.
 
 mod check;
 mod clones;
 mod connection;
-mod messages;
 
 use std::{
     net::SocketAddr,
@@ -34,6 +33,7 @@ use std::{
 };
 
 use futures::Stream;
+use skep_framing::messages::{Broken, Messages, Turns};
 use skep_proto::v1::{
     Ack, CollectorMessage, Refusal as RefusalMessage, SensorMessage, Welcome,
     collector_message::Body as Down, ingest_server::Ingest, sensor_message::Body as Up,
@@ -58,8 +58,6 @@ use crate::{
 pub use check::{Refusal, RefusalCode};
 use clones::Clones;
 pub use connection::{Connection, MAX_CONNECTIONS, connections};
-pub(crate) use messages::Apart;
-use messages::{Broken, Messages, Turns};
 
 /// Streams at one time.
 pub const MAX_STREAMS: usize = 20_000;

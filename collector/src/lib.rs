@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
-pub mod batch;
 pub mod counters;
 pub mod error;
 pub mod fronts;
@@ -34,3 +33,4 @@ pub mod store;
 mod trouble;
 
 pub use error::{Error, Result};
+pub use skep_framing::batch;

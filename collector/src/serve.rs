@@ -7,6 +7,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use skep_framing::messages::Apart;
 use skep_proto::v1::{
     fleet_server::FleetServer, ingest_server::IngestServer, query_server::QueryServer,
 };
@@ -23,7 +24,7 @@ use crate::{
     error::{Error, Result},
     fronts::{fleet::FleetService, grpc::QueryService, http, postgres},
     health::Vitals,
-    ingest::{self, Apart, IngestService},
+    ingest::{self, IngestService},
     orders::Orders,
     query::{Engine, Limits},
     store::{self, Store},

@@ -280,12 +280,16 @@ impl Config {
         }
         let bytes = fs::read(file).map_err(read)?;
         let text = String::from_utf8(bytes).map_err(|_| not_text("it is not UTF-8"))?;
-        let config = Self::parse(&text).map_err(|refused| ConfigError::Invalid {
+        Self::of_text(file, &text).map(|config| (config, stated_keys(&text)))
+    }
+
+    /// Checks the text of a file, whose name is for errors.
+    pub fn of_text(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text).map_err(|refused| ConfigError::Invalid {
             file: file.to_owned(),
-            place: Place::of(&text, refused.span.start),
+            place: Place::of(text, refused.span.start),
             reason: refused.reason,
-        })?;
-        Ok((config, stated_keys(&text)))
+        })
     }
 
     fn parse(text: &str) -> Result<Self, Refused> {

@@ -239,7 +239,7 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
 }
 
 /// Splits argv at its NULs; at most `argc` of them, since the last may end at the cut.
-pub(crate) fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
+pub fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     if bytes.is_empty() && argc == 0 {
         return Vec::new();

@@ -27,8 +27,10 @@ use skep_event::{Repository, Text};
 
 const MAX_FILE: u64 = 256 << 10;
 const MAX_DEPTH: usize = 64;
-const MAX_BRANCH: usize = 1024;
-const MAX_REMOTE: usize = 4096;
+/// A longer branch is none.
+pub const MAX_BRANCH: usize = 1024;
+/// A longer URL is none.
+pub const MAX_REMOTE: usize = 4096;
 
 /// The repository that `start` lies in; `start` is absolute as seen from `root`.
 pub fn read_repository(start: &Path, root: &Path) -> Option<Repository> {
@@ -113,8 +115,8 @@ fn line(bytes: &[u8]) -> Option<&[u8]> {
     (!first.is_empty()).then_some(first)
 }
 
-/// `target`, relative to `base` unless absolute, with `..` taken away by name.
-fn pointed_to(base: &Path, target: &[u8]) -> Option<PathBuf> {
+/// `target`, relative to `base` unless absolute, with `..` taken away by name; `None` when it holds a NUL.
+pub fn pointed_to(base: &Path, target: &[u8]) -> Option<PathBuf> {
     if target.contains(&0) {
         return None;
     }
@@ -131,8 +133,8 @@ fn pointed_to(base: &Path, target: &[u8]) -> Option<PathBuf> {
     Some(path)
 }
 
-/// `ref: refs/heads/NAME`, or the commit of a detached head.
-fn branch(head: &[u8]) -> Option<Text> {
+/// The branch that a file `HEAD` names (`ref: refs/heads/NAME`), or the commit of a detached head.
+pub fn branch(head: &[u8]) -> Option<Text> {
     let head = line(head)?;
     let Some(reference) = head.strip_prefix(b"ref:") else {
         let is_commit = matches!(head.len(), 40 | 64) && head.iter().all(u8::is_ascii_hexdigit);
@@ -145,8 +147,8 @@ fn branch(head: &[u8]) -> Option<Text> {
     known.then(|| Text::from(name))
 }
 
-/// URL of `origin`, else of the first remote that has one.
-fn remote(config: &[u8]) -> Option<Text> {
+/// From a file `config`, the URL of `origin`, else of the first remote that has one.
+pub fn remote(config: &[u8]) -> Option<Text> {
     let mut first = None;
     let mut section = None;
     for entry in entries(config) {

@@ -21,6 +21,8 @@ mod command;
 mod content;
 mod elf;
 mod evidence;
+#[doc(hidden)]
+pub mod fuzz;
 mod judge;
 mod package;
 mod python;

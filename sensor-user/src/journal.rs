@@ -21,6 +21,8 @@
 
 mod entry;
 mod format;
+#[doc(hidden)]
+pub mod fuzz;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -241,7 +243,7 @@ impl Journal {
             .mode(0o600)
             .open(&new)?;
         // What goes into the file next, and how much has.
-        let (mut out, mut bytes) = (vec![0; HEADER], 0);
+        let (mut out, mut bytes) = (header(&self.boot, self.heartbeat_ns), 0);
         let flush = |out: &mut Vec<u8>, bytes: &mut u64, at_least: usize| {
             if out.len() >= at_least {
                 file.write_all_at(out, *bytes)?;
@@ -250,12 +252,6 @@ impl Journal {
             }
             Ok::<(), io::Error>(())
         };
-        out[..BOOT_AT].copy_from_slice(&MAGIC);
-        out[BOOT_AT..BEGUN_AT].copy_from_slice(&self.boot);
-        out[BEGUN_AT..HEADER_CRC_AT].copy_from_slice(&self.heartbeat_ns.to_le_bytes());
-        let crc = crc32fast::hash(&out[..HEADER_CRC_AT]);
-        out[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
-        out[HEARTBEAT_AT..HEARTBEAT_AT + 12].copy_from_slice(&heartbeat(self.heartbeat_ns));
         if let Some(Kept {
             sessions,
             processes,
@@ -349,6 +345,18 @@ fn redacted_process(kept: &KeptProcess, redactor: &Redactor) -> KeptProcess {
 
 fn put(out: &mut Vec<u8>, entry: &Entry) {
     out.extend(frame(&entry.encode_to_vec()));
+}
+
+/// The first bytes of a journal that begins now.
+fn header(boot: &[u8; 16], now_ns: u64) -> Vec<u8> {
+    let mut out = vec![0; HEADER];
+    out[..BOOT_AT].copy_from_slice(&MAGIC);
+    out[BOOT_AT..BEGUN_AT].copy_from_slice(boot);
+    out[BEGUN_AT..HEADER_CRC_AT].copy_from_slice(&now_ns.to_le_bytes());
+    let crc = crc32fast::hash(&out[..HEADER_CRC_AT]);
+    out[HEADER_CRC_AT..HEADER_CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    out[HEARTBEAT_AT..HEARTBEAT_AT + 12].copy_from_slice(&heartbeat(now_ns));
+    out
 }
 
 fn heartbeat(time_ns: u64) -> [u8; 12] {

@@ -25,7 +25,7 @@ pub mod manifest;
 pub mod output;
 pub mod pipeline;
 pub mod probes;
-mod proc;
+pub mod proc;
 pub mod redact;
 pub mod settings;
 pub mod start;

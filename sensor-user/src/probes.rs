@@ -46,7 +46,7 @@ pub use self::{
     batch::Batch,
     candidates::{ProgramSpec, avoidable_hooks, program},
     folds::Folds,
-    host::HostError,
+    host::{HostError, mount_point_in},
     processes::{NOEXIST, Processes},
     report::{AttachedHook, HookReport, HookStatus, ProgramId, ProgramReport},
     verdicts::KernelVerdicts,

@@ -44,14 +44,16 @@ pub struct Proc;
 
 /// The fields of `/proc/PID/stat` that matter here (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    state: u8,
+pub struct Stat {
+    /// `R`, `S`, `Z` …
+    pub state: u8,
     /// Device number of the terminal, 0 when there is none.
-    tty: u32,
+    pub tty: u32,
     /// `PF_*`, of the first thread.
-    flags: u64,
-    threads: u64,
-    start_ticks: u64,
+    pub flags: u64,
+    pub threads: u64,
+    /// In hundredths of a second since the boot.
+    pub start_ticks: u64,
 }
 
 impl Running for Proc {
@@ -160,8 +162,8 @@ fn any_thread_goes_on(tgid: u32) -> Option<bool> {
     all_seen.then_some(false)
 }
 
-/// The second field is the name in parentheses, which may hold anything, parentheses too.
-fn parse_stat(text: &[u8]) -> Option<Stat> {
+/// A file `stat`. The second field is the name in parentheses, which may hold anything, parentheses too.
+pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(text.get(after..)?).ok()?;
     // `rest` begins with field 3.
@@ -200,7 +202,7 @@ fn arguments(pid: u32) -> (Vec<Text>, bool) {
 }
 
 /// The kernel's name of a terminal by its number (Documentation/admin-guide/devices.txt).
-fn terminal(number: u32) -> Option<Text> {
+pub fn terminal(number: u32) -> Option<Text> {
     let major = number >> 8 & 0xfff;
     let minor = number & 0xff | number >> 12 & 0xfff00;
     let name = match (major, minor) {

@@ -395,7 +395,7 @@ impl StatusBoard {
 pub fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    pages.checked_mul(rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ impl Users {
     }
 }
 
-fn find(mut lines: impl BufRead, uid: u32) -> Option<String> {
+/// The name of the first entry with this uid, in passwd(5) format.
+pub fn find(mut lines: impl BufRead, uid: u32) -> Option<String> {
     let mut line = Vec::new();
     loop {
         line.clear();

@@ -1,7 +1,7 @@
 //! `cargo xtask deny`: the dependencies against `deny.toml`, by cargo-deny, without a network.
 //!
-//! Both trees are checked: the workspace, and the kernel programs with a lock file of their own. Each
-//! must have licences that are allowed, come from the registry, and keep to who may use what. Known
+//! Three trees are checked: the workspace, and the kernel programs and the fuzz programs with lock files of
+//! their own. Each must have licences that are allowed, come from the registry, and keep to who may use what. Known
 //! weaknesses are not asked for: their list comes from the network.
 
 use std::process::Command;
@@ -14,12 +14,17 @@ use crate::{setup, workspace};
 /// Platform whose packages are checked, as in `deny.toml`: the only one the project is built for.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
-/// Checks both trees, and fails if either breaks a rule.
+/// Checks the trees, and fails if one breaks a rule.
 pub fn check() -> Result<()> {
     let program = setup::deny()?;
     let rules = workspace::root().join("deny.toml");
     let mut refused = Vec::new();
-    for folder in [workspace::root(), workspace::kernel_crate()] {
+    let trees = [
+        workspace::root(),
+        workspace::kernel_crate(),
+        workspace::fuzz_programs(),
+    ];
+    for folder in trees {
         // Before the check, which asks nothing of the network.
         workspace::cargo()
             .current_dir(&folder)

@@ -16,6 +16,7 @@ mod compat;
 mod demo;
 mod deny;
 mod evasion;
+mod fuzz;
 mod kernel_tests;
 mod laps;
 mod session;
@@ -73,6 +74,8 @@ enum Task {
     Evasion(evasion::Options),
     /// Check the dependencies: licences, sources, and who may use what
     Deny,
+    /// Feed the parsers of outside bytes with inputs that a fuzzer makes up
+    Fuzz(fuzz::Options),
     /// Fetch the packages of the real agents into the cache
     Fetch,
     /// Run one agent session offline, without a sensor
@@ -112,6 +115,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench(bench) => bench::run(&bench),
         Task::Evasion(options) => evasion::run(&options),
         Task::Deny => deny::check(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Fetch => agents::fetch_all(),
         Task::Session(options) => session::run(&options),
         Task::SessionInside { plan } => session::run_inside(&plan),

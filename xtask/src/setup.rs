@@ -1,7 +1,7 @@
 //! Set-up: finds what the other tasks need, and installs what is missing.
 //!
-//! Debian packages by `apt-get`, `bpf-linker` and `cargo-deny` by cargo into the cache, Rust components
-//! by rustup.
+//! Debian packages by `apt-get`, `bpf-linker`, `cargo-deny` and `cargo-fuzz` by cargo into the cache, Rust
+//! components by rustup.
 //! Each need is checked by looking for the thing itself, so that a second run costs milliseconds
 //! and a machine that has it from elsewhere is left alone.
 
@@ -34,6 +34,7 @@ const LINKER_LIBRARIES: [&str; 5] = [
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 const DENY_VERSION: &str = "0.20.2";
+const FUZZ_VERSION: &str = "0.13.2";
 
 type Part = fn() -> Result<()>;
 
@@ -122,13 +123,26 @@ pub fn packages() -> Result<()> {
 
 /// cargo-deny, of a fixed version: its program in the cache.
 pub fn deny() -> Result<PathBuf> {
-    let program = workspace::cache("tools")?.join("bin/cargo-deny");
-    let version = Command::new(&program).arg("--version").quiet_output();
-    if version.is_ok_and(|version| version.split_whitespace().nth(1) == Some(DENY_VERSION)) {
+    subcommand("cargo-deny", DENY_VERSION, "minutes on two cores")
+}
+
+/// cargo-fuzz, of a fixed version: its program in the cache. Set-up does not install it, since no test
+/// needs it.
+pub fn fuzz() -> Result<PathBuf> {
+    // What links the fuzzer's own part, which is C++.
+    apt::programs(&[("c++", "g++")])?;
+    subcommand("cargo-fuzz", FUZZ_VERSION, "a minute on two cores")
+}
+
+/// A program of cargo's, of a fixed version, in the cache.
+fn subcommand(name: &str, version: &str, takes: &str) -> Result<PathBuf> {
+    let program = workspace::cache("tools")?.join("bin").join(name);
+    let found = Command::new(&program).arg("--version").quiet_output();
+    if found.is_ok_and(|found| found.split_whitespace().nth(1) == Some(version)) {
         return Ok(program);
     }
-    println!("building cargo-deny {DENY_VERSION} into the cache; minutes on two cores");
-    install_program("cargo-deny", DENY_VERSION, &[], &[])?;
+    println!("building {name} {version} into the cache; {takes}");
+    install_program(name, version, &[], &[])?;
     Ok(program)
 }
 

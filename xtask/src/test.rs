@@ -221,7 +221,11 @@ fn timed(name: &str, times: &mut Times, test: impl FnOnce() -> Result<()>) -> Re
 
 fn format() -> Result<()> {
     workspace::cargo().args(["fmt", "--all", "--check"]).run()?;
-    kernel_crate_cargo().args(["fmt", "--check"]).run()
+    for folder in [workspace::kernel_crate(), workspace::fuzz_programs()] {
+        let mut cargo = workspace::cargo();
+        cargo.current_dir(folder).args(["fmt", "--check"]).run()?;
+    }
+    Ok(())
 }
 
 fn lints() -> Result<()> {
@@ -236,12 +240,6 @@ fn lints() -> Result<()> {
     ];
     // The kernel programs compile for BPF only, where there is no clippy.
     workspace::cargo().args(arguments).run()
-}
-
-fn kernel_crate_cargo() -> Command {
-    let mut cargo = workspace::cargo();
-    cargo.current_dir(workspace::kernel_crate());
-    cargo
 }
 
 /// Every test but the kernel tests and those of published packages.

@@ -39,6 +39,11 @@ pub fn kernel_crate() -> PathBuf {
     root().join("sensor-ebpf")
 }
 
+/// The folder of the fuzz programs.
+pub fn fuzz_programs() -> PathBuf {
+    root().join("fuzz")
+}
+
 /// A folder of the cache, created if absent.
 pub fn cache(name: &str) -> Result<PathBuf> {
     let folder = skep_kernel_object::cache_directory()?.join(name);
@@ -50,6 +55,11 @@ pub fn cache(name: &str) -> Result<PathBuf> {
 /// cargo, without what `cargo run` put into the environment for this program.
 pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    outside(Path::new(&program))
+}
+
+/// A program that runs cargo, as [`cargo`].
+pub fn outside(program: &Path) -> Command {
     let mut cargo = Command::new(program);
     cargo.current_dir(root());
     for (name, _) in std::env::vars_os() {

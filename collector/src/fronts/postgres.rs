@@ -13,18 +13,16 @@
 //! There is no password: like all of the collector it listens on loopback addresses only. User and
 //! application are what the client says; they are recorded with each query.
 //!
-//! Bounds: 256 connections, [`MAX_MESSAGE`] of a message, [`MAX_NAMED`] prepared statements and as many
+//! Bounds: 256 connections, [`MAX_MESSAGE`](skep_framing::postgres::MAX_MESSAGE) of a message, [`MAX_NAMED`] prepared statements and as many
 //! portals of a connection, and those of the engine.
 
 mod cancel;
 mod connection;
 mod error;
 mod extended;
-mod framed;
 mod handlers;
 mod session;
 mod simple;
-mod split;
 
 use std::sync::Arc;
 
@@ -42,8 +40,6 @@ use crate::{
 use cancel::Cancels;
 use handlers::Handlers;
 
-/// Bytes of a message. A statement has 64 KiB at most; values of parameters come on top.
-const MAX_MESSAGE: usize = 1 << 20;
 /// Prepared statements, and portals, of one connection.
 const MAX_NAMED: usize = 256;
 

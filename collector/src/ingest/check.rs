@@ -77,7 +77,9 @@ impl From<BatchError> for Refusal {
     fn from(error: BatchError) -> Self {
         match error {
             // Why it is none may have text of the peer's.
-            BatchError::Malformed { .. } => Self::malformed("a batch that is not a skep.v1 Batch"),
+            BatchError::Malformed { place, reason: _ } => {
+                Self::malformed(format!("a batch that is not a skep.v1 Batch: {place}"))
+            }
             BatchError::TooMany => Self {
                 code: RefusalCode::TooLarge,
                 reason: error.to_string(),

@@ -31,7 +31,7 @@ use super::{
     End, Opened, Party, SensorFacts, Shared, Source, Stream, Tail,
     entry::Entry,
     group::{Group, Taken},
-    hot::Hot,
+    hot::{Hot, rows_of},
     log::{Log, Transaction},
     open::Lock,
     own::{Own, OwnSource},
@@ -547,7 +547,7 @@ fn show(shared: &Shared, taken: &[Taken], position: u64) {
         ..
     } in taken
     {
-        rows.extend(batch.rows(origin, *known));
+        rows.extend(rows_of(batch, origin, *known));
     }
     let mut fresh = Hot::default();
     fresh.add(&rows, position, |_| true);

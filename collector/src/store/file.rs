@@ -205,7 +205,7 @@ mod tests {
     use skep_proto::v1::{Event, Exit, event::Detail};
 
     use super::*;
-    use crate::{batch::Batch, schema::Origin};
+    use crate::{batch::Batch, schema::Origin, store::hot::rows_of};
 
     #[test]
     fn a_wrong_clock_makes_no_partition_of_its_own() {
@@ -247,7 +247,7 @@ mod tests {
             hostname: None,
             kernel: None,
         };
-        let rows: Vec<_> = batch.rows(&origin, 0).collect();
+        let rows: Vec<_> = rows_of(&batch, &origin, 0).collect();
         let rows = Rows::encode(Class::Exit, &rows);
         let now = Timestamp::from_nanosecond(NOON.into()).unwrap();
         let files = encode(Class::Exit, vec![rows], now).unwrap();

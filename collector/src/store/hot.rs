@@ -135,22 +135,20 @@ fn join(class: Class, tiers: &mut Vec<Tier>) -> Result<(), ArrowError> {
     Ok(())
 }
 
-/// Rows of the classes of their events.
-impl Batch {
-    pub(super) fn rows<'a>(
-        &'a self,
-        origin: &'a Origin,
-        known: usize,
-    ) -> impl Iterator<Item = Row<'a>> {
-        let numbered = (self.first_seq..).zip(&self.events).skip(known);
-        numbered.filter_map(move |(seq, event)| {
-            Some(Row {
-                origin,
-                seq,
-                class: Class::of_event(event)?,
-                event,
-                parts: &self.parts,
-            })
+/// The rows of a batch, each of the class of its event; `known` events at its beginning were taken before.
+pub(super) fn rows_of<'a>(
+    batch: &'a Batch,
+    origin: &'a Origin,
+    known: usize,
+) -> impl Iterator<Item = Row<'a>> {
+    let numbered = (batch.first_seq..).zip(&batch.events).skip(known);
+    numbered.filter_map(move |(seq, event)| {
+        Some(Row {
+            origin,
+            seq,
+            class: Class::of_event(event)?,
+            event,
+            parts: &batch.parts,
         })
-    }
+    })
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, Semaphore};
 
 use super::{
     Options, Shared, State, blocking, damage,
-    hot::Hot,
+    hot::{Hot, rows_of},
     kibibytes,
     log::{Found, Log},
     maintain,
@@ -239,7 +239,7 @@ async fn replay(
                     continue;
                 }
             };
-            let rows: Vec<_> = batch.rows(&entry.origin, entry.known).collect();
+            let rows: Vec<_> = rows_of(&batch, &entry.origin, entry.known).collect();
             fresh.add(&rows, after, |class| tables[class.index()] < after);
         }
         shared.state().hot.append(fresh)?;

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     Shared,
     entry::{self, Packed},
+    hot::rows_of,
     request::Request,
 };
 use crate::{
@@ -177,6 +178,6 @@ fn delivered(position: u64, bytes: &[u8]) -> Next {
 impl Delivered {
     /// Its events in the order of their sequence.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
-        self.batch.rows(&self.origin, self.known)
+        rows_of(&self.batch, &self.origin, self.known)
     }
 }

@@ -265,6 +265,17 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// What one file holds, by its text; its name is for errors.
+    ///
+    /// # Errors
+    /// The text does not hold what a catalogue file holds.
+    pub fn of_text(name: &Path, text: &str) -> Result<Self, CatalogueError> {
+        let mut set = check::Set::default();
+        set.add(name, text)?;
+        let (families, runtimes) = set.finish();
+        Ok(Self { families, runtimes })
+    }
+
     pub fn families(&self) -> &[Family] {
         &self.families
     }

@@ -50,6 +50,8 @@ pub struct Disk {
     in_doubt: bool,
     /// Writing the state failed: what it says of pins is not on disk.
     state_unwritten: bool,
+    /// Segments that are to be marked as cut when what damage has lost is told.
+    cut: Vec<u64>,
     /// Files that do not count any more and could not be removed yet.
     leftover: Vec<PathBuf>,
     state: State,
@@ -142,6 +144,7 @@ impl Disk {
             segments,
             notes,
             losses,
+            cut,
             damaged,
         } = scan(directory, saved)?;
         let next_record = segments
@@ -167,6 +170,7 @@ impl Disk {
             dirty: false,
             in_doubt: false,
             state_unwritten: false,
+            cut,
             leftover: Vec::new(),
             state: saved.unwrap_or(fresh),
             state_file: Arc::new(state_file),
@@ -222,6 +226,20 @@ impl Disk {
 
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// What damage has lost is told: it is not counted again at the next start.
+    pub fn losses_told(&mut self) -> io::Result<()> {
+        while let Some(id) = self.cut.last() {
+            // It may have been dropped or acknowledged since.
+            let mut segments = self.segments.iter_mut();
+            if let Some(segment) = segments.find(|segment| segment.header.id == *id) {
+                segment.header.cut = true;
+                segment::rewrite_flag(&self.directory, segment.header)?;
+            }
+            self.cut.pop();
+        }
+        Ok(())
     }
 
     /// How many events were dropped to make room since this was last asked.
@@ -305,6 +323,7 @@ impl Disk {
             covers: id,
             first_record: self.next_record,
             tombstone: false,
+            cut: false,
         };
         let file = segment::create(&self.directory, header).inspect_err(|_| {
             // A file left without its header would be in the way of the next attempt.

@@ -202,7 +202,9 @@ impl Inner {
             return;
         }
         if let Some(other) = &shared.told_in {
-            other.tell(std::mem::take(&mut self.pending));
+            if other.tell(std::mem::take(&mut self.pending)) {
+                self.told();
+            }
             return;
         }
         if self.paused() {
@@ -229,11 +231,25 @@ impl Inner {
             Some(error) => self.failed(&error),
             None => self.error = None,
         }
+        if self.pending.is_empty() {
+            self.told();
+        }
+    }
+
+    /// What was pending is written. A mark that cannot be is written the next time.
+    fn told(&mut self) {
+        if let Ok(disk) = &mut self.disk
+            && let Err(error) = disk.losses_told()
+        {
+            self.say("mark", &error);
+        }
     }
 
     pub fn count(&mut self, cause: &str, count: u64) {
         if count > 0 {
-            *self.lost.entry(cause.to_owned()).or_default() += count;
+            let lost = self.lost.entry(cause.to_owned()).or_default();
+            // What a `lost` or a folded event counts for is what its record says.
+            *lost = lost.saturating_add(count);
         }
     }
 

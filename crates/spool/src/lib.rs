@@ -31,7 +31,7 @@
 //!   what a *power cut* takes of the last second (`append` alone does not sync; [`Spool::sync`] is
 //!   called each second); SIGKILL takes nothing.
 //! - A torn record at the end of the last segment is cut off when the spool is opened; a damaged one
-//!   elsewhere ends its segment, and what it hid is counted as lost (`corrupt`).
+//!   elsewhere ends its segment, and what it hid is counted as lost (`corrupt`), once.
 //! - When numbers can no longer be trusted (state file gone, pinned records damaged, the collector
 //!   knows less than it acknowledged, or has stored something else: the machine was cloned) a new
 //!   epoch begins, numbered from 1. No epoch is used twice, nor by both lanes.
@@ -266,14 +266,16 @@ impl Spool {
         Ok(())
     }
 
-    /// Tells of losses in this spool, now or when it can.
-    fn tell(&self, losses: Losses) {
+    /// Tells of losses in this spool, now or when it can; whether all that it has to tell is written.
+    fn tell(&self, losses: Losses) -> bool {
         let mut inner = self.lock();
         inner.pending.merge(losses);
         inner.ensure_open(&self.shared);
         inner.write_pending(&self.shared);
+        let is_told = inner.pending.is_empty();
         drop(inner);
         self.shared.appended.notify_one();
+        is_told
     }
 
     /// Figures for `skep-sensor status`.

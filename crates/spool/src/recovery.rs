@@ -18,7 +18,7 @@ use super::{
     disk::Segment,
     losses::Losses,
     notes::Notes,
-    segment::{self, Reader},
+    segment::{self, HEADER, Reader},
     state::State,
     unix_nanos,
 };
@@ -122,6 +122,8 @@ pub struct Scanned {
     pub segments: VecDeque<Segment>,
     pub notes: Notes,
     pub losses: Losses,
+    /// Segments after which records are missing that are counted in `losses`.
+    pub cut: Vec<u64>,
     /// Records that may have been handed out are damaged.
     pub damaged: bool,
 }
@@ -138,6 +140,7 @@ pub fn scan(directory: &Path, saved: Option<State>) -> io::Result<Scanned> {
         mut segments,
         mut notes,
         mut losses,
+        mut cut,
         mut damaged,
     } = Scanned::default();
     let mut last_time = 0;
@@ -160,11 +163,31 @@ pub fn scan(directory: &Path, saved: Option<State>) -> io::Result<Scanned> {
             );
             continue;
         }
-        let Some(reader) = Reader::open(&path)?.filter(|reader| reader.header.id == *id) else {
-            // Made, and not yet given its header: nothing was in it. Or damaged: the next one tells
-            // how many records are missing.
-            fs::remove_file(&path)?;
-            damaged |= position + 1 < ids.len();
+        let fits = |reader: &Reader| reader.header.id == *id && reader.header.is_plausible();
+        let Some(reader) = Reader::open(&path)?.filter(fits) else {
+            let is_last = position + 1 == ids.len();
+            damaged |= !is_last;
+            if fs::metadata(&path)?.len() <= HEADER {
+                // Made, and not yet given its header: nothing was in it.
+                fs::remove_file(&path)?;
+                continue;
+            }
+            // The segments around it tell how many records are missing. At an end there are none, and
+            // those that are whole are counted, less those that are acknowledged.
+            let mut records = Reader::after_header(&path)?.scan(|_| {})?.records;
+            let acked = saved.filter(|state| state.head_segment == *id);
+            records = records.saturating_sub(acked.map_or(0, |state| state.head_skip));
+            if (is_last || segments.is_empty()) && records > 0 {
+                losses.add_range("any", "corrupt", records, last_time, unix_nanos());
+            }
+            damaged = true;
+            let aside = segment::damaged_path(directory, *id);
+            fs::rename(&path, &aside)?;
+            tracing::error!(
+                kept_as = %aside.display(), records,
+                "a segment of the spool has a damaged header, and its records are counted as lost: \
+                 remove it when it was looked at"
+            );
             continue;
         };
         let mut index = 0;
@@ -175,12 +198,15 @@ pub fn scan(directory: &Path, saved: Option<State>) -> io::Result<Scanned> {
                 last_time = event.time_unix_nano;
             }
         })?;
-        // A tombstone stands for more records than it has.
-        if let Some(before) = segments.back().filter(|before| !before.header.tombstone) {
+        // A tombstone stands for more records than it has, and after a cut one those that are missing are
+        // told.
+        let unaccounted = |before: &&Segment| !before.header.tombstone && !before.header.cut;
+        if let Some(before) = segments.back().filter(unaccounted) {
             let expected = before.header.first_record + before.records;
             let missing = scan.header.first_record.saturating_sub(expected);
             if missing > 0 {
                 losses.add_range("any", "corrupt", missing, last_time, unix_nanos());
+                cut.push(before.header.id);
                 damaged = true;
             }
         }
@@ -200,6 +226,7 @@ pub fn scan(directory: &Path, saved: Option<State>) -> io::Result<Scanned> {
         segments,
         notes,
         losses,
+        cut,
         damaged,
     })
 }

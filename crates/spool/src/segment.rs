@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,9 @@ pub const MAX_RECORD: usize = 1 << 20;
 const MAGIC: [u8; 8] = *b"SKEPSPL1";
 /// What every version of the format begins with; its last byte is the version.
 const ANY_VERSION: &[u8] = MAGIC.split_at(7).0;
+/// Numbers of a header or a state beyond this are damage when a spool is opened: at a record, a segment or
+/// an epoch each nanosecond it takes 146 years to come here. So sums of what files say stay within 64 bits.
+pub const NUMBER_MAX: u64 = 1 << 62;
 pub const HEADER: u64 = 40;
 const FRAME: u64 = 8;
 
@@ -27,7 +30,14 @@ pub struct Header {
     pub first_record: u64,
     /// It holds only `lost` events, in place of records that were dropped.
     pub tombstone: bool,
+    /// Damage took records between its last and the next segment, and that was told.
+    pub cut: bool,
 }
+
+/// Where in a header it says whether it is a tombstone, or cut; the CRC follows.
+const FLAG_AT: usize = 32;
+const TOMBSTONE: u32 = 1;
+const CUT: u32 = 2;
 
 /// What reading a segment from end to end found.
 #[derive(Debug)]
@@ -48,7 +58,13 @@ impl Header {
         bytes[8..16].copy_from_slice(&self.id.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.covers.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first_record.to_le_bytes());
-        bytes[32..36].copy_from_slice(&u32::from(self.tombstone).to_le_bytes());
+        let flag = match (self.tombstone, self.cut) {
+            // What is missing after a tombstone is what it stands for.
+            (true, _) => TOMBSTONE,
+            (false, true) => CUT,
+            (false, false) => 0,
+        };
+        bytes[FLAG_AT..36].copy_from_slice(&flag.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..36]);
         bytes[36..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -61,8 +77,21 @@ impl Header {
             id: word(8),
             covers: word(16),
             first_record: word(24),
-            tombstone: half(32) == 1,
+            tombstone: half(FLAG_AT) == TOMBSTONE,
+            cut: half(FLAG_AT) == CUT,
         })
+    }
+
+    /// Whether its numbers are some that a sensor comes to.
+    pub fn is_plausible(&self) -> bool {
+        let Self {
+            id,
+            covers,
+            first_record,
+            tombstone: _,
+            cut: _,
+        } = *self;
+        (id..=NUMBER_MAX).contains(&covers) && first_record <= NUMBER_MAX
     }
 }
 
@@ -95,12 +124,18 @@ pub fn told_id_of(name: &str) -> Option<u64> {
 
 fn id_with(name: &str, suffix: &str) -> Option<u64> {
     let id = name.strip_suffix(suffix)?;
-    (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok())?
+    let id = (id.len() == 16).then(|| u64::from_str_radix(id, 16).ok())?;
+    id.filter(|id| *id <= NUMBER_MAX)
 }
 
 /// Where a segment of a version that is not understood is kept, for the sensor that wrote it.
 pub fn aside_path(directory: &Path, id: u64) -> PathBuf {
     directory.join(format!("{id:016x}.seg.other-version"))
+}
+
+/// Where a segment whose header is damaged is kept.
+pub fn damaged_path(directory: &Path, id: u64) -> PathBuf {
+    directory.join(format!("{id:016x}.seg.damaged"))
 }
 
 /// Whether another version of the sensor wrote this file.
@@ -122,6 +157,14 @@ pub fn create(directory: &Path, header: Header) -> io::Result<File> {
         .open(path(directory, header.id))?;
     file.write_all(&header.to_bytes())?;
     Ok(file)
+}
+
+/// Writes the flag of a header into its segment, with the CRC: 8 bytes of one sector.
+pub fn rewrite_flag(directory: &Path, header: Header) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path(directory, header.id))?;
+    file.write_all_at(&header.to_bytes()[FLAG_AT..], FLAG_AT as u64)
 }
 
 /// Writes a whole segment in one go, in place of what has its id, all or nothing.
@@ -194,6 +237,25 @@ impl Reader {
             offset: HEADER,
             file_bytes,
         }))
+    }
+
+    /// Goes over a header that is damaged, to the records after it.
+    pub fn after_header(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut reader = Self {
+            file_bytes: file.metadata()?.len(),
+            file: BufReader::new(file),
+            header: Header {
+                id: 0,
+                covers: 0,
+                first_record: 0,
+                tombstone: false,
+                cut: false,
+            },
+            offset: HEADER,
+        };
+        reader.seek(HEADER)?;
+        Ok(reader)
     }
 
     /// Goes on at a record that begins at `offset`.

@@ -9,6 +9,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::segment::NUMBER_MAX;
+
 /// Slots lie in different blocks of the disk.
 const SLOT: u64 = 4096;
 const BYTES: usize = 64;
@@ -79,7 +81,17 @@ impl State {
             head_segment: word(40),
             head_skip: word(48),
         };
-        (state.pinned_seq >= state.acked_seq).then_some(state)
+        let Self {
+            generation,
+            epoch,
+            acked_seq,
+            pinned_seq,
+            head_segment,
+            head_skip,
+        } = state;
+        let numbers = [generation, epoch, pinned_seq, head_segment, head_skip];
+        let good = acked_seq <= pinned_seq && numbers.iter().all(|number| *number <= NUMBER_MAX);
+        good.then_some(state)
     }
 }
 

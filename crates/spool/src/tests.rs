@@ -1,6 +1,7 @@
 //! The spool against a model, across restarts, damage and full disks.
 
 mod faults;
+mod numbers;
 
 use std::{collections::VecDeque, fs, path::Path, time::Instant};
 
@@ -165,6 +166,71 @@ fn damage_inside_is_counted_and_begins_a_new_epoch() {
     let (seen, lost) = total(&records);
     assert_eq!(seen + lost, 400);
     assert!(lost > 0 && spool.stats().lost["corrupt"] == lost);
+}
+
+#[test]
+fn what_damage_hid_is_told_once_and_the_numbers_stay_after_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    for number in 1..=400 {
+        spool.append(&open(number, 1000, 1));
+    }
+    drop(spool);
+    let segment = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    spool.sync();
+    let (epoch, records) = (spool.position().unwrap().0, read(&spool, 1));
+    drop(spool);
+    for _ in 0..2 {
+        let spool = open_spool(dir.path(), MIB);
+        spool.sync();
+        assert_eq!(spool.position().unwrap().0, epoch);
+        assert_eq!(read(&spool, 1), records);
+    }
+}
+
+#[test]
+fn a_damaged_header_costs_the_records_of_its_segment_which_are_counted_and_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    for number in 1..=3 {
+        spool.append(&open(number, 10, 1));
+    }
+    drop(spool);
+    let segment = segment::path(dir.path(), 1);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let spool = open_spool(dir.path(), MIB);
+    spool.sync();
+    assert_eq!(total(&read(&spool, 1)), (0, 3));
+    assert_eq!(spool.stats().lost["corrupt"], 3);
+    let aside = segment::damaged_path(dir.path(), 1);
+    assert_eq!(fs::read(aside).unwrap(), bytes);
+}
+
+#[test]
+fn a_damaged_header_of_any_segment_costs_what_is_counted() {
+    for id in 1..=4 {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = open_spool(dir.path(), MIB);
+        for number in 1..=400 {
+            spool.append(&open(number, 1000, 1));
+        }
+        drop(spool);
+        let segment = segment::path(dir.path(), id);
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&segment, &bytes).unwrap();
+        let spool = open_spool(dir.path(), MIB);
+        spool.sync();
+        let (seen, lost) = total(&read(&spool, 1));
+        assert!(lost > 0 && seen + lost == 400, "{id}: {seen} and {lost}");
+    }
 }
 
 #[test]

@@ -59,7 +59,8 @@ pub(super) fn bun(source: &Source, elf: &Elf<'_>) -> Option<Bun> {
         if len == 0 || len > section.range.len {
             return Some(Bun::Runtime);
         }
-        let trailer = (start + len).checked_sub(BUN_TRAILER.len() as u64)?;
+        let end = start.checked_add(len)?;
+        let trailer = end.checked_sub(BUN_TRAILER.len() as u64)?;
         let whole = Range { offset: start, len };
         return Some(match has_trailer(source, trailer) {
             true => Bun::Graph(graph(source, trailer, whole, "ELF section .bun")),

@@ -259,7 +259,8 @@ impl Dynamic<'_> {
 
     /// Whether one of these symbols is imported. Undefined symbols precede the hashed ones.
     pub(super) fn imports(&self, names: &[String]) -> bool {
-        let Some(first_hashed) = self.gnu_hash.and_then(|table| self.u32(table + 4)) else {
+        let table = self.gnu_hash.and_then(|table| table.checked_add(4));
+        let Some(first_hashed) = table.and_then(|at| self.u32(at)) else {
             return false;
         };
         let count = first_hashed.min(SYMBOLS_MAX) as usize;
@@ -275,6 +276,7 @@ impl Dynamic<'_> {
     fn look_up(&self, name: &[u8]) -> Option<bool> {
         let table = self.gnu_hash?;
         let buckets = self.u32(table)?;
+        // It lies in the file, so that nothing below comes near the end of 64 bits.
         let first = self.u32(table + 4)?;
         let bloom_words = self.u32(table + 8)?;
         let bloom_shift = self.u32(table + 12)?;

@@ -3,6 +3,7 @@
 mod elf_file;
 mod hostile;
 mod native;
+mod overflows;
 mod real_packages;
 mod runtimes;
 mod scripts;

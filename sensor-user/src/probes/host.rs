@@ -143,12 +143,17 @@ fn mount_privately(private: &mut bool, filesystem: &str, target: &str) -> io::Re
 /// Where the root of a filesystem type is mounted (`/proc/self/mountinfo`, proc(5)).
 fn mount_point(filesystem: &str) -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mount_point_in(&mounts, filesystem).map(PathBuf::from)
+}
+
+/// The same in the text of a file `mountinfo`.
+pub fn mount_point_in<'a>(mounts: &'a str, filesystem: &str) -> Option<&'a str> {
     mounts.lines().find_map(|line| {
         let (fields, kind) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);
         let root = fields.next()?;
         let target = fields.next()?;
-        (kind.split(' ').next()? == filesystem && root == "/").then(|| PathBuf::from(target))
+        (kind.split(' ').next()? == filesystem && root == "/").then_some(target)
     })
 }
 

@@ -12,16 +12,14 @@ use pgwire::{
     },
     tokio::server::{PgWireMessageServerCodec, process_error, process_message},
 };
+use skep_framing::postgres::Framed;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 use tokio_util::codec::Framed as Messages;
 
-use super::{
-    framed::Framed,
-    handlers::{Handlers, Prepared},
-};
+use super::handlers::{Handlers, Prepared};
 use crate::listen::Connection;
 
 /// A client that has not begun a session by then is let go.

@@ -30,13 +30,13 @@ use pgwire::{
         },
     },
 };
+use skep_framing::postgres::split;
 
 use super::{
     MAX_NAMED,
     error::{refused, told},
     handlers::{Handlers, Prepared, Rows, check_formats, check_transaction, question},
     session,
-    split::split,
 };
 
 /// Names in use by one connection, for the bound on them.

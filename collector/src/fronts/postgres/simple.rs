@@ -21,12 +21,12 @@ use pgwire::{
         simplequery::Query,
     },
 };
+use skep_framing::postgres::split;
 
 use super::{
     error::refused,
     handlers::{Handlers, check_transaction},
     session,
-    split::split,
 };
 
 #[async_trait]

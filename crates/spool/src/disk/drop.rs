@@ -100,7 +100,7 @@ impl Disk {
             let _ = fs::remove_file(segment::path(&self.directory, buried.id));
         }
         self.cursor = None;
-        self.dropped += newly_lost;
+        self.dropped = self.dropped.saturating_add(newly_lost);
         Ok(())
     }
 
@@ -166,6 +166,7 @@ impl Disk {
             covers: id,
             first_record: self.next_record,
             tombstone: false,
+            cut: false,
         };
         let bytes = segment::replace(&self.directory, header, &records)?;
         fs::remove_file(&told)?;
@@ -198,6 +199,12 @@ impl Disk {
             } else {
                 // It was to be the newest. If it cannot be that any more, it gets a place behind.
                 let place = self.next_id().max(id);
+                if self.segments.is_empty() && place != self.state.head_segment {
+                    self.state.head_segment = place;
+                    self.state.head_skip = 0;
+                    let (file, state) = self.next_state();
+                    file.write(state, true)?;
+                }
                 fs::rename(path, segment::told_path(&self.directory, place))?;
                 self.take_told(place)?;
             }

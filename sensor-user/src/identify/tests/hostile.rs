@@ -374,7 +374,7 @@ proptest! {
     }
 }
 
-fn inspect_bytes(bytes: &[u8]) {
+pub(super) fn inspect_bytes(bytes: &[u8]) {
     thread_local! {
         static SHARED: (crate::identify::Identifier, fs::File) =
             (identifier(), tempfile::tempfile().expect("temporary file"));

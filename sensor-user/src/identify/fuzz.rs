@@ -1,0 +1,122 @@
+//! The readers of executed files, for their fuzz targets.
+
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use skep_catalogue::Catalogue;
+
+use super::{
+    bundle::{self, Bun},
+    content::{self, Nature},
+    elf::Elf,
+    scan::Markers,
+    source::Source,
+};
+
+/// A file in memory that takes the contents of one input after the other.
+#[derive(Debug)]
+pub struct Executable {
+    file: File,
+    catalogue: Arc<Catalogue>,
+    markers: Markers,
+}
+
+/// What the headers of an ELF file say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headers {
+    pub sections: usize,
+    pub has_interpreter: bool,
+    /// Offset and length of a note.
+    pub note: Option<(u64, u64)>,
+    /// Whether a symbol is defined, one is imported, and a library is needed.
+    pub symbols: Option<[bool; 3]>,
+}
+
+/// What is said to be bundled: all of it, and the parts that are read first, as offset and length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundled {
+    pub whole: (u64, u64),
+    pub likely: Vec<(u64, u64)>,
+}
+
+impl Executable {
+    /// # Errors
+    ///
+    /// The kernel has no memory for files.
+    pub fn new() -> io::Result<Self> {
+        let catalogue = Arc::new(Catalogue::embedded());
+        Ok(Self {
+            file: memfd_create("skep-fuzz", MemfdFlags::CLOEXEC)?.into(),
+            markers: Markers::new(&catalogue),
+            catalogue,
+        })
+    }
+
+    fn source(&self, bytes: &[u8]) -> io::Result<Source> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(bytes, 0)?;
+        Ok(Source::new(self.file.try_clone()?, bytes.len() as u64))
+    }
+
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn headers(&self, bytes: &[u8]) -> io::Result<Option<Headers>> {
+        let source = self.source(bytes)?;
+        let headers = Elf::read(&source).map(|elf| Headers {
+            sections: elf.sections.len(),
+            has_interpreter: elf.has_interpreter(),
+            note: elf.note(b"owner").map(|range| (range.offset, range.len)),
+            symbols: elf.dynamic().map(|dynamic| {
+                [
+                    dynamic.defines(b"symbol"),
+                    dynamic.imports(&["import".to_owned()]),
+                    dynamic.needs(|library| library == b"library"),
+                ]
+            }),
+        });
+        Ok(headers)
+    }
+
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn bundled(&self, bytes: &[u8]) -> io::Result<Option<Bundled>> {
+        let source = self.source(bytes)?;
+        let Some(elf) = Elf::read(&source) else {
+            return Ok(None);
+        };
+        let graph = match bundle::bun(&source, &elf) {
+            Some(Bun::Graph(graph)) => Some(Bundled {
+                whole: (graph.whole.offset, graph.whole.len),
+                likely: graph.likely.iter().map(|r| (r.offset, r.len)).collect(),
+            }),
+            Some(Bun::Runtime) | None => None,
+        };
+        let blob = || {
+            let blob = bundle::node_blob(&source, &elf)?;
+            Some(Bundled {
+                whole: (blob.offset, blob.len),
+                likely: Vec::new(),
+            })
+        };
+        Ok(graph.or_else(blob))
+    }
+
+    /// The words of the evidence for families, or what else the file is.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn evidence(&self, bytes: &[u8]) -> io::Result<Vec<String>> {
+        let source = self.source(bytes)?;
+        Ok(
+            match content::inspect(&self.catalogue, &self.markers, &source) {
+                Nature::Program(pieces) => pieces.iter().map(|piece| piece.text.clone()).collect(),
+                other @ (Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_)) => {
+                    vec![format!("{other:?}")]
+                }
+            },
+        )
+    }
+}

@@ -115,8 +115,11 @@ mod tests {
 
     use super::*;
 
+    /// Appends an argument to a record.
+    type Add<'a> = &'a dyn Fn(&mut Vec<u8>);
+
     /// A record with these arguments, made by what the kernel programs use.
-    fn record(level: Level, arguments: &[&dyn Fn(&mut Vec<u8>)]) -> Vec<u8> {
+    fn record(level: Level, arguments: &[Add<'_>]) -> Vec<u8> {
         let count = u32::try_from(arguments.len()).unwrap();
         let header = Header::new("log", level, "log", "src/log.rs", 7, count).unwrap();
         let mut fields = Vec::new();
@@ -198,7 +201,7 @@ mod tests {
         let numbers = [add(1u8), add(2u8)];
         let pid = add(3u32);
         let [first, second] = [add(4u64), add(5u64)];
-        let with = |blank: &dyn Fn(&mut Vec<u8>)| {
+        let with = |blank: Add<'_>| {
             record(
                 Level::Debug,
                 &[

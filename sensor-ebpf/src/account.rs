@@ -5,17 +5,20 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use skep_abi::{
-    Cause, Claim, Kind, PENDING_SESSION, SessionState, folded_index, lost_index, sent_index,
+    Cause, Claim, Kind, LogLine, PENDING_SESSION, SessionState, folded_index, lost_index,
+    sent_index,
 };
 
 use crate::{
     kernel::boot_ns,
+    log,
     maps::{COUNTS, LOST_WAITING, SESSIONS, atomic_add},
 };
 
-/// Counts a record that will not arrive, for the session it belongs to as well.
+/// Counts a record of a hook that will not arrive, for the session it belongs to as well.
 #[inline(always)]
-pub fn lost(kind: Kind, cause: Cause, session: u64) {
+pub fn lost(hook: u8, kind: Kind, cause: Cause, session: u64) {
+    log::warn!(hook, line_of(cause), kind);
     // The session first: whoever reads the machine's count and then the sessions' finds in those all
     // that the first has of them.
     not_sent(session, kind, cause);
@@ -24,11 +27,22 @@ pub fn lost(kind: Kind, cause: Cause, session: u64) {
 
 /// The same for a record of which is known what its process waits for.
 #[inline(always)]
-pub fn lost_of(kind: Kind, cause: Cause, session: u64, claim: Claim) {
+pub fn lost_of(hook: u8, kind: Kind, cause: Cause, session: u64, claim: Claim) {
     if session == PENDING_SESSION {
         not_sent_waiting(claim);
     }
-    lost(kind, cause, session);
+    lost(hook, kind, cause, session);
+}
+
+#[inline(always)]
+fn line_of(cause: Cause) -> LogLine {
+    match cause {
+        Cause::RingFull => LogLine::RingFull,
+        Cause::ScratchBusy => LogLine::ScratchBusy,
+        Cause::MapFull => LogLine::MapFull,
+        Cause::Unreadable => LogLine::Unreadable,
+        Cause::Throttled => LogLine::Throttled,
+    }
 }
 
 /// Counts what was added to a fold in place of a record.

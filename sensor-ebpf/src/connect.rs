@@ -22,14 +22,15 @@ use aya_ebpf::{
     programs::{FEntryContext, LsmContext, SockAddrContext, TracePointContext},
 };
 use skep_abi::{
-    Cause, Connect, Hook, Kind, MISSING_ADDR, MISSING_PROTO, MISSING_RESULT, Offset, ProcessState,
-    UNIX_PATH_MAX,
+    Cause, Connect, Hook, Kind, LogLine, MISSING_ADDR, MISSING_PROTO, MISSING_RESULT, Offset,
+    ProcessState, UNIX_PATH_MAX,
 };
 
 use crate::{
     account,
     interest::{may_be_watched, watched},
     kernel::{self, Address, Members, Read, Typed, Unreadable},
+    log,
     maps::Call,
     record::{self, Draft},
     ring::Urgency,
@@ -229,7 +230,8 @@ fn try_socket_connect(
         len: len as u64,
     };
     if peer.len < FAMILY_BYTES {
-        return account::lost(Kind::Connect, Cause::Unreadable, state.session);
+        let cause = Cause::Unreadable;
+        return account::lost(hook as u8, Kind::Connect, cause, state.session);
     }
     send(hook, pid_tgid, &state, peer, family, proto.ok(), None);
 }
@@ -243,7 +245,7 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
         let entered = Entered::now();
         match (entered.argument(1), entered.argument(2)) {
             (Ok(pointer), Ok(len)) => tell(&ctx, pid_tgid, &state, pointer, len),
-            _ => account::lost(Kind::Connect, Cause::Unreadable, state.session),
+            _ => unreadable(state.session),
         }
     }
     0
@@ -251,7 +253,8 @@ pub fn exit_connect(ctx: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_enter_connect")]
 pub fn enter_connect(ctx: TracePointContext) -> u32 {
-    enter(Kind::Connect, argument(&ctx, 1), argument(&ctx, 2), -1);
+    let (address, len) = (argument(&ctx, 1), argument(&ctx, 2));
+    enter(Hook::TpConnect, Kind::Connect, address, len, -1);
     0
 }
 
@@ -267,6 +270,12 @@ pub fn leave_connect(ctx: TracePointContext) -> u32 {
     0
 }
 
+#[inline(always)]
+fn unreadable(session: u64) {
+    let hook = Hook::TpConnect as u8;
+    account::lost(hook, Kind::Connect, Cause::Unreadable, session);
+}
+
 /// Reports a connect that has returned.
 #[inline(always)]
 fn tell(ctx: &TracePointContext, pid_tgid: u64, state: &ProcessState, address: u64, len: u64) {
@@ -279,7 +288,7 @@ fn tell(ctx: &TracePointContext, pid_tgid: u64, state: &ProcessState, address: u
     let Ok(family) = peer.read::<u16>(0) else {
         // A call with no readable address fails in the kernel too; it connects to nothing.
         if result == 0 {
-            account::lost(Kind::Connect, Cause::Unreadable, state.session);
+            unreadable(state.session);
         }
         return;
     };
@@ -373,6 +382,7 @@ fn send(
     }
     let start = draft.len();
     if fill(&mut draft, peer, family).is_err() {
+        log::debug!(hook, LogLine::NoAddress, family, peer.len);
         draft.missing(MISSING_ADDR);
     }
     // SAFETY: as above.

@@ -16,7 +16,7 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use skep_abi::{
-    ARGV_MAX, Cause, Claim, Exec, Hook, Kind, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
+    ARGV_MAX, Cause, Claim, Exec, Hook, Kind, LogLine, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
     MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
     MISSING_PATH_HEAD, Offset, PATH_MAX, ProcessState, STATE_PENDING, TTY_MAX, VERDICT_NOT_AGENT,
 };
@@ -25,6 +25,7 @@ use crate::{
     account,
     interest::{watch, watched},
     kernel::{self, Address, Members, Read},
+    log,
     maps::VERDICTS,
     path,
     record::{self, Draft},
@@ -87,11 +88,13 @@ fn try_exec(task: Address, bprm: Address) {
             };
             // 0, which no process but the first has, is decoded as unknown.
             state.start_ns = task.read(Offset::TaskStartBoottime).unwrap_or(0);
+            log::debug!(Hook::RawTpExec, LogLine::ClaimMade, time_ns);
         }
     }
     if !watch(tgid, &state) {
         // What the process does from here on is not seen.
-        account::lost(Kind::Task, Cause::MapFull, state.session);
+        let hook = Hook::RawTpExec as u8;
+        account::lost(hook, Kind::Task, Cause::MapFull, state.session);
     }
     let header = record::header(Kind::Exec, Hook::RawTpExec, time_ns, pid_tgid, &state);
     let Some(mut draft) = Draft::<Exec>::begin(Kind::Exec, &header) else {
@@ -110,7 +113,10 @@ fn try_exec(task: Address, bprm: Address) {
                 (*exec).mode = inode.mode;
                 (*exec).file_size = inode.size;
             }
-            Err(_) => draft.missing(MISSING_INODE),
+            Err(_) => {
+                log::debug!(Hook::RawTpExec, LogLine::NoInode);
+                draft.missing(MISSING_INODE);
+            }
         }
     }
     identity(&mut draft, task);
@@ -173,7 +179,10 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address) {
         .and_then(|at| path::append(draft, at));
     match walked {
         Ok(true) => {}
-        Ok(false) => draft.missing(MISSING_PATH_HEAD),
+        Ok(false) => {
+            log::debug!(Hook::RawTpExec, LogLine::PathCut, draft.len() - start);
+            draft.missing(MISSING_PATH_HEAD);
+        }
         Err(_) => draft.missing(MISSING_PATH),
     }
     // SAFETY: the fixed part of a draft, here and below.

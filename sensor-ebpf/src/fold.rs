@@ -13,12 +13,13 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use skep_abi::{
-    CANARY_SESSION, FOLD_KINDS_A_SESSION, FoldCount, FoldKey, FoldShare, Offset, ProcessState,
-    STATE_AGENT,
+    CANARY_SESSION, FOLD_KINDS_A_SESSION, FoldCount, FoldKey, FoldShare, Hook, LogLine, Offset,
+    ProcessState, STATE_AGENT,
 };
 
 use crate::{
     kernel::{DENTRY_WORDS, Members, Place, Room},
+    log,
     maps::{CONTROL, FOLDS, SHARES_OF_FOLDS, atomic_add},
     target::Target,
 };
@@ -75,8 +76,9 @@ pub fn repeated(key: &FoldKey, time_ns: u64) -> bool {
 /// Enters a key whose record was sent. Where another CPU was first, or there is no room, the record
 /// stands for itself.
 #[inline(always)]
-pub fn begin(key: &FoldKey, time_ns: u64, tid: u32) {
+pub fn begin(hook: Hook, key: &FoldKey, time_ns: u64, tid: u32) {
     if !has_room(key) {
+        log::debug!(hook, LogLine::FoldShareUsed, key.epoch);
         return;
     }
     let entry = FoldCount {
@@ -86,7 +88,9 @@ pub fn begin(key: &FoldKey, time_ns: u64, tid: u32) {
         first_tid: tid,
         pad: 0,
     };
-    let _ = FOLDS.insert(key, &entry, BPF_NOEXIST as u64);
+    if let Err(error) = FOLDS.insert(key, &entry, BPF_NOEXIST as u64) {
+        log::debug!(hook, LogLine::FoldRefused, -error);
+    }
 }
 
 /// Whether a session may enter another kind in this epoch; counts it if so.

@@ -31,7 +31,8 @@ pub fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
     if let Some(parent) = watched(pid_tgid) {
         let child = Address::of(ctx.arg::<*const u8>(1));
         if try_fork(pid_tgid, &parent, child).is_err() {
-            account::lost(Kind::Fork, Cause::Unreadable, parent.session);
+            let hook = Hook::RawTpFork as u8;
+            account::lost(hook, Kind::Fork, Cause::Unreadable, parent.session);
         }
     }
     0
@@ -61,7 +62,8 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
     };
     if !watch(child_tgid, &state) {
         // What the child does is not seen.
-        account::lost(Kind::Task, Cause::MapFull, parent.session);
+        let hook = Hook::RawTpFork as u8;
+        account::lost(hook, Kind::Task, Cause::MapFull, parent.session);
     }
     let mut header = record::header(
         Kind::Fork,

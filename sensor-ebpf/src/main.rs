@@ -1,6 +1,7 @@
 //! Kernel programs of the Skep sensor. One file per hook family; what they share:
 //!
 //! - `maps`: every map, with who reads and who writes it;
+//! - `log`: lines for whoever develops them, off unless asked for;
 //! - `kernel`: reads of kernel structures through the offset table;
 //! - `account`: counts of what was sent, folded and lost;
 //! - `interest`: who is watched, decided without a race;
@@ -27,6 +28,7 @@ mod fold;
 mod interest;
 mod kernel;
 mod lifecycle;
+mod log;
 mod maps;
 mod open;
 mod open_syscall;

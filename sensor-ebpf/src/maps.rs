@@ -78,6 +78,10 @@ pub static IN_FLIGHT: HashMap<u64, Call> = HashMap::with_max_entries(16 * 1024, 
 #[map]
 pub static COUNTS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
+/// Lines of the log, whether `AYA_LOGS` took them or not.
+#[map]
+pub static LOG_LINES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Room for records under construction.
 #[map]
 pub static SCRATCH: PerCpuArray<Slot> = PerCpuArray::with_max_entries(SCRATCH_SLOTS, 0);

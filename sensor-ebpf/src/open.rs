@@ -18,15 +18,15 @@ use aya_ebpf::{
     programs::{FEntryContext, LsmContext},
 };
 use skep_abi::{
-    Cause, FileKey, Hook, Kind, MISSING_INODE, MISSING_PATH, MISSING_PATH_HEAD, MISSING_RESULT,
-    Offset, Open, PathForm, ProcessState,
+    Cause, FileKey, Hook, Kind, LogLine, MISSING_INODE, MISSING_PATH, MISSING_PATH_HEAD,
+    MISSING_RESULT, Offset, Open, PathForm, ProcessState,
 };
 
 use crate::{
     account, fold,
     interest::watched,
     kernel::{self, INODE_WORDS, Members, Place, Read, Room, Typed, Unreadable},
-    path,
+    log, path,
     record::{self, Draft},
     ring::Urgency,
     target::Target,
@@ -96,13 +96,13 @@ fn with_watched(hook: Hook, file: Typed, target: impl FnOnce() -> Read<Target<Ty
         return;
     };
     let Ok(flags) = file.read::<u32>(Offset::FileFlags) else {
-        return account::lost(Kind::Open, Cause::Unreadable, state.session);
+        return account::lost(hook as u8, Kind::Open, Cause::Unreadable, state.session);
     };
     if flags & FMODE_EXEC != 0 {
         return;
     }
     let Ok(target) = target() else {
-        return account::lost(Kind::Open, Cause::Unreadable, state.session);
+        return account::lost(hook as u8, Kind::Open, Cause::Unreadable, state.session);
     };
     let opening = Opening {
         hook,
@@ -155,7 +155,10 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
             (*open).mode = inode.mode as u32;
             (*open).links = inode.links;
         },
-        Err(_) => draft.missing(MISSING_INODE),
+        Err(_) => {
+            log::debug!(hook, LogLine::NoInode);
+            draft.missing(MISSING_INODE);
+        }
     }
     if result.is_none() {
         draft.missing(MISSING_RESULT);
@@ -163,7 +166,10 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
     let start = draft.len();
     match path::walk_typed(&mut draft, target.mount, target.dentry) {
         Ok(true) => {}
-        Ok(false) => draft.missing(MISSING_PATH_HEAD),
+        Ok(false) => {
+            log::debug!(hook, LogLine::PathCut, draft.len() - start);
+            draft.missing(MISSING_PATH_HEAD);
+        }
         Err(_) => draft.missing(MISSING_PATH),
     }
     // SAFETY: as above.
@@ -181,7 +187,7 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
     }
     let sent = draft.send(Urgency::Whenever);
     if sent && let Some(key) = &fold {
-        fold::begin(key, time_ns, pid_tgid as u32);
+        fold::begin(hook, key, time_ns, pid_tgid as u32);
     }
 }
 

@@ -67,10 +67,10 @@ fn try_exit(hook: Hook, ctx: &TracePointContext) {
     };
     let result = result(ctx);
     match asked(hook) {
-        Ok(call) => tell(hook, pid_tgid, &state, &call, result, || {
-            file_of(current(), result as u32)
-        }),
-        Err(Unreadable) => account::lost(Kind::Open, Cause::Unreadable, state.session),
+        Ok(call) => tell(hook, pid_tgid, &state, &call, result, current),
+        Err(Unreadable) => {
+            account::lost(hook as u8, Kind::Open, Cause::Unreadable, state.session);
+        }
     }
 }
 
@@ -100,19 +100,22 @@ fn asked(hook: Hook) -> Read<Call> {
 
 #[tracepoint(category = "syscalls", name = "sys_enter_open")]
 pub fn enter_open(ctx: TracePointContext) -> u32 {
-    enter(Kind::Open, argument(&ctx, 0), argument(&ctx, 1), AT_FDCWD);
+    let (path, flags) = (argument(&ctx, 0), argument(&ctx, 1));
+    enter(Hook::TpOpen, Kind::Open, path, flags, AT_FDCWD);
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_creat")]
 pub fn enter_creat(ctx: TracePointContext) -> u32 {
-    enter(Kind::Open, argument(&ctx, 0), CREAT_FLAGS, AT_FDCWD);
+    let path = argument(&ctx, 0);
+    enter(Hook::TpCreat, Kind::Open, path, CREAT_FLAGS, AT_FDCWD);
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_openat")]
 pub fn enter_openat(ctx: TracePointContext) -> u32 {
     enter(
+        Hook::TpOpenat,
         Kind::Open,
         argument(&ctx, 1),
         argument(&ctx, 2),
@@ -124,6 +127,7 @@ pub fn enter_openat(ctx: TracePointContext) -> u32 {
 #[tracepoint(category = "syscalls", name = "sys_enter_openat2")]
 pub fn enter_openat2(ctx: TracePointContext) -> u32 {
     enter(
+        Hook::TpOpenat2,
         Kind::Open,
         argument(&ctx, 1),
         argument(&ctx, 2),
@@ -134,7 +138,8 @@ pub fn enter_openat2(ctx: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_enter_open_by_handle_at")]
 pub fn enter_open_by_handle_at(ctx: TracePointContext) -> u32 {
-    enter(Kind::Open, 0, argument(&ctx, 2), argument(&ctx, 0) as i32);
+    let (flags, mount) = (argument(&ctx, 2), argument(&ctx, 0) as i32);
+    enter(Hook::TpOpenByHandleAt, Kind::Open, 0, flags, mount);
     0
 }
 
@@ -181,22 +186,22 @@ fn try_leave(hook: Hook, ctx: &TracePointContext) {
     let result = result(ctx);
     tell(hook, pid_tgid, &state, &call, result, || {
         // SAFETY: no arguments, no side effects.
-        let task = Address(unsafe { bpf_get_current_task() });
-        file_of(task, result as u32)
+        Address(unsafe { bpf_get_current_task() })
     });
 }
 
 // === both ===
 
-/// Reports an open that has returned `result`; `file` finds the one its descriptor stands for.
+/// Reports an open of the current task, which has returned `result`.
 #[inline(always)]
-fn tell(
+fn tell<P: Place>(
     hook: Hook,
     pid_tgid: u64,
     state: &ProcessState,
     call: &Call,
     result: i64,
-    file: impl FnOnce() -> Read<Address>,
+    // The smallest part of what finds the file, since a closure need not be inlined.
+    task: impl FnOnce() -> P,
 ) {
     let flags = match hook {
         // SAFETY: the helper checks the address. `open_how::flags` comes first (linux/openat2.h);
@@ -212,7 +217,7 @@ fn tell(
         result: Some(if result < 0 { result as i32 } else { 0 }),
     };
     if result >= 0
-        && let Ok(target) = file().and_then(Target::of)
+        && let Ok(target) = file_of(task(), result as u32).and_then(Target::of)
     {
         return report(&opening, &target);
     }

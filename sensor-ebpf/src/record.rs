@@ -15,13 +15,14 @@
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
-use skep_abi::{Cause, Header, Hook, Kind, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS};
+use skep_abi::{Cause, Header, Hook, Kind, LogLine, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS};
 
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     account::{lost, lost_of},
     kernel::{Address, Read, Unreadable},
+    log,
     maps::{SCRATCH, Slot, atomic_add},
     ring::{self, Urgency},
 };
@@ -87,7 +88,13 @@ impl<T> Draft<T> {
     #[inline(always)]
     pub fn begin(kind: Kind, header: &Header) -> Option<Self> {
         let Some(slot) = acquire() else {
-            lost_of(kind, Cause::ScratchBusy, header.session, header.claim);
+            lost_of(
+                header.hook,
+                kind,
+                Cause::ScratchBusy,
+                header.session,
+                header.claim,
+            );
             return None;
         };
         let mut draft = Self {
@@ -237,7 +244,10 @@ impl<T> Draft<T> {
         let kind = self.kind;
         let len = self.len();
         if len > SCRATCH_BYTES {
-            lost(kind, Cause::Unreadable, self.session);
+            // SAFETY: every record starts with its header.
+            let hook = unsafe { (*self.base().cast::<Header>()).hook };
+            log::warn!(hook, LogLine::TooLong, kind);
+            lost(hook, kind, Cause::Unreadable, self.session);
             return false;
         }
         // SAFETY: every record starts with its header, and the slot is aligned for it.

@@ -16,10 +16,13 @@
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_CONS_POS, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
-use skep_abi::{CANARY_SESSION, Cause, Claim, Header, Kind, PENDING_SESSION, Share};
+use skep_abi::{
+    CANARY_SESSION, Cause, Claim, Header, Kind, LogLine, PENDING_SESSION, STATE_PENDING, Share,
+};
 
 use crate::{
     account::{lost_of, sent},
+    log,
     maps::{RING, SESSIONS, SHARES, atomic_add},
 };
 
@@ -42,26 +45,31 @@ pub fn send(kind: Kind, session: u64, bytes: &[u8], urgency: Urgency) -> bool {
     let unread = RING.query(BPF_RB_AVAIL_DATA as u64);
     let len = bytes.len() as u64;
     let threshold = ring / 8;
-    if unread >= threshold && !admitted(kind, session, bytes, unread, ring) {
-        lost_of(kind, Cause::Throttled, session, claim_in(bytes));
-        return false;
-    }
-    let crosses = unread < threshold && unread + len >= threshold;
-    let flags = if urgency == Urgency::Now || crosses {
-        BPF_RB_FORCE_WAKEUP
+    let cause = if unread >= threshold && !admitted(kind, session, bytes, unread, ring) {
+        Cause::Throttled
     } else {
-        BPF_RB_NO_WAKEUP
-    };
-    match RING.output::<[u8]>(bytes, flags as u64) {
-        Ok(()) => {
+        let crosses = unread < threshold && unread + len >= threshold;
+        let flags = if urgency == Urgency::Now || crosses {
+            BPF_RB_FORCE_WAKEUP
+        } else {
+            BPF_RB_NO_WAKEUP
+        };
+        if RING.output::<[u8]>(bytes, flags as u64).is_ok() {
             sent(kind);
-            true
+            // Nothing of before is needed here: what has to be kept over calls may come back to the verifier of
+            // 6.1 without its bounds.
+            log::debug!(
+                hook_in(bytes),
+                sent_line(bytes),
+                missing_in(bytes),
+                len_in(bytes)
+            );
+            return true;
         }
-        Err(_) => {
-            lost_of(kind, Cause::RingFull, session, claim_in(bytes));
-            false
-        }
-    }
+        Cause::RingFull
+    };
+    lost_of(hook_in(bytes), kind, cause, session, claim_in(bytes));
+    false
 }
 
 /// Sends a record that is offered again when the ring is full: it is not counted as lost, and no share holds
@@ -109,6 +117,37 @@ fn admitted(kind: Kind, session: u64, bytes: &[u8], unread: u64, ring: u64) -> b
 fn claim_in(record: &[u8]) -> Claim {
     // SAFETY: every record starts with its header, and its memory is aligned for it.
     unsafe { (*record.as_ptr().cast::<Header>()).claim }
+}
+
+/// The hook that made a record.
+#[inline(always)]
+fn hook_in(record: &[u8]) -> u8 {
+    // SAFETY: as above.
+    unsafe { (*record.as_ptr().cast::<Header>()).hook }
+}
+
+/// `MISSING_*` of a record.
+#[inline(always)]
+fn missing_in(record: &[u8]) -> u32 {
+    // SAFETY: as above.
+    unsafe { (*record.as_ptr().cast::<Header>()).missing }
+}
+
+/// Bytes of a record.
+#[inline(always)]
+fn len_in(record: &[u8]) -> u32 {
+    // SAFETY: as above.
+    unsafe { (*record.as_ptr().cast::<Header>()).len }
+}
+
+#[inline(always)]
+fn sent_line(record: &[u8]) -> LogLine {
+    // SAFETY: as above.
+    if unsafe { (*record.as_ptr().cast::<Header>()).state } == STATE_PENDING {
+        LogLine::SentPending
+    } else {
+        LogLine::Sent
+    }
 }
 
 /// Adds to a share, unless it would be more than `most` then; false if so.

@@ -125,7 +125,8 @@ pub fn enter_socket(ctx: TracePointContext) -> u32 {
     let made = Made::asked([argument(&ctx, 0), argument(&ctx, 1), argument(&ctx, 2)]);
     if is_told(made) {
         let kind_and_family = (made.kind as u64) << 16 | made.family as u64;
-        enter(Kind::Socket, kind_and_family, made.protocol as u64, -1);
+        let protocol = made.protocol as u64;
+        enter(Hook::TpSocket, Kind::Socket, kind_and_family, protocol, -1);
     }
     0
 }

@@ -14,7 +14,7 @@ use aya_ebpf::{
     },
     programs::TracePointContext,
 };
-use skep_abi::{Cause, Kind, Offset};
+use skep_abi::{Cause, Hook, Kind, Offset};
 
 use crate::{
     account,
@@ -68,9 +68,9 @@ impl Entered {
     }
 }
 
-/// Remembers what a system call of a watched thread was asked, until its exit.
+/// Remembers what a system call of a watched thread was asked, until its exit, where `hook` reports it.
 #[inline(always)]
-pub fn enter(kind: Kind, pointer: u64, extra: u64, dirfd: i32) {
+pub fn enter(hook: Hook, kind: Kind, pointer: u64, extra: u64, dirfd: i32) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(state) = watched(pid_tgid) else {
         return;
@@ -82,7 +82,7 @@ pub fn enter(kind: Kind, pointer: u64, extra: u64, dirfd: i32) {
         pad: 0,
     };
     if IN_FLIGHT.insert(pid_tgid, call, 0).is_err() {
-        account::lost(kind, Cause::MapFull, state.session);
+        account::lost(hook as u8, kind, Cause::MapFull, state.session);
     }
 }
 

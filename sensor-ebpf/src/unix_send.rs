@@ -10,12 +10,13 @@ use aya_ebpf::{
     macros::{fentry, lsm},
     programs::{FEntryContext, LsmContext},
 };
-use skep_abi::{Connect, Hook, Kind, MISSING_ADDR, MISSING_RESULT, Offset, UNIX_PATH_MAX};
+use skep_abi::{Connect, Hook, Kind, LogLine, MISSING_ADDR, MISSING_RESULT, Offset, UNIX_PATH_MAX};
 
 use crate::{
     connect::AF_UNIX,
     interest::watched,
     kernel::{self, Address, Members, Read},
+    log,
     record::{self, Draft},
     ring::Urgency,
 };
@@ -75,6 +76,7 @@ fn may_send(hook: Hook, socket: Address, other: Address) {
     draft.missing(MISSING_RESULT);
     let start = draft.len();
     if peer.and_then(|peer| name(&mut draft, peer)).is_err() {
+        log::debug!(hook, LogLine::NoAddress, AF_UNIX);
         draft.missing(MISSING_ADDR);
     }
     // SAFETY: as above.

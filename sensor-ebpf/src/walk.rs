@@ -13,13 +13,14 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use skep_abi::{
-    Claim, Header, Hook, Kind, Offset, PROCESS_UNWATCHED, Task, WALK_DONE, WALK_LOST, WALK_MORE,
-    WALK_TASKS, Walk,
+    Claim, Header, Hook, Kind, LogLine, Offset, PROCESS_UNWATCHED, Task, WALK_DONE, WALK_LOST,
+    WALK_MORE, WALK_TASKS, Walk,
 };
 use zerocopy::IntoBytes;
 
 use crate::{
     kernel::{self, Address, Members, Read},
+    log,
     maps::{PROCESSES, WALK},
     ring,
 };
@@ -39,6 +40,9 @@ pub fn walk_tasks(_ctx: RawTracePointContext) -> i32 {
             Ok(outcome) => outcome,
             Err(_) => WALK_LOST,
         };
+        if walk.outcome == WALK_LOST {
+            log::debug!(Hook::TaskWalk, LogLine::WalkUpset, walk.reported);
+        }
     }
     0
 }

@@ -15,7 +15,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::{log_level::Level, probes};
+use crate::{
+    log_level::{KernelLevel, Level},
+    probes,
+};
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;
@@ -84,6 +87,8 @@ pub struct Kernel {
     pub ring_bytes: u32,
     /// Hooks that are not to be used, by the start of their names; the next best is taken.
     pub avoid: Vec<String>,
+    /// What the kernel programs log, for whoever develops them.
+    pub log: KernelLevel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -181,6 +186,7 @@ struct RawStatus {
 struct RawKernel {
     ring_bytes: Option<Spanned<i64>>,
     avoid: Option<Vec<Spanned<String>>>,
+    log: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -233,6 +239,7 @@ impl Default for Config {
             kernel: Kernel {
                 ring_bytes: 2 << 20,
                 avoid: Vec::new(),
+                log: KernelLevel::Off,
             },
             liveness: Liveness {
                 interval_seconds: 10,
@@ -315,7 +322,11 @@ impl Config {
             findings_bytes,
         } = spool;
         let RawStatus { socket } = status;
-        let RawKernel { ring_bytes, avoid } = kernel;
+        let RawKernel {
+            ring_bytes,
+            avoid,
+            log: kernel_log,
+        } = kernel;
         let RawLiveness { interval_seconds } = liveness;
         let RawLimits { memory_bytes } = limits;
         let RawCatalogue {
@@ -350,6 +361,11 @@ impl Config {
         }
         for value in avoid.unwrap_or_default() {
             config.kernel.avoid.push(checked(value, avoidable)?);
+        }
+        if let Some(value) = kernel_log {
+            config.kernel.log = checked(value, |name| {
+                KernelLevel::named(&name).map_err(|unknown| unknown.to_string())
+            })?;
         }
         if let Some(value) = interval_seconds {
             config.liveness.interval_seconds = checked(value, liveness_interval)?;

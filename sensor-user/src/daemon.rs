@@ -238,6 +238,7 @@ fn shown_settings(settings: &Settings) -> BTreeMap<String, status::ShownSetting>
             "liveness.interval_seconds",
             config.liveness.interval_seconds.to_string(),
         ),
+        ("kernel.log", config.kernel.log.to_string()),
     ];
     let of_config = of_config.map(|(key, value)| (key, value, settings.by(key).to_string()));
     let changing = [("log.level", log.value.to_string(), log.by.to_string())];

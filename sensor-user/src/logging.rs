@@ -6,7 +6,10 @@ use tokio::sync::watch;
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
-use crate::settings::{By, LOG_VARIABLE, Log, Setting, Settings};
+use crate::{
+    log_level::{KERNEL_TARGET, KernelLevel},
+    settings::{By, LOG_VARIABLE, Log, Setting, Settings},
+};
 
 /// The log of this process. It goes to standard error, with time stamps of its own on a terminal.
 pub struct Logging {
@@ -61,11 +64,16 @@ impl Logging {
         self.directives.clone()
     }
 
-    /// Logs as a setting says, from now on.
-    pub fn apply(&self, Setting { value, by }: &Setting<Log>) {
-        let filter = match value {
-            Log::Level(level) => EnvFilter::new(level.name()),
-            Log::Directives(directives) => EnvFilter::new(directives),
+    /// Logs as the settings say, from now on. Lines of the kernel programs, which `[kernel] log` asks for,
+    /// have its level and not that of the rest; directives of the environment have the last word.
+    pub fn apply(&self, settings: &Settings) {
+        let Setting { value, by } = &settings.log;
+        let filter = match (value, settings.config.kernel.log) {
+            (Log::Level(level), KernelLevel::Off) => EnvFilter::new(level.name()),
+            (Log::Level(level), kernel) => {
+                EnvFilter::new(format!("{level},{KERNEL_TARGET}={kernel}"))
+            }
+            (Log::Directives(directives), _) => EnvFilter::new(directives),
         };
         if let Err(error) = (self.reload)(filter) {
             tracing::error!(%error, "what is logged cannot be changed");
@@ -78,7 +86,7 @@ impl Logging {
 
     /// Logs as the settings say, and as they will.
     pub fn follow(&self, mut settings: watch::Receiver<Settings>) -> Follower<'_> {
-        self.apply(&settings.borrow_and_update().log);
+        self.apply(&settings.borrow_and_update());
         Follower {
             logging: self,
             settings,
@@ -90,7 +98,7 @@ impl Follower<'_> {
     /// Looks whether the settings have changed; to be called once a round.
     pub fn look(&mut self) {
         if self.settings.has_changed().unwrap_or(false) {
-            self.logging.apply(&self.settings.borrow_and_update().log);
+            self.logging.apply(&self.settings.borrow_and_update());
         }
     }
 }
@@ -147,5 +155,34 @@ mod tests {
         assert!(has(": round 2") && has("warned in round 2"), "{text}");
         assert!(!has("round 3"), "{text}");
         assert!(has("log=debug by=collector, order 7"), "{text}");
+    }
+
+    #[test]
+    fn lines_of_the_kernel_programs_are_shown_at_their_own_level() {
+        let written = Written::default();
+        let writer = written.clone();
+        let (subscriber, logging) = Logging::to(move || writer.clone(), false, None);
+        let mut settings = Settings::of_defaults();
+        let mut lines = |kernel, level| {
+            settings.config.kernel.log = kernel;
+            settings.log.value = Log::Level(level);
+            logging.apply(&settings);
+            written.0.lock().unwrap().clear();
+            tracing::debug!(target: KERNEL_TARGET, "of the kernel");
+            tracing::debug!("of the daemon");
+            String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            assert_eq!(lines(KernelLevel::Off, Level::Info), "");
+            assert_eq!(lines(KernelLevel::Warn, Level::Info), "");
+            for level in [Level::Error, Level::Info] {
+                let text = lines(KernelLevel::Debug, level);
+                assert!(
+                    text.contains("DEBUG skep_sensor::kernel: of the kernel"),
+                    "{text}"
+                );
+                assert!(!text.contains("of the daemon"), "{text}");
+            }
+        });
     }
 }

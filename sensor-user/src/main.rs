@@ -99,7 +99,7 @@ fn run(command: Command, logging: &Logging) -> Result<(), Failure> {
     match command {
         Command::Watch { json, config } => {
             let settings = load(config, logging)?;
-            logging.apply(&settings.log);
+            logging.apply(&settings);
             Ok(watch::run(&settings.config, json)?)
         }
         Command::Run { config } => Ok(daemon::run(load(config, logging)?, logging)?),

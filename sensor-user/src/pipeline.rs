@@ -186,6 +186,7 @@ impl<J: Judge> Pipeline<J> {
             sink.end();
         }
         drop(sink);
+        front.probes.forward_log(now, ends);
         // Everything up to then has been handed on, but for what the fold still holds, unless records
         // still wait.
         let held_ns = tail.fold.oldest().map(|time| front.clock.boot(time));

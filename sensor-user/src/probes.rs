@@ -12,6 +12,7 @@ mod candidates;
 mod facts;
 mod folds;
 mod host;
+mod kernel_log;
 mod maps;
 mod processes;
 mod programs;
@@ -21,7 +22,7 @@ mod trial;
 mod verdicts;
 pub mod walk;
 
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{fs::File, os::fd::OwnedFd, path::Path, time::Instant};
 
 use aya::{
     EbpfLoader,
@@ -35,18 +36,20 @@ use self::{
     attach::KernelTypes,
     candidates::{Attach, Candidate, FACTS, Fact, serves},
     facts::ServedFact,
+    kernel_log::KernelLog,
     maps::{map_fd, take_map},
     programs::Programs,
     report::join,
     verdicts::VerdictMaps,
 };
-use crate::{backlog::Backlog, causes::with_causes};
+use crate::{backlog::Backlog, causes::with_causes, log_level::KernelLevel};
 
 pub use self::{
     batch::Batch,
     candidates::{ProgramSpec, avoidable_hooks, program},
     folds::Folds,
     host::{HostError, mount_point_in},
+    kernel_log::ring_bytes as log_ring_bytes,
     processes::{NOEXIST, Processes},
     report::{AttachedHook, HookReport, HookStatus, ProgramId, ProgramReport},
     verdicts::KernelVerdicts,
@@ -73,6 +76,10 @@ pub struct ProbeConfig {
     /// Hooks not to be used, by the start of their names (`lsm/`, `fentry/`, …): the next best is
     /// taken, and the report says why.
     pub avoid: Vec<String>,
+    /// Which lines the kernel programs log; they see a constant.
+    pub log: KernelLevel,
+    /// Bytes of the ring for them, by [`log_ring_bytes`].
+    pub log_bytes: u32,
 }
 
 /// Counters of the kernel side for one kind of record.
@@ -97,6 +104,8 @@ pub struct Probes {
     pub folds: Folds,
     walk: Array<MapData, Walk>,
     counts: PerCpuArray<MapData, Counters>,
+    /// Where the kernel programs log.
+    log: Option<KernelLog>,
     facts: Vec<ServedFact>,
     /// What serves each fact, as of now.
     pub hooks: Vec<HookReport>,
@@ -179,6 +188,13 @@ impl Probes {
         (&mut self.ring, self.verdicts.hand_out(None))
     }
 
+    /// Forwards what the kernel programs logged; with `last`, every loss of it up to now is said.
+    pub fn forward_log(&mut self, now: Instant, last: bool) {
+        if let Some(log) = &mut self.log {
+            log.forward(now, last);
+        }
+    }
+
     /// Records that were lost of a session, by its kernel id.
     pub fn lost_of_session(&self, kernel: u64) -> u64 {
         self.verdicts.lost_of_session(kernel)
@@ -241,6 +257,7 @@ impl Loaded {
     fn attach(&self, cgroup_inet: bool) -> Result<Attached, HostError> {
         let flag = u8::from(cgroup_inet);
         let ring_bytes = u64::from(self.config.ring_bytes);
+        let log = self.config.log.of_aya_log();
         let mut loader = EbpfLoader::new();
         // rustc emits no CO-RE relocations: parsing the kernel's types for them would be for nothing.
         loader
@@ -248,7 +265,9 @@ impl Loaded {
             .override_global("OFFSETS", &self.offsets, true)
             .override_global("CGROUP_INET", &flag, true)
             .override_global("RING_BYTES", &ring_bytes, true)
-            .map_max_entries("RING", self.config.ring_bytes);
+            .override_global(kernel_log::LEVEL, &log, true)
+            .map_max_entries("RING", self.config.ring_bytes)
+            .map_max_entries(kernel_log::RING, self.config.log_bytes);
         let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
         let mut trial = trial::Bench::new(&mut object)?;
         let cgroup = self.cgroup.try_clone();
@@ -314,6 +333,7 @@ impl Loaded {
             folds,
             walk: take_map(object, "WALK")?,
             counts: take_map(object, "COUNTS")?,
+            log: KernelLog::take(object, self.config.log, self.config.log_bytes)?,
             hooks: facts.iter().map(|fact| fact.report(&programs)).collect(),
             facts,
             read_by_trials,

@@ -325,7 +325,8 @@ mod tests {
     fn each_value_says_who_set_it() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sensor.toml");
-        let text = "[log]\nlevel = 'warn'\n[spool]\nmax_bytes = 2_097_152\n";
+        let text = "[log]\nlevel = 'warn'\n[spool]\nmax_bytes = 2_097_152\n\
+                    [kernel]\nlog = 'debug'\n";
         std::fs::write(&file, text).unwrap();
         let settings = Settings::load(&file).unwrap();
         let report = settings.report();
@@ -336,6 +337,7 @@ mod tests {
             "findings_bytes = 262144  # default",
             "level = \"warn\"  # file",
             "avoid = []  # default",
+            "log = \"debug\"  # file",
         ] {
             assert!(
                 report.lines().any(|have| have == line),

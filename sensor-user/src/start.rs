@@ -10,7 +10,7 @@ use crate::{
     enrich::Enrich,
     identify::Identifier,
     pipeline::Pipeline,
-    probes::{HostError, ProbeConfig, Probes},
+    probes::{HostError, ProbeConfig, Probes, log_ring_bytes},
     track::{Bounds, Tracker},
     users::Users,
 };
@@ -47,9 +47,13 @@ pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
 /// Attaches the hooks and makes the pipeline ready. Call it before any other thread exists.
 pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
+    let memory_bytes = config.limits.memory();
+    let log = config.kernel.log;
     let probes = Probes::attach(ProbeConfig {
         ring_bytes: config.kernel.ring_bytes,
         avoid: config.kernel.avoid.clone(),
+        log,
+        log_bytes: log_ring_bytes(log, memory_bytes),
     })?;
     give_back_memory();
     for hook in &probes.hooks {
@@ -62,7 +66,6 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         );
     }
     let enrich = Enrich::new(Users::host());
-    let memory_bytes = config.limits.memory();
     let tracker = Tracker::with_bounds(
         boot_id(),
         clock,

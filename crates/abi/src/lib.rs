@@ -17,6 +17,7 @@ mod fold;
 mod hook;
 mod kind;
 mod limits;
+mod log;
 mod offsets;
 #[cfg(feature = "user")]
 mod pod;
@@ -36,6 +37,7 @@ pub use limits::{
     FOLD_SHARES, LOST_WAITING_CLAIMS, NAME_MAX, PATH_MAX, PENDING_SESSION, PENDING_SHARES,
     SCRATCH_BYTES, SCRATCH_SLOTS, SESSION_FIRST, TTY_MAX, UNIX_PATH_MAX, WALK_TASKS,
 };
+pub use log::LogLine;
 pub use offsets::{ABSENT, Offset, Offsets};
 pub use process::{
     Claim, ClaimVerdict, FileKey, PROCESS_UNWATCHED, ProcessState, STATE_AGENT, STATE_IGNORED,

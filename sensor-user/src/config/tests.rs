@@ -46,7 +46,7 @@ fn every_key_is_taken() {
     let config = load(
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\nfindings_bytes = 200_000\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
-         avoid = ['lsm/', 'fentry/security_file_open']\n[limits]\n\
+         avoid = ['lsm/', 'fentry/security_file_open']\nlog = 'warn'\n[limits]\n\
          memory_bytes = 50_331_648\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n[log]\nlevel = 'debug'\n",
     )
     .unwrap();
@@ -57,6 +57,7 @@ fn every_key_is_taken() {
     assert_eq!(config.status.socket, Path::new("/r/s.sock"));
     assert_eq!(config.kernel.ring_bytes, 4096);
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
+    assert_eq!(config.kernel.log, KernelLevel::Warn);
     assert_eq!(config.limits.memory(), 48 << 20);
     assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
@@ -112,6 +113,14 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[kernel]\navoid = 'lsm/'",
             "FILE:2:9: invalid type: string \"lsm/\", expected a sequence",
+        ),
+        (
+            "[kernel]\nlog = 'info'",
+            "FILE:2:7: no level `info` of the kernel programs' log: expected off, warn or debug",
+        ),
+        (
+            "[kernel]\nlog = true",
+            "FILE:2:7: invalid type: boolean `true`, expected a string",
         ),
         (
             "[log]\nlevel = 'verbose'",

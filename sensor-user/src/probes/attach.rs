@@ -57,10 +57,13 @@ pub fn load_and_attach(
     if result.is_ok()
         && let Some(Ok(info)) = object.program(name).map(AyaProgram::info)
     {
-        // What the verifier walked; it refuses at a million (5.2, `BPF_COMPLEXITY_LIMIT_INSNS`).
+        // Instructions the verifier walked, of which it refuses a million (5.2,
+        // `BPF_COMPLEXITY_LIMIT_INSNS`); bytes it left, and what they were compiled to.
         tracing::debug!(
             program = name,
             verified = info.verified_instruction_count(),
+            xlated = info.size_translated(),
+            jited = info.size_jitted(),
             "attached"
         );
     }

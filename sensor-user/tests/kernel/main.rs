@@ -20,6 +20,7 @@ mod agents;
 mod evasion;
 mod folding;
 mod liveness;
+mod log;
 mod once;
 mod opens;
 mod programs;

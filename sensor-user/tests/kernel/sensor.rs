@@ -16,8 +16,9 @@ use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
     identify::Identifier,
+    log_level::KernelLevel,
     pipeline::{Pipeline, PipelineCounts},
-    probes::{HookReport, ProbeConfig, Probes},
+    probes::{HookReport, ProbeConfig, Probes, log_ring_bytes},
     track::{Bounds, Tracker},
     users::Users,
 };
@@ -26,6 +27,9 @@ use skep_testing::{eventually, eventually_or, output_of};
 /// How long a test waits for something that must come. On a busy host an emulated machine takes a minute
 /// to attach a sensor; only what hangs takes as long as this.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What a sensor may take in all, bytes.
+const MEMORY_BYTES: usize = 64 << 20;
 
 /// A sensor and everything it reported so far.
 pub struct Sensor {
@@ -63,7 +67,12 @@ impl Sensor {
 
     /// The same, with a tracker that knows no more than this.
     pub fn start_bounded(bounds: Bounds) -> Self {
-        Self::run_pipeline(attach_bounded(4 << 20, &[], bounds), false)
+        Self::run_pipeline(attach_with(config(4 << 20, &[]), bounds), false)
+    }
+
+    /// As `skep-sensor` itself does, with kernel programs that log.
+    pub fn start_logging(log: KernelLevel, ring_bytes: u32) -> Self {
+        Self::run_pipeline(attach_logging(log, ring_bytes, &[]), true)
     }
 
     /// The same, with the agents that run already.
@@ -286,20 +295,37 @@ impl Sensor {
 
 /// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
 pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
-    attach_bounded(ring_bytes, avoid, Bounds::default())
+    attach_with(config(ring_bytes, avoid), Bounds::default())
 }
 
-fn attach_bounded(ring_bytes: u32, avoid: &[&str], bounds: Bounds) -> Pipeline<Identifier> {
-    let clock = BootClock::measure();
-    let probes = Probes::attach(ProbeConfig {
+/// The same, with kernel programs that log.
+pub fn attach_logging(log: KernelLevel, ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+    let config = ProbeConfig {
+        log,
+        log_bytes: log_ring_bytes(log, MEMORY_BYTES),
+        ..config(ring_bytes, avoid)
+    };
+    attach_with(config, Bounds::default())
+}
+
+fn config(ring_bytes: u32, avoid: &[&str]) -> ProbeConfig {
+    let log = KernelLevel::Off;
+    ProbeConfig {
         ring_bytes,
         avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
-    })
-    .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
+        log,
+        log_bytes: log_ring_bytes(log, MEMORY_BYTES),
+    }
+}
+
+fn attach_with(config: ProbeConfig, bounds: Bounds) -> Pipeline<Identifier> {
+    let clock = BootClock::measure();
+    let probes = Probes::attach(config)
+        .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
     let enrich = Enrich::new(Users::host());
     let tracker = Tracker::with_bounds("boot".into(), clock, identifier, enrich, bounds);
-    Pipeline::new(probes, tracker, clock, 64 << 20).expect("the kernel's accounts can be read")
+    Pipeline::new(probes, tracker, clock, MEMORY_BYTES).expect("the kernel's accounts can be read")
 }
 
 /// What one agent did.

@@ -1,0 +1,388 @@
+//! One pass over a text that says which rules are worth trying, and where tokens may begin.
+//!
+//! What it looks for is derived from the tables, so that no rule can be forgotten; a property test walks
+//! them. A hit is looked at once more, at a bounded cost, before it counts: `pw` in `pwd -P` is no name.
+
+use std::{ops::BitOr, sync::OnceLock};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
+use crate::{
+    pattern::{Pattern, Runs},
+    span::Spans,
+    table::{Rules, rules},
+    work::Work,
+};
+
+/// Which rules may find something in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rough(u16);
+
+/// What one pass found.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub rough: Rough,
+    /// Number of a shape and of its pattern, and where the text that it looks for stands.
+    shapes: Vec<(u16, u16, usize)>,
+}
+
+/// What a pattern of the automaton stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Bit(Rough),
+    /// A word that belongs to a name.
+    Name,
+    /// A whole word: a program, or a sub-command without which it takes no password.
+    Word(Rough),
+    /// A clause that a value follows.
+    Clause,
+    At,
+    /// Numbers of shape and pattern.
+    Shape(u16, u16),
+}
+
+/// The automaton.
+#[derive(Debug)]
+pub struct Prefilter {
+    automaton: AhoCorasick,
+    /// By pattern of the automaton: a range of `targets`.
+    ranges: Vec<(u32, u32)>,
+    targets: Vec<Target>,
+    rules: &'static Rules,
+}
+
+/// How far a name reaches, and how far behind it `=` may stand.
+const NAME_REACH: usize = 64;
+
+// === impl Rough ===
+
+impl Rough {
+    pub const URL: Self = Self(1);
+    pub const NAME: Self = Self(1 << 1);
+    pub const PROGRAM: Self = Self(1 << 2);
+    /// A program that reads a password, and something that it may be read from.
+    pub const INPUT: Self = Self(1 << 3);
+    pub const CLAUSE: Self = Self(1 << 4);
+    /// `user:password@host`
+    pub const AT: Self = Self(1 << 5);
+    pub const BEARER: Self = Self(1 << 6);
+    pub const PRIVATE_KEY: Self = Self(1 << 7);
+    pub const SHAPE: Self = Self(1 << 8);
+    /// Quotes inside a word: what it is without them is to be seen.
+    pub const SPLICED: Self = Self(1 << 9);
+
+    pub fn nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether reading the text as a command line may find something.
+    pub fn as_command(self) -> bool {
+        self.has(Self::NAME | Self::PROGRAM | Self::INPUT | Self::CLAUSE | Self::AT | Self::SPLICED)
+    }
+}
+
+impl BitOr for Rough {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+// === impl Prefilter ===
+
+impl Prefilter {
+    /// Built once a process.
+    pub fn get() -> &'static Self {
+        static PREFILTER: OnceLock<Prefilter> = OnceLock::new();
+        PREFILTER.get_or_init(|| Self::of(rules()))
+    }
+
+    fn of(rules: &'static Rules) -> Self {
+        let mut words: Vec<(Vec<u8>, Target)> = Vec::new();
+        let mut add = |word: &[u8], target| words.push((word.to_ascii_lowercase(), target));
+        for url in ["://", "%3a%2f%2f", "%3a//", "%253a%252f"] {
+            add(url.as_bytes(), Target::Bit(Rough::URL));
+        }
+        add(b"bearer", Target::Bit(Rough::BEARER));
+        add(b"-----begin", Target::Bit(Rough::PRIVATE_KEY));
+        add(b"@", Target::At);
+        for word in rules.names.triggers() {
+            add(word.as_bytes(), Target::Name);
+        }
+        for word in crate::sql::triggers() {
+            add(word, Target::Clause);
+        }
+        for (number, shape) in rules.shapes.iter().enumerate() {
+            for (index, pattern) in shape.patterns.iter().enumerate() {
+                let (number, index) = (number as u16, index as u16);
+                add(pattern.trigger(), Target::Shape(number, index));
+            }
+        }
+        for program in &rules.programs {
+            let rough = match program.has_arguments() {
+                true => Rough::PROGRAM,
+                false => Rough::INPUT,
+            };
+            for word in program.triggers() {
+                add(word, Target::Word(rough));
+            }
+        }
+        words.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut patterns: Vec<Vec<u8>> = Vec::new();
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        let mut targets: Vec<Target> = Vec::new();
+        for (word, target) in words {
+            if patterns.last() != Some(&word) {
+                patterns.push(word);
+                ranges.push((targets.len() as u32, targets.len() as u32));
+            }
+            let Some(range) = ranges.last_mut() else {
+                continue;
+            };
+            if !targets[range.0 as usize..].contains(&target) {
+                targets.push(target);
+                range.1 = targets.len() as u32;
+            }
+        }
+        let automaton = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(&patterns)
+            .expect("a few thousand short literals fit an automaton");
+        Self {
+            automaton,
+            ranges,
+            targets,
+            rules,
+        }
+    }
+
+    /// One pass over the text.
+    pub fn scan(&self, text: &[u8]) -> Found {
+        let mut found = Found::default();
+        let mut fed = None;
+        for hit in self.automaton.find_overlapping_iter(text) {
+            let (from, to) = self.ranges[hit.pattern().as_usize()];
+            let (start, end) = (hit.start(), hit.end());
+            for target in &self.targets[from as usize..to as usize] {
+                let (rough, holds) = match *target {
+                    Target::Shape(number, index) => {
+                        if self.pattern(number, index).may_stand(text, start) {
+                            found.shapes.push((number, index, start));
+                        }
+                        continue;
+                    }
+                    Target::Bit(rough) => (rough, true),
+                    // Known already: not looked at again.
+                    Target::Word(rough) if found.rough.has(rough) => continue,
+                    Target::Name if found.rough.has(Rough::NAME) => continue,
+                    Target::Word(rough) => (rough, is_word(text, start, end)),
+                    Target::Name => (Rough::NAME, is_telling(text, start, end)),
+                    Target::Clause => (Rough::CLAUSE, value_follows(text, end)),
+                    Target::At => (Rough::AT, colon_before(&text[..start])),
+                };
+                let reads = || memchr::memchr2(b'|', b'<', text).is_some();
+                if holds && (rough != Rough::INPUT || *fed.get_or_insert_with(reads)) {
+                    found.rough = found.rough | rough;
+                }
+            }
+        }
+        if !found.shapes.is_empty() {
+            found.rough = found.rough | Rough::SHAPE;
+        }
+        found
+    }
+
+    fn pattern(&self, number: u16, index: u16) -> &Pattern {
+        &self.rules.shapes[usize::from(number)].patterns[usize::from(index)]
+    }
+
+    /// Marks what has the shape of a secret.
+    pub fn shapes(&self, found: &mut Found, text: &[u8], spans: &mut Spans, work: &mut Work) {
+        if found.shapes.is_empty() {
+            return;
+        }
+        // The order of the table: where two cover the same text, the first names it.
+        found
+            .shapes
+            .sort_unstable_by_key(|(number, _, at)| (*number, *at));
+        let mut runs = Runs::new();
+        let mut done = (0, 0);
+        for (number, index, at) in &found.shapes {
+            if done.0 == *number && *at < done.1 {
+                continue;
+            }
+            if let Some(secret) = self.pattern(*number, *index).find(text, *at, &mut runs) {
+                done = (*number, secret.end);
+                spans.add(secret, self.rules.shapes[usize::from(*number)].kind);
+            }
+        }
+        work.spend(runs.work + found.shapes.len() as u64);
+    }
+}
+
+/// Quotes with letters on both sides: a word that the shell joins.
+pub fn is_spliced(text: &[u8]) -> bool {
+    let letter = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
+    memchr::memchr2_iter(b'\'', b'"', text).any(|at| {
+        let after = text.get(at + 1);
+        let quote = after.is_some_and(|b| b"'\"".contains(b));
+        at > 0 && letter(text.get(at - 1)) && (letter(after) || quote)
+    })
+}
+
+/// Not a part of another word.
+fn is_word(text: &[u8], start: usize, end: usize) -> bool {
+    let part = |b: &u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
+    // An option begins with its dashes.
+    let inside = |b: &u8| part(b) && *b != b'-' && *b != b'.';
+    !(start > 0 && inside(&text[start - 1])) && !text.get(end).is_some_and(part)
+}
+
+fn is_name(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-.".contains(byte)
+}
+
+/// Whether a word of a name is one whose value may follow.
+fn is_telling(text: &[u8], start: usize, end: usize) -> bool {
+    let before = text[..start]
+        .iter()
+        .rev()
+        .take(NAME_REACH)
+        .take_while(|b| is_name(b))
+        .count();
+    let after = text[end..]
+        .iter()
+        .take(NAME_REACH)
+        .take_while(|b| is_name(b))
+        .count();
+    let (start, end) = (start - before, end + after);
+    if before == NAME_REACH || after == NAME_REACH {
+        return true;
+    }
+    let name = &text[start..end];
+    let closes = |b: &&u8| b"\\\"' \t]".contains(b);
+    let skipped = text[end..].iter().take(12).take_while(closes).count();
+    let assigned = matches!(text.get(end + skipped), Some(b'=' | b':'));
+    if name.eq_ignore_ascii_case(b"pwd") {
+        return assigned;
+    }
+    // Options, headers, names of settings and of variables: the value may be the next word.
+    assigned
+        || name.starts_with(b"-")
+        || name
+            .iter()
+            .any(|b| b.is_ascii_uppercase() || b"_.".contains(b))
+        || (start > 0 && b":-/".contains(&text[start - 1]))
+}
+
+fn value_follows(text: &[u8], end: usize) -> bool {
+    text.get(end)
+        .is_some_and(|b| b.is_ascii_whitespace() || b"=('\"\\".contains(b))
+}
+
+/// `user:password@`
+fn colon_before(text: &[u8]) -> bool {
+    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"@".contains(b);
+    text.iter()
+        .rev()
+        .take(NAME_REACH * 2)
+        .take_while(ends)
+        .any(|b| *b == b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Item;
+
+    #[test]
+    fn an_ordinary_command_line_triggers_nothing() {
+        for text in [
+            "bash",
+            "-c",
+            "cargo build --workspace",
+            "/usr/bin/rg",
+            "--json",
+            "TODO",
+            "cd /home/dev && ls -la && pwd -P >| /tmp/claude-1234-cwd",
+            "npm install @scope/pkg",
+            "git@github.com:org/repo.git",
+            "sudo apt-get update",
+        ] {
+            assert!(
+                Prefilter::get().scan(text.as_bytes()).rough.nothing(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_table_opens_it() {
+        for [class, words, _] in crate::table::rows::<3>(crate::table::NAMES) {
+            for word in words.split_whitespace() {
+                let name = match class {
+                    "password" | "compound" | "key" | "variable" | "header" => word.to_owned(),
+                    "pass" => format!("{word}pass"),
+                    _ => continue,
+                };
+                for text in [
+                    format!("{name}=x"),
+                    format!("--{name} x"),
+                    format!("x '{name}' : y"),
+                    format!("{}=x", name.to_ascii_uppercase()),
+                ] {
+                    let found = Prefilter::get().scan(text.as_bytes());
+                    assert!(found.rough.has(Rough::NAME), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_program_of_the_table_opens_it() {
+        for program in &rules().programs {
+            let words: Vec<_> = program
+                .words
+                .iter()
+                .map(|w| String::from_utf8_lossy(w))
+                .collect();
+            for name in &program.names {
+                let name = String::from_utf8_lossy(name.name);
+                if !program.has_arguments() {
+                    let line = format!("echo x | /usr/bin/{name} {}", words.join(" "));
+                    let found = Prefilter::get().scan(line.as_bytes());
+                    assert!(found.rough.has(Rough::INPUT), "{line}");
+                }
+                if program.has_arguments() {
+                    let opened = |word: &str| {
+                        let found = Prefilter::get().scan(word.as_bytes());
+                        found.rough.has(Rough::PROGRAM)
+                    };
+                    let flag = |item: &Item| match item {
+                        Item::Flag { flag, .. } => opened(&String::from_utf8_lossy(flag)),
+                        _ => false,
+                    };
+                    let some = opened(&name)
+                        || words.iter().any(|word| opened(word))
+                        || program.items.iter().any(flag);
+                    assert!(some, "{name} {}", words.join(" "));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_shape_has_a_text_to_look_for() {
+        for shape in &rules().shapes {
+            for pattern in &shape.patterns {
+                assert!(pattern.trigger().len() >= 2, "{}: {pattern:?}", shape.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Programs that take a password in an option, a word, or on standard input: `rules/programs.txt`, read.
+
+use crate::table::{self, Entry};
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Program {
+    pub names: Vec<Name>,
+    /// Words that must all follow it.
+    pub words: Vec<&'static [u8]>,
+    pub items: Vec<Item>,
+}
+
+/// What a program is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub name: &'static [u8],
+    /// An ordinary word, too: only a command's first word is the program.
+    pub first: bool,
+}
+
+/// Where a program takes a password, or what else it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// `flag X`, `flag=X`; `glued`: also `flagX`.
+    Flag {
+        flag: &'static [u8],
+        glued: bool,
+        value: Value,
+    },
+    /// `flagX` only.
+    Glued {
+        flag: &'static [u8],
+        value: Value,
+    },
+    /// The word after a word.
+    After {
+        word: &'static [u8],
+        value: Value,
+    },
+    /// The word of that number among those that are no options, from 1; negative: from the end.
+    Position {
+        number: isize,
+        value: Value,
+    },
+    /// `NAME=X`; `None`: any name.
+    Assigned {
+        name: Option<&'static [u8]>,
+    },
+    Input(Value),
+    /// An option with a value that is no secret.
+    Other {
+        flag: &'static [u8],
+    },
+}
+
+/// What of a value is the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    Whole,
+    /// What follows the first such byte.
+    After(u8),
+    /// From the first `/` to the last `@`.
+    Slash,
+    /// What follows these words; nothing without them.
+    Prefix(&'static [u8]),
+    /// `NAME=X`, but no file.
+    Cookie,
+    /// What follows that word and a blank, in each line.
+    Word(&'static [u8]),
+}
+
+// === impl Program ===
+
+impl Program {
+    pub fn read(text: &'static str) -> impl Iterator<Item = Self> {
+        table::rows::<4>(text).map(|[names, words, items, _]| Self {
+            names: names.split_whitespace().map(Name::read).collect(),
+            words: words.split_whitespace().map(str::as_bytes).collect(),
+            items: items.split(", ").filter_map(Item::read).collect(),
+        })
+    }
+
+    /// The rows as people read them.
+    pub fn entries() -> impl Iterator<Item = Entry> {
+        table::rows::<4>(table::PROGRAMS).map(|[of, words, what, source]| Entry {
+            of,
+            // Both columns are slices of one line.
+            what: match words {
+                "" => what,
+                _ => joined(words, what),
+            },
+            source,
+        })
+    }
+
+    /// Words of which one stands in every command line that the row is about: the longest that it asks for
+    /// (`docker` is everywhere, `docker login` is not), else the options when all are long, else the
+    /// programs.
+    pub fn triggers(&self) -> Vec<&'static [u8]> {
+        const LONG: usize = 5;
+        let longest = self.words.iter().max_by_key(|word| word.len());
+        if let Some(word) = longest
+            && word.len() >= 4
+        {
+            return vec![*word];
+        }
+        let flags: Option<Vec<&[u8]>> = self
+            .items
+            .iter()
+            .filter(|item| !matches!(item, Item::Other { .. }))
+            .map(|item| match item {
+                Item::Flag { flag, .. } if flag.len() >= LONG => Some(*flag),
+                _ => None,
+            })
+            .collect();
+        flags.unwrap_or_else(|| self.names.iter().map(|name| name.name).collect())
+    }
+
+    /// Whether the program takes anything on its command line.
+    pub fn has_arguments(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| !matches!(item, Item::Input(_) | Item::Other { .. }))
+    }
+}
+
+/// `words | what`, as it stands in the table that both are columns of.
+fn joined(words: &'static str, what: &'static str) -> &'static str {
+    let text = table::PROGRAMS;
+    let offset = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+    text.get(offset(words)..offset(what) + what.len())
+        .unwrap_or(what)
+}
+
+impl Name {
+    fn read(name: &'static str) -> Self {
+        match name.strip_prefix('!') {
+            Some(name) => Self {
+                name: name.as_bytes(),
+                first: true,
+            },
+            None => Self {
+                name: name.as_bytes(),
+                first: name.len() <= 3 && !name.starts_with("gh") && name != "7za" && name != "7zz",
+            },
+        }
+    }
+}
+
+impl Item {
+    fn read(item: &'static str) -> Option<Self> {
+        let item = item.trim();
+        if let Some(value) = item.strip_prefix('<') {
+            return Some(Self::Input(Value::read(value)?.1));
+        }
+        if let Some(name) = item.strip_prefix("* ") {
+            let name = name.strip_suffix("=X")?;
+            return Some(Self::Assigned {
+                name: (name != "k").then_some(name.as_bytes()),
+            });
+        }
+        let Some((head, template)) = item.rsplit_once(' ') else {
+            let (prefix, value) = Value::read(item)?;
+            return Some(Self::Glued {
+                flag: prefix.as_bytes(),
+                value,
+            });
+        };
+        if let Some(number) = head.strip_prefix('#') {
+            return Some(Self::Position {
+                number: number.parse().ok()?,
+                value: Value::read(template)?.1,
+            });
+        }
+        let (flag, glued) = match head.strip_suffix('=') {
+            Some(flag) => (flag.as_bytes(), false),
+            None => (head.as_bytes(), head.len() == 2),
+        };
+        if template == "_" {
+            return Some(Self::Other { flag });
+        }
+        let value = match Value::read(template)? {
+            ("", value) => value,
+            (prefix, Value::Whole) => Value::Prefix(prefix.as_bytes()),
+            _ => return None,
+        };
+        Some(match head.starts_with('-') {
+            true => Self::Flag { flag, glued, value },
+            false => Self::After { word: flag, value },
+        })
+    }
+}
+
+impl Value {
+    /// The value at the end of an item, and what stands before it.
+    fn read(text: &'static str) -> Option<(&'static str, Self)> {
+        if let Some(word) = text.strip_suffix(" X") {
+            return Some(("", Self::Word(word.as_bytes())));
+        }
+        let ends: [(&str, Self); 7] = [
+            ("c=X", Self::Cookie),
+            ("u:X", Self::After(b':')),
+            ("u%X", Self::After(b'%')),
+            ("u/X", Self::Slash),
+            ("u,X", Self::After(b',')),
+            ("k=X", Self::After(b'=')),
+            ("X", Self::Whole),
+        ];
+        ends.iter()
+            .find_map(|(end, value)| Some((text.strip_suffix(end)?, *value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_of_the_table_is_read() {
+        for [names, _, items, _] in table::rows::<4>(table::PROGRAMS) {
+            for item in items.split(", ") {
+                assert!(Item::read(item).is_some(), "{names}: {item}");
+            }
+        }
+    }
+
+    #[test]
+    fn items_are_read_as_their_notation_says() {
+        let whole = Value::Whole;
+        let flag = |flag, glued, value| Some(Item::Flag { flag, glued, value });
+        assert_eq!(Item::read("-p X"), flag(b"-p", true, whole));
+        assert_eq!(Item::read("-p= X"), flag(b"-p", false, whole));
+        assert_eq!(
+            Item::read("-storepass X"),
+            flag(b"-storepass", false, whole)
+        );
+        assert_eq!(
+            Item::read("--user u:X"),
+            flag(b"--user", false, Value::After(b':'))
+        );
+        assert_eq!(
+            Item::read("-pass pass:X"),
+            flag(b"-pass", false, Value::Prefix(b"pass:"))
+        );
+        let flag = b"-hp";
+        assert_eq!(Item::read("-hpX"), Some(Item::Glued { flag, value: whole }));
+        let word = b"password";
+        assert_eq!(
+            Item::read("password X"),
+            Some(Item::After { word, value: whole })
+        );
+        assert_eq!(
+            Item::read("#-1 X"),
+            Some(Item::Position {
+                number: -1,
+                value: whole
+            })
+        );
+        assert_eq!(Item::read("<u:X"), Some(Item::Input(Value::After(b':'))));
+        assert_eq!(
+            Item::read("<password X"),
+            Some(Item::Input(Value::Word(b"password")))
+        );
+        assert_eq!(Item::read("* k=X"), Some(Item::Assigned { name: None }));
+    }
+}

@@ -23,6 +23,8 @@ const SWITCHES: &[u8] = b"sSkLfviIgGnNqROJjlaB0123467Z#p";
 
 /// Programs that run another, whose words follow.
 const CARRIERS: &[&[u8]] = &[
+    b"find",
+    b"fd",
     b"sudo",
     b"doas",
     b"env",
@@ -138,8 +140,6 @@ const QUOTERS: &[&[u8]] = &[
     b"rg",
     b"ag",
     b"ack",
-    b"find",
-    b"fd",
     b"locate",
     b"cat",
     b"less",
@@ -179,6 +179,18 @@ const QUOTERS: &[&[u8]] = &[
     b"tar",
     b"import",
     b"from",
+];
+
+/// Options of `find` before what is looked for.
+const SEEKS: &[&[u8]] = &[
+    b"-name",
+    b"-iname",
+    b"-path",
+    b"-ipath",
+    b"-wholename",
+    b"-regex",
+    b"-user",
+    b"-group",
 ];
 
 /// A program of a command, and a row of the table about it.
@@ -233,6 +245,10 @@ pub fn active(words: &[Placed<'_>]) -> Vec<Active> {
     for (at, word) in words.iter().enumerate().skip(first) {
         let bytes = word.bytes();
         if at > first && (quoted || bytes.starts_with(b"-")) {
+            continue;
+        }
+        let sought = at > first && SEEKS.contains(&words[at - 1].bytes());
+        if sought {
             continue;
         }
         let name = base(bytes);
@@ -296,6 +312,7 @@ fn is_wanted(word: &[u8], wanted: &[u8]) -> bool {
                 && word[1..].iter().all(u8::is_ascii_alphabetic)
                 && word.contains(letter)
         }
+        [prefix @ .., b'*'] => word.starts_with(prefix),
         _ => {
             word == wanted
                 || word
@@ -388,7 +405,12 @@ impl Marks<'_, '_> {
     }
 
     fn positions(&mut self) {
-        let counted = |item: &Item| matches!(item, Item::Position { .. } | Item::Assigned { .. });
+        let counted = |item: &Item| {
+            matches!(
+                item,
+                Item::Position { .. } | Item::Assigned { .. } | Item::Account
+            )
+        };
         if !self.items.iter().any(counted) {
             return;
         }
@@ -432,6 +454,11 @@ impl Marks<'_, '_> {
                         }
                     }
                 }
+                Item::Account => {
+                    for place in &places {
+                        self.value(*place, 0, Value::Account);
+                    }
+                }
                 _ => {}
             }
         }
@@ -469,6 +496,10 @@ pub fn part(value: &[u8], what: Value) -> Option<(Range<usize>, &'static str)> {
             if at + 1 == end {
                 return looks_secret(&value[..at]).then_some((0..at, CREDENTIAL));
             }
+            // `https://…`
+            if value[at + 1..].starts_with(b"//") {
+                return None;
+            }
             at + 1..end
         }
         Value::Slash => {
@@ -479,6 +510,17 @@ pub fn part(value: &[u8], what: Value) -> Option<(Range<usize>, &'static str)> {
                 return None;
             }
             slash + 1..at
+        }
+        Value::Account => {
+            let colon = memchr::memchr(b':', value)?;
+            let at = memchr::memrchr(b'@', value).unwrap_or(end);
+            let secret = value.get(colon + 1..at)?;
+            // `https://…`, `host:445`
+            let other = secret.starts_with(b"/") || secret.iter().all(u8::is_ascii_digit);
+            if colon == 0 || other {
+                return None;
+            }
+            colon + 1..at
         }
         Value::Prefix(prefix) => {
             value.strip_prefix(prefix)?;

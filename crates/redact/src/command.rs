@@ -180,7 +180,7 @@ impl Command<'_> {
                     && bytes
                         .iter()
                         .any(|b| b"_.:".contains(b) || b.is_ascii_uppercase())
-                    && self.names.class(bytes).is_some();
+                    && self.names.option_class(bytes).is_some();
                 telling.then_some(Expected::AfterName)
             }
         }

@@ -190,10 +190,10 @@ impl Redactor {
         });
         let words = continued.as_deref().unwrap_or(argv);
         let mut spans: Vec<Spans> = vec![Spans::default(); words.len()];
-        for ((text, spans), found) in words.iter().zip(&mut spans).zip(&mut found) {
-            let text = text.as_bytes();
+        for (index, (text, found)) in words.iter().zip(&mut found).enumerate() {
+            let (text, spans) = (text.as_bytes(), &mut spans[index]);
             reader::plain(self.prefilter, found, text, spans, work);
-            reader::assigned(found, text, spans, work);
+            reader::assigned(found, text, cut && index + 1 == words.len(), spans, work);
         }
         if all.as_command() {
             let rough: Vec<Rough> = found.iter().map(|found| found.rough).collect();

@@ -34,8 +34,12 @@ pub fn is_secret_value(class: Class, value: &[u8]) -> bool {
     }
     let value = judged(value);
     match class {
-        Class::Password => !is_switch(value),
-        Class::Ambiguous | Class::Certain => !is_switch(value) && !is_path(value),
+        Class::Password => !is_switch(value) && !is_elsewhere(value),
+        Class::Ambiguous => {
+            let blank = value.iter().any(u8::is_ascii_whitespace);
+            !is_switch(value) && !is_path(value) && !blank
+        }
+        Class::Certain => !is_switch(value) && !is_path(value),
         Class::Credential => looks_secret(value),
     }
 }
@@ -46,6 +50,13 @@ pub fn kind(class: Class) -> &'static str {
         Class::Password | Class::Ambiguous => PASSWORD,
         Class::Certain | Class::Credential => CREDENTIAL,
     }
+}
+
+/// `file:/run/pw`, `env:PW`, `op://vault/item`: says where the password is. `1`: `-pass 1` of ffmpeg.
+fn is_elsewhere(value: &[u8]) -> bool {
+    let places: [&[u8]; 6] = [b"file:", b"env:", b"fd:", b"op://", b"keychain:", b"arn:"];
+    places.iter().any(|place| value.starts_with(place))
+        || (value.len() == 1 && value[0].is_ascii_digit())
 }
 
 fn judged(value: &[u8]) -> &[u8] {
@@ -61,16 +72,20 @@ fn has_content(value: &[u8]) -> bool {
 struct Text<'a> {
     text: &'a [u8],
     names: &'a Names,
+    /// The text is cut off: a quote may close beyond its end.
+    cut: bool,
     /// Where the run of bare bytes ends that was looked at last.
     bare: Range<usize>,
     work: u64,
 }
 
-/// Marks values in text that says `name = value`, `name: value`, `"name": "value"` or is a header.
-pub fn find(text: &[u8], names: &Names, spans: &mut Spans, work: &mut Work) {
+/// Marks values in text that says `name = value`, `name: value`, `"name": "value"` or is a header. `cut`:
+/// its end is missing.
+pub fn find(text: &[u8], names: &Names, cut: bool, spans: &mut Spans, work: &mut Work) {
     let mut reader = Text {
         text,
         names,
+        cut,
         bare: 0..0,
         work: text.len() as u64,
     };
@@ -152,6 +167,14 @@ impl Text<'_> {
         {
             return;
         }
+        // `read -p "Password: " name`: the quote closes what is in front of it.
+        let opens = value.closes || self.cut;
+        let blank = text[value.range.clone()]
+            .first()
+            .is_some_and(u8::is_ascii_whitespace);
+        if !value.quote.is_empty() && (!opens || (colon && blank)) {
+            return;
+        }
         let bytes = &text[value.range.clone()];
         if header && (colon || quoted_name) {
             let skipped = scheme(self.names, bytes);
@@ -172,7 +195,9 @@ impl Text<'_> {
         let secret = match class {
             Class::Password if bare && colon => bytes.len() >= 6 && has_digit(bytes),
             Class::Password => !called,
-            Class::Ambiguous => !bare && !is_path(bytes),
+            Class::Ambiguous => {
+                !bare && !is_path(bytes) && !bytes.iter().any(u8::is_ascii_whitespace)
+            }
             Class::Certain if bare && colon => looks_secret(bytes),
             Class::Certain => !called && !is_path(bytes),
             Class::Credential => looks_secret(bytes),
@@ -210,7 +235,12 @@ impl Text<'_> {
                 range.end = next;
             }
         }
-        Value { range, quote }
+        let closes = range.end < text.len();
+        Value {
+            range,
+            quote,
+            closes,
+        }
     }
 
     fn bare_end(&mut self, at: usize) -> usize {
@@ -230,6 +260,8 @@ struct Value {
     range: Range<usize>,
     /// What it is quoted with; empty when it is bare.
     quote: &'static [u8],
+    /// Something follows it.
+    closes: bool,
 }
 
 fn at_start(text: &[u8], at: usize) -> bool {

@@ -226,13 +226,17 @@ impl Prefilter {
     }
 }
 
-/// Quotes with letters on both sides: a word that the shell joins.
+/// Quotes with letters on both sides, or escapes: a word that the shell joins.
 pub fn is_spliced(text: &[u8]) -> bool {
     let letter = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
-    memchr::memchr2_iter(b'\'', b'"', text).any(|at| {
+    memchr::memchr3_iter(b'\'', b'"', b'$', text).any(|at| {
         let after = text.get(at + 1);
         let quote = after.is_some_and(|b| b"'\"".contains(b));
-        at > 0 && letter(text.get(at - 1)) && (letter(after) || quote)
+        let before = at.checked_sub(1).map(|before| text[before]);
+        match text[at] {
+            b'$' => before == Some(b'\\') || after == Some(&b'\''),
+            _ => letter(before.as_ref()) && (letter(after) || quote),
+        }
     })
 }
 
@@ -241,7 +245,9 @@ fn is_word(text: &[u8], start: usize, end: usize) -> bool {
     let part = |b: &u8| b.is_ascii_alphanumeric() || b"_-.".contains(b);
     // An option begins with its dashes.
     let inside = |b: &u8| part(b) && *b != b'-' && *b != b'.';
-    !(start > 0 && inside(&text[start - 1])) && !text.get(end).is_some_and(part)
+    // `http-basic.` is the beginning of one.
+    let open = text[..end].ends_with(b".");
+    !(start > 0 && inside(&text[start - 1])) && (open || !text.get(end).is_some_and(part))
 }
 
 fn is_name(byte: &u8) -> bool {

@@ -47,6 +47,8 @@ pub enum Item {
     Assigned {
         name: Option<&'static [u8]>,
     },
+    /// `USER:X` and `USER:X@HOST`, each word.
+    Account,
     Input(Value),
     /// An option with a value that is no secret.
     Other {
@@ -62,6 +64,8 @@ pub enum Value {
     After(u8),
     /// From the first `/` to the last `@`.
     Slash,
+    /// From the first `:` to the last `@`, or to the end.
+    Account,
     /// What follows these words; nothing without them.
     Prefix(&'static [u8]),
     /// `NAME=X`, but no file.
@@ -69,6 +73,44 @@ pub enum Value {
     /// What follows that word and a blank, in each line.
     Word(&'static [u8]),
 }
+
+/// Programs that everybody runs all day.
+const DAILY: &[&[u8]] = &[
+    b"docker",
+    b"podman",
+    b"npm",
+    b"pnpm",
+    b"yarn",
+    b"bun",
+    b"git",
+    b"gh",
+    b"kubectl",
+    b"oc",
+    b"cargo",
+    b"pip",
+    b"pip3",
+    b"poetry",
+    b"uv",
+    b"aws",
+    b"az",
+    b"gcloud",
+    b"java",
+    b"helm",
+    b"mvn",
+    b"gradle",
+    b"gradlew",
+    b"dotnet",
+    b"bundle",
+    b"composer",
+    b"terraform",
+    b"openssl",
+    b"net",
+    b"fly",
+    b"code",
+    b"now",
+    b"mount",
+    b"gem",
+];
 
 // === impl Program ===
 
@@ -94,16 +136,19 @@ impl Program {
         })
     }
 
-    /// Words of which one stands in every command line that the row is about: the longest that it asks for
-    /// (`docker` is everywhere, `docker login` is not), else the options when all are long, else the
-    /// programs.
+    /// Words of which one stands in every command line that the row is about: the programs, but for those
+    /// that everybody runs all day the longest word that the row asks for, or its options.
     pub fn triggers(&self) -> Vec<&'static [u8]> {
         const LONG: usize = 5;
+        let names = || self.names.iter().map(|name| name.name);
         let longest = self.words.iter().max_by_key(|word| word.len());
+        if !names().any(|name| DAILY.contains(&name)) {
+            return names().collect();
+        }
         if let Some(word) = longest
             && word.len() >= 4
         {
-            return vec![*word];
+            return vec![word.strip_suffix(b"*").unwrap_or(word)];
         }
         let flags: Option<Vec<&[u8]>> = self
             .items
@@ -114,7 +159,7 @@ impl Program {
                 _ => None,
             })
             .collect();
-        flags.unwrap_or_else(|| self.names.iter().map(|name| name.name).collect())
+        flags.unwrap_or_else(|| names().collect())
     }
 
     /// Whether the program takes anything on its command line.
@@ -152,7 +197,13 @@ impl Item {
     fn read(item: &'static str) -> Option<Self> {
         let item = item.trim();
         if let Some(value) = item.strip_prefix('<') {
-            return Some(Self::Input(Value::read(value)?.1));
+            return Some(Self::Input(match Value::read(value)? {
+                (prefix, Value::Whole) if !prefix.is_empty() => Value::Prefix(prefix.as_bytes()),
+                (_, value) => value,
+            }));
+        }
+        if item == "* u:X@" {
+            return Some(Self::Account);
         }
         if let Some(name) = item.strip_prefix("* ") {
             let name = name.strip_suffix("=X")?;

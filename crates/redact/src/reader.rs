@@ -85,10 +85,10 @@ pub fn plain(
     }
 }
 
-/// What is looked for in an argument or a word beyond that.
-pub fn assigned(found: &Found, text: &[u8], spans: &mut Spans, work: &mut Work) {
+/// What is looked for in an argument or a word beyond that. `cut`: its end is missing.
+pub fn assigned(found: &Found, text: &[u8], cut: bool, spans: &mut Spans, work: &mut Work) {
     if found.rough.has(Rough::NAME) {
-        named::find(text, &rules().names, spans, work);
+        named::find(text, &rules().names, cut, spans, work);
     }
     if found.rough.has(Rough::CLAUSE) {
         sql::find(text, spans, work);
@@ -133,14 +133,14 @@ impl<'r> Reader<'r> {
     }
 
     fn command(&mut self, words: &[Placed<'_>], inner: bool) -> Vec<Active> {
-        let active = argument::active(words);
-        argument::mark(&active, words, inner, self.spans);
         let mut command = Command {
             names: self.names,
             spans: &mut *self.spans,
             inner,
         };
         command.read(words);
+        let active = argument::active(words);
+        argument::mark(&active, words, inner, self.spans);
         active
     }
 
@@ -174,7 +174,7 @@ impl<'r> Reader<'r> {
     fn inside(&mut self, word: &Word<'_>, of: &Source<'_>, ending: Ending, depth: usize) {
         let bytes = &word.bytes[..];
         if word.is_joined() {
-            self.joined(word, of);
+            self.joined(word, of, ending);
         }
         let quoted = match &word.map {
             Map::Straight { quoted, .. } => *quoted,
@@ -197,7 +197,7 @@ impl<'r> Reader<'r> {
     }
 
     /// A word that is other bytes than those it was read from: tokens and names are looked for again.
-    fn joined(&mut self, word: &Word<'_>, of: &Source<'_>) {
+    fn joined(&mut self, word: &Word<'_>, of: &Source<'_>, ending: Ending) {
         if !self.work.allows(word.bytes.len()) {
             return;
         }
@@ -213,7 +213,13 @@ impl<'r> Reader<'r> {
             &mut spans,
             self.work,
         );
-        assigned(&found, &word.bytes, &mut spans, self.work);
+        assigned(
+            &found,
+            &word.bytes,
+            ending == Ending::Cut,
+            &mut spans,
+            self.work,
+        );
         let within = Source::Within { word, from: 0, of };
         for (range, kind) in spans.drain() {
             within.mark(range, kind, self.spans);
@@ -370,7 +376,12 @@ impl<'r> Reader<'r> {
         while rest.first().is_some_and(is_option) {
             rest = &rest[1..];
         }
+        let mut value = value;
         if words[first].bytes().ends_with(b"printf") && rest.len() > 1 {
+            // `printf 'user:%s' X`
+            if rest[0].bytes().contains(&b'%') {
+                value = Value::Whole;
+            }
             rest = &rest[1..];
         }
         for word in rest {

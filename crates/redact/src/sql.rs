@@ -53,8 +53,11 @@ pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
         }
         let end = at + text[at..].iter().take_while(|b| is_word(b)).count();
         let first = &text[at..end];
+        // `--password "…"` is an option.
+        let of_word = at > 0 && b"-/.".contains(&text[at - 1]);
         let found = clauses()
             .iter()
+            .filter(|_| !of_word)
             .filter(|clause| clause.words[0].eq_ignore_ascii_case(first))
             .find_map(|clause| clause.value(text, end));
         match found {
@@ -102,8 +105,13 @@ impl Clause {
             }
             at += space + length;
         }
-        at += between(text, at);
+        let space = between(text, at);
+        at += space;
         let rest = &text[at..];
+        // `"password":"…"` is no clause.
+        if space == 0 {
+            return None;
+        }
         let (open, close): (usize, &[u8]) = match rest {
             [b'N' | b'n' | b'E' | b'e', b'\'', ..] => (2, b"'"),
             [b'\\', b'\'', ..] => (2, b"\\'"),
@@ -114,7 +122,7 @@ impl Clause {
             [b'"', ..] => (1, b"\""),
             [b'`', ..] => (1, b"`"),
             [b'$', b'$', ..] => (2, b"$$"),
-            _ if self.bare && at > 0 && between(text, at - 1) > 0 => return bare(text, at),
+            _ if self.bare => return bare(text, at),
             _ => return None,
         };
         let start = at + open;

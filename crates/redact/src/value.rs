@@ -82,6 +82,8 @@ pub fn looks_secret(value: &[u8]) -> bool {
         .any(|b| b.is_ascii_whitespace() || b.is_ascii_control())
         || is_path(value)
         || is_reference(value)
+        // `.a.b` of jq
+        || value.starts_with(b".")
         || memchr::memmem::find(value, b"://").is_some()
         || value
             .iter()

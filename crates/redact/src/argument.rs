@@ -3,10 +3,11 @@
 //! Bounds: the first [`PROGRAMS`] different programs of a command count, and the words that a rule asks
 //! for stand within [`REACH`] words behind the program.
 
-use std::{collections::HashMap, ops::Range, sync::OnceLock};
+use std::{ops::Range, sync::OnceLock};
 
 use crate::{
     command::trimmed,
+    fast::{FastMap, FastSet},
     program::{Item, Name, Program, Value},
     rules::{CREDENTIAL, PASSWORD},
     span::{Spans, is_placeholder},
@@ -202,18 +203,27 @@ pub struct Active {
     program: &'static Program,
 }
 
-type ByName = HashMap<&'static [u8], Vec<(usize, Name)>>;
+type ByName = FastMap<&'static [u8], Vec<(usize, Name)>>;
 
 fn by_name() -> &'static ByName {
     static BY_NAME: OnceLock<ByName> = OnceLock::new();
     BY_NAME.get_or_init(|| {
-        let mut by_name = ByName::new();
+        let mut by_name = ByName::default();
         for (row, program) in rules().programs.iter().enumerate() {
             for name in &program.names {
                 by_name.entry(name.name).or_default().push((row, *name));
             }
         }
         by_name
+    })
+}
+
+/// [`QUOTERS`] and [`CARRIERS`].
+fn heads() -> &'static (FastSet<&'static [u8]>, FastSet<&'static [u8]>) {
+    static HEADS: OnceLock<(FastSet<&'static [u8]>, FastSet<&'static [u8]>)> = OnceLock::new();
+    HEADS.get_or_init(|| {
+        let set = |words: &[&'static [u8]]| words.iter().copied().collect();
+        (set(QUOTERS), set(CARRIERS))
     })
 }
 
@@ -240,8 +250,8 @@ pub fn active(words: &[Placed<'_>]) -> Vec<Active> {
     });
     let Some(first) = first else { return active };
     let head = base(words[first].bytes());
-    let quoted = QUOTERS.contains(&head);
-    let carried = CARRIERS.contains(&head);
+    let (quoters, carriers) = heads();
+    let (quoted, carried) = (quoters.contains(head), carriers.contains(head));
     for (at, word) in words.iter().enumerate().skip(first) {
         let bytes = word.bytes();
         if at > first && (quoted || bytes.starts_with(b"-")) {

@@ -24,6 +24,7 @@
 mod argument;
 mod command;
 mod extent;
+mod fast;
 mod literal;
 mod name;
 mod named;
@@ -35,6 +36,7 @@ mod rules;
 mod shell;
 mod span;
 mod sql;
+mod starts;
 mod table;
 mod url;
 mod value;
@@ -167,7 +169,7 @@ impl Redactor {
         let mut found: Vec<Found> = Vec::with_capacity(argv.len());
         let mut all = Rough::default();
         for text in argv {
-            let one = self.scan(text.as_bytes());
+            let one = self.prefilter.scan(text.as_bytes());
             all = all | one.rough;
             found.push(one);
         }
@@ -180,7 +182,7 @@ impl Redactor {
         let continued = longer.map(|last| {
             let last = [last.as_bytes(), CONTINUATION].concat();
             if let Some(found) = found.last_mut() {
-                *found = self.scan(&last);
+                *found = self.prefilter.scan(&last);
                 all = all | found.rough;
             }
             let mut argv = argv.to_vec();
@@ -213,15 +215,6 @@ impl Redactor {
             }
         }
         changed
-    }
-
-    /// One pass of the prefilter over an argument.
-    fn scan(&self, text: &[u8]) -> Found {
-        let mut found = self.prefilter.scan(text);
-        if !found.rough.as_command() && shell::has_words(text) && prefilter::is_spliced(text) {
-            found.rough = found.rough | Rough::SPLICED;
-        }
-        found
     }
 
     /// Redacts a class, or a part of an event.
@@ -300,5 +293,7 @@ fn remember<T: PartialEq>(
     redacted
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

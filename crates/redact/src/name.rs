@@ -2,9 +2,9 @@
 //!
 //! A name is read word by word, split at case and at separators, against `rules/names.txt`.
 
-use std::{collections::HashSet, ops::Range};
+use std::ops::Range;
 
-use crate::{span::OPENING, table};
+use crate::{fast::FastSet, span::OPENING, table};
 
 /// What a name promises of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Class {
     Credential,
 }
 
-type Words = HashSet<&'static [u8]>;
+type Words = FastSet<&'static [u8]>;
 
 /// The table of names.
 #[derive(Debug, Default)]
@@ -56,6 +56,18 @@ const LONG_ENDINGS: &[&[u8]] = &[
     b"passwort",
     b"passwrd",
 ];
+
+/// Whether the name has two letters with which a word of the table begins.
+pub fn maybe_telling(name: &[u8]) -> bool {
+    const BEGINNINGS: [[u8; 2]; 16] = [
+        *b"pa", *b"pw", *b"ps", *b"se", *b"to", *b"ke", *b"cr", *b"co", *b"au", *b"be", *b"jw",
+        *b"ds", *b"ot", *b"hm", *b"md", *b"bw",
+    ];
+    name.len() >= 2
+        && name
+            .windows(2)
+            .any(|two| BEGINNINGS.contains(&[two[0] | 0x20, two[1] | 0x20]))
+}
 
 /// The longest name that is read whole; of a longer one its end is.
 const LONGEST: usize = 96;
@@ -185,8 +197,11 @@ impl Names {
 
     /// What a name of a variable, field or option says; `None` when nothing.
     pub fn class(&self, name: &[u8]) -> Option<Class> {
+        if !maybe_telling(name) {
+            return None;
+        }
         // `-p[redacted:password]` is no name.
-        if memchr::memmem::find(name, OPENING).is_some() {
+        if name.contains(&b'[') && memchr::memmem::find(name, OPENING).is_some() {
             return None;
         }
         let split = Split::of(name);
@@ -205,14 +220,12 @@ impl Names {
         if variable {
             return Some(Class::Certain);
         }
-        if self.plain.iter().any(|words| split.has(words)) {
-            return None;
-        }
         let tells = split.words().any(|word| self.is_key(word))
             || (split.count > 1
                 && matches!(last, b"keys" | b"tokens")
                 && self.goes_before_keys(split.word(split.count - 2)));
-        tells.then_some(Class::Credential)
+        let plain = || self.plain.iter().any(|words| split.has(words));
+        (tells && !plain()).then_some(Class::Credential)
     }
 
     fn is_password(&self, word: &[u8]) -> bool {
@@ -355,6 +368,21 @@ mod tests {
         ];
         for [class, ..] in table::rows::<3>(table::NAMES) {
             assert!(known.contains(&class), "{class}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_the_table_is_passed_over() {
+        let names = names();
+        let sets = [
+            &names.passwords,
+            &names.compounds,
+            &names.keys,
+            &names.headers,
+            &names.variables,
+        ];
+        for name in sets.into_iter().flatten() {
+            assert!(maybe_telling(name), "{}", String::from_utf8_lossy(name));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::{
-    name::{Class, Names},
+    name::{Class, Names, maybe_telling},
     rules::{AUTHORIZATION, CREDENTIAL, PASSWORD},
     span::{Spans, is_placeholder},
     value::{is_path, is_reference, is_switch, looks_secret},
@@ -108,18 +108,6 @@ fn is_name(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-.".contains(byte)
 }
 
-/// Whether the name has two letters with which a word of the table begins.
-fn maybe_telling(name: &[u8]) -> bool {
-    const BEGINNINGS: [[u8; 2]; 16] = [
-        *b"pa", *b"pw", *b"ps", *b"se", *b"to", *b"ke", *b"cr", *b"co", *b"au", *b"be", *b"jw",
-        *b"ds", *b"ot", *b"hm", *b"md", *b"bw",
-    ];
-    name.len() >= 2
-        && name
-            .windows(2)
-            .any(|two| BEGINNINGS.contains(&[two[0] | 0x20, two[1] | 0x20]))
-}
-
 // === impl Text ===
 
 impl Text<'_> {
@@ -200,7 +188,7 @@ impl Text<'_> {
             }
             Class::Certain if bare && colon => looks_secret(bytes),
             Class::Certain => !called && !is_path(bytes),
-            Class::Credential => looks_secret(bytes),
+            Class::Credential => !called && looks_secret(bytes),
         };
         if secret {
             spans.add(value.range, kind(class));
@@ -225,7 +213,7 @@ impl Text<'_> {
             [quote] => start + closing(rest, *quote),
             _ => start + memchr::memmem::find(rest, quote).unwrap_or(rest.len()),
         };
-        self.work += (end - start) as u64 / 16 + 1;
+        self.work += (end - start).min(JUDGED) as u64;
         let mut range = start..end;
         // `NAME: Bearer xyz`: a scheme, a blank, and the value.
         if quote.is_empty() && self.names.is_scheme(&text[range.clone()]) {

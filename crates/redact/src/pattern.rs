@@ -60,6 +60,9 @@ enum Class {
 
 const CLASSES: usize = 13;
 
+/// How much of the text that is looked for the prefilter looks for.
+const TRIGGER: usize = 5;
+
 /// How much of a match is looked at for a digit or letters of a case.
 const LOOKED_AT: usize = 128;
 
@@ -215,13 +218,28 @@ impl Pattern {
 
     /// What must occur in a text, letter case ignored, before the pattern is tried.
     pub fn trigger(&self) -> &[u8] {
-        &self.text
+        &self.text[..self.text.len().min(TRIGGER)]
     }
 
-    /// Whether the text that is looked for, found in any letter case at `at`, is that of a match.
+    /// Whether the text that is looked for is that of a match, when its trigger stands at `at`.
     pub fn may_stand(&self, text: &[u8], at: usize) -> bool {
-        self.address
-            || (text[at..].starts_with(&self.text) && (self.before.is_some() || begins(text, at)))
+        // Within a word: of most hits there is nothing more to see.
+        if !self.address && self.before.is_none() && !begins(text, at) {
+            return false;
+        }
+        let end = at + self.text.len();
+        let found = text.get(at..end).unwrap_or_default();
+        let same = match self.address {
+            true => found.eq_ignore_ascii_case(&self.text),
+            false => found == self.text,
+        };
+        // Short of the run that must follow, most words end.
+        same && match self.after.first() {
+            Some(Piece::Run(run)) if run.min > 0 => text
+                .get(end + run.min - 1)
+                .is_some_and(|b| run.class.has(*b)),
+            _ => true,
+        }
     }
 
     /// The secret of a match whose text stands at `at`.

@@ -3,13 +3,21 @@
 //! What it looks for is derived from the tables, so that no rule can be forgotten; a property test walks
 //! them. A hit is looked at once more, at a bounded cost, before it counts: `pw` in `pwd -P` is no name.
 
-use std::{ops::BitOr, sync::OnceLock};
+use std::{
+    ops::{BitOr, Range},
+    sync::OnceLock,
+};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{
+    Anchored,
+    automaton::{Automaton, StateID},
+    dfa::DFA,
+};
 
 use crate::{
     pattern::{Pattern, Runs},
     span::Spans,
+    starts::Starts,
     table::{Rules, rules},
     work::Work,
 };
@@ -24,6 +32,8 @@ pub struct Found {
     pub rough: Rough,
     /// Number of a shape and of its pattern, and where the text that it looks for stands.
     shapes: Vec<(u16, u16, usize)>,
+    /// Whether the text has a pipe or a redirection, once that was asked.
+    feeds: Option<bool>,
 }
 
 /// What a pattern of the automaton stands for.
@@ -32,7 +42,7 @@ enum Target {
     Bit(Rough),
     /// A word that belongs to a name.
     Name,
-    /// A whole word: a program, or a sub-command without which it takes no password.
+    /// A whole word: a program, or a sub-command or an option without which it takes no password.
     Word(Rough),
     /// A clause that a value follows.
     Clause,
@@ -44,7 +54,9 @@ enum Target {
 /// The automaton.
 #[derive(Debug)]
 pub struct Prefilter {
-    automaton: AhoCorasick,
+    automaton: DFA,
+    /// What only counts where a word begins.
+    starts: Starts<(&'static [u8], Target)>,
     /// By pattern of the automaton: a range of `targets`.
     ranges: Vec<(u32, u32)>,
     targets: Vec<Target>,
@@ -93,6 +105,16 @@ impl BitOr for Rough {
     }
 }
 
+// === impl Found ===
+
+impl Found {
+    /// Whether a program in the text may be fed: a pipe or a redirection.
+    fn feeds(&mut self, text: &[u8]) -> bool {
+        let feeds = || memchr::memchr2(b'|', b'<', text).is_some();
+        *self.feeds.get_or_insert_with(feeds)
+    }
+}
+
 // === impl Prefilter ===
 
 impl Prefilter {
@@ -117,10 +139,11 @@ impl Prefilter {
         for word in crate::sql::triggers() {
             add(word, Target::Clause);
         }
+        let mut starts: Vec<(&'static [u8], (&'static [u8], Target))> = Vec::new();
         for (number, shape) in rules.shapes.iter().enumerate() {
             for (index, pattern) in shape.patterns.iter().enumerate() {
-                let (number, index) = (number as u16, index as u16);
-                add(pattern.trigger(), Target::Shape(number, index));
+                let target = Target::Shape(number as u16, index as u16);
+                add(pattern.trigger(), target);
             }
         }
         for program in &rules.programs {
@@ -129,7 +152,9 @@ impl Prefilter {
                 false => Rough::INPUT,
             };
             for word in program.triggers() {
-                add(word, Target::Word(rough));
+                let dashes = word.iter().take_while(|b| **b == b'-').count();
+                let word = &word[dashes..];
+                starts.push((word, (word, Target::Word(rough))));
             }
         }
         words.sort_by(|a, b| a.0.cmp(&b.0));
@@ -149,13 +174,13 @@ impl Prefilter {
                 range.1 = targets.len() as u32;
             }
         }
-        let automaton = AhoCorasick::builder()
+        let automaton = DFA::builder()
             .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
             .build(&patterns)
             .expect("a few thousand short literals fit an automaton");
         Self {
             automaton,
+            starts: Starts::of(starts.into_iter()),
             ranges,
             targets,
             rules,
@@ -165,37 +190,75 @@ impl Prefilter {
     /// One pass over the text.
     pub fn scan(&self, text: &[u8]) -> Found {
         let mut found = Found::default();
-        let mut fed = None;
-        for hit in self.automaton.find_overlapping_iter(text) {
-            let (from, to) = self.ranges[hit.pattern().as_usize()];
-            let (start, end) = (hit.start(), hit.end());
-            for target in &self.targets[from as usize..to as usize] {
-                let (rough, holds) = match *target {
-                    Target::Shape(number, index) => {
-                        if self.pattern(number, index).may_stand(text, start) {
-                            found.shapes.push((number, index, start));
-                        }
-                        continue;
-                    }
-                    Target::Bit(rough) => (rough, true),
-                    // Known already: not looked at again.
-                    Target::Word(rough) if found.rough.has(rough) => continue,
-                    Target::Name if found.rough.has(Rough::NAME) => continue,
-                    Target::Word(rough) => (rough, is_word(text, start, end)),
-                    Target::Name => (Rough::NAME, is_telling(text, start, end)),
-                    Target::Clause => (Rough::CLAUSE, value_follows(text, end)),
-                    Target::At => (Rough::AT, colon_before(&text[..start])),
-                };
-                let reads = || memchr::memchr2(b'|', b'<', text).is_some();
-                if holds && (rough != Rough::INPUT || *fed.get_or_insert_with(reads)) {
-                    found.rough = found.rough | rough;
+        let automaton = &self.automaton;
+        // Only an automaton that was built anchored refuses to start.
+        let Ok(mut state) = automaton.start_state(Anchored::No) else {
+            return found;
+        };
+        let mut at = 0;
+        while let Some((end, special)) = next_special(automaton, state, text, at) {
+            (at, state) = (end, special);
+            if automaton.is_match(state) {
+                for index in 0..automaton.match_len(state) {
+                    let pattern = automaton.match_pattern(state, index);
+                    let start = at - automaton.pattern_len(pattern);
+                    self.hit(pattern.as_usize(), text, start..at, &mut found);
                 }
+            }
+        }
+        if !has_blanks(text) {
+            self.starts.argument(text, |(word, target), at| {
+                self.word(word, *target, text, at, &mut found);
+            });
+        } else {
+            self.starts.words(text, |(word, target), at| {
+                self.word(word, *target, text, at, &mut found);
+            });
+            if !found.rough.as_command() && is_spliced(text) {
+                found.rough = found.rough | Rough::SPLICED;
             }
         }
         if !found.shapes.is_empty() {
             found.rough = found.rough | Rough::SHAPE;
         }
         found
+    }
+
+    /// A word begins like a program.
+    fn word(&self, word: &[u8], target: Target, text: &[u8], at: usize, found: &mut Found) {
+        let Target::Word(rough) = target else { return };
+        let holds = !found.rough.has(rough)
+            && text[at..].starts_with(word)
+            && is_word(text, at, at + word.len());
+        if holds && (rough != Rough::INPUT || found.feeds(text)) {
+            found.rough = found.rough | rough;
+        }
+    }
+
+    /// A literal of the automaton was found.
+    fn hit(&self, pattern: usize, text: &[u8], range: Range<usize>, found: &mut Found) {
+        let Range { start, end } = range;
+        let (from, to) = self.ranges[pattern];
+        for target in &self.targets[from as usize..to as usize] {
+            let (rough, holds) = match *target {
+                Target::Shape(number, index) => {
+                    if self.pattern(number, index).may_stand(text, start) {
+                        found.shapes.push((number, index, start));
+                    }
+                    continue;
+                }
+                Target::Bit(rough) => (rough, true),
+                // Known already: not looked at again.
+                Target::Name if found.rough.has(Rough::NAME) => continue,
+                Target::Name => (Rough::NAME, is_telling(text, start, end)),
+                Target::Clause => (Rough::CLAUSE, value_follows(text, end)),
+                Target::At => (Rough::AT, colon_before(&text[..start])),
+                Target::Word(_) => continue,
+            };
+            if holds {
+                found.rough = found.rough | rough;
+            }
+        }
     }
 
     fn pattern(&self, number: u16, index: u16) -> &Pattern {
@@ -226,8 +289,33 @@ impl Prefilter {
     }
 }
 
+fn has_blanks(text: &[u8]) -> bool {
+    match text.len() {
+        ..32 => text.iter().any(|b| matches!(b, b' ' | b'\n' | b'\t')),
+        _ => memchr::memchr3(b' ', b'\n', b'\t', text).is_some(),
+    }
+}
+
+/// The automaton's next state of note from `at` on, and where it is reached. Apart from what is done then, so
+/// that nothing but the automaton is in the loop.
+#[inline(never)]
+fn next_special(
+    automaton: &DFA,
+    mut state: StateID,
+    text: &[u8],
+    at: usize,
+) -> Option<(usize, StateID)> {
+    for (index, byte) in text[at..].iter().enumerate() {
+        state = automaton.next_state(Anchored::No, state, *byte);
+        if automaton.is_special(state) {
+            return Some((at + index + 1, state));
+        }
+    }
+    None
+}
+
 /// Quotes with letters on both sides, or escapes: a word that the shell joins.
-pub fn is_spliced(text: &[u8]) -> bool {
+fn is_spliced(text: &[u8]) -> bool {
     let letter = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
     memchr::memchr3_iter(b'\'', b'"', b'$', text).any(|at| {
         let after = text.get(at + 1);
@@ -235,9 +323,21 @@ pub fn is_spliced(text: &[u8]) -> bool {
         let before = at.checked_sub(1).map(|before| text[before]);
         match text[at] {
             b'$' => before == Some(b'\\') || after == Some(&b'\''),
-            _ => letter(before.as_ref()) && (letter(after) || quote),
+            _ => letter(before.as_ref()) && (quote || letter(after)) && !is_contraction(text, at),
         }
     })
+}
+
+/// `it's`, `don't`, `we're`
+fn is_contraction(text: &[u8], at: usize) -> bool {
+    let rest = &text[at + 1..];
+    let letters = rest
+        .iter()
+        .take(3)
+        .take_while(|b| b.is_ascii_alphanumeric())
+        .count();
+    let ends: [&[u8]; 7] = [b"s", b"t", b"d", b"m", b"re", b"ve", b"ll"];
+    text[at] == b'\'' && ends.contains(&&rest[..letters])
 }
 
 /// Not a part of another word.
@@ -294,12 +394,12 @@ fn value_follows(text: &[u8], end: usize) -> bool {
 
 /// `user:password@`
 fn colon_before(text: &[u8]) -> bool {
-    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"@".contains(b);
-    text.iter()
-        .rev()
-        .take(NAME_REACH * 2)
-        .take_while(ends)
-        .any(|b| *b == b':')
+    let near = &text[text.len().saturating_sub(NAME_REACH * 2)..];
+    let Some(colon) = memchr::memrchr(b':', near) else {
+        return false;
+    };
+    let ends = |b: &u8| b.is_ascii_whitespace() || b"'\"@".contains(b);
+    !near[colon..].iter().any(ends)
 }
 
 #[cfg(test)]

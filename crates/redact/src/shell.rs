@@ -89,7 +89,7 @@ const fn is_special(byte: u8) -> bool {
 pub fn has_words(bytes: &[u8]) -> bool {
     bytes
         .iter()
-        .any(|b| b.is_ascii_whitespace() || b";|&()<>`".contains(b))
+        .any(|b| is_special(*b) && !b"'\"\\$".contains(b))
 }
 
 // === impl Lexer ===

@@ -11,7 +11,7 @@ use crate::{
     program::{Item, Name, Program, Value},
     rules::{CREDENTIAL, PASSWORD},
     span::{Spans, is_placeholder},
-    table::rules,
+    table::{self, rules},
     value::{is_expansion, is_path, is_reference, looks_secret},
     word::Placed,
 };
@@ -21,166 +21,6 @@ const REACH: usize = 64;
 
 /// Options that take no value and may stand before `-u` in a group.
 const SWITCHES: &[u8] = b"sSkLfviIgGnNqROJjlaB0123467Z#p";
-
-/// Programs that run another, whose words follow.
-const CARRIERS: &[&[u8]] = &[
-    b"find",
-    b"fd",
-    b"sudo",
-    b"doas",
-    b"env",
-    b"nohup",
-    b"time",
-    b"nice",
-    b"ionice",
-    b"timeout",
-    b"exec",
-    b"command",
-    b"xargs",
-    b"stdbuf",
-    b"setsid",
-    b"watch",
-    b"chroot",
-    b"unshare",
-    b"nsenter",
-    b"ssh",
-    b"docker",
-    b"podman",
-    b"nerdctl",
-    b"kubectl",
-    b"oc",
-    b"lxc",
-    b"incus",
-    b"su",
-    b"runuser",
-    b"systemd-run",
-    b"flatpak",
-    b"toolbox",
-    b"distrobox",
-    b"vagrant",
-    b"heroku",
-    b"fly",
-    b"npx",
-    b"bunx",
-    b"pnpx",
-    b"uvx",
-    b"pipx",
-    b"npm",
-    b"pnpm",
-    b"yarn",
-    b"bun",
-    b"python",
-    b"python3",
-    b"poetry",
-    b"uv",
-    b"dotenv",
-    b"then",
-    b"do",
-    b"else",
-    b"if",
-    b"while",
-    b"until",
-    b"!",
-    b"proxychains",
-    b"proxychains4",
-    b"torsocks",
-    b"tsocks",
-    b"strace",
-    b"ltrace",
-    b"gdb",
-    b"faketime",
-    b"direnv",
-    b"mise",
-    b"asdf",
-    b"nix",
-    b"nix-shell",
-    b"bash",
-    b"sh",
-    b"busybox",
-    b"parallel",
-    b"caffeinate",
-    b"chronic",
-    b"script",
-    b"unbuffer",
-    b"cross",
-    b"wsl",
-    b"wsl.exe",
-    b"docker-compose",
-    b"compose",
-    b"kamal",
-    b"op",
-    b"aws-vault",
-    b"doppler",
-    b"dokku",
-];
-
-/// Programs that take words as they are: what follows is no program.
-const QUOTERS: &[&[u8]] = &[
-    b"apt",
-    b"apt-get",
-    b"aptitude",
-    b"dnf",
-    b"yum",
-    b"apk",
-    b"pacman",
-    b"zypper",
-    b"brew",
-    b"dpkg",
-    b"dpkg-query",
-    b"rpm",
-    b"which",
-    b"whereis",
-    b"man",
-    b"type",
-    b"hash",
-    b"whatis",
-    b"apropos",
-    b"grep",
-    b"egrep",
-    b"fgrep",
-    b"rg",
-    b"ag",
-    b"ack",
-    b"locate",
-    b"cat",
-    b"less",
-    b"head",
-    b"tail",
-    b"ls",
-    b"cd",
-    b"rm",
-    b"mkdir",
-    b"touch",
-    b"chmod",
-    b"chown",
-    b"cp",
-    b"mv",
-    b"ln",
-    b"stat",
-    b"file",
-    b"pgrep",
-    b"pkill",
-    b"killall",
-    b"getent",
-    b"systemctl",
-    b"service",
-    b"journalctl",
-    b"printf",
-    b"sed",
-    b"awk",
-    b"test",
-    b"[",
-    b"[[",
-    b"diff",
-    b"sort",
-    b"wc",
-    b"tree",
-    b"du",
-    b"ps",
-    b"tar",
-    b"import",
-    b"from",
-];
 
 /// Options of `find` before what is looked for.
 const SEEKS: &[&[u8]] = &[
@@ -218,13 +58,18 @@ fn by_name() -> &'static ByName {
     })
 }
 
-/// [`QUOTERS`] and [`CARRIERS`].
-fn heads() -> &'static (FastSet<&'static [u8]>, FastSet<&'static [u8]>) {
+/// Programs of `rules/commands.txt` of a class.
+fn heads(class: &str) -> FastSet<&'static [u8]> {
+    table::rows::<3>(table::COMMANDS)
+        .filter(|[of, ..]| *of == class)
+        .flat_map(|[_, words, _]| words.split_whitespace().map(str::as_bytes))
+        .collect()
+}
+
+/// Quoters, and carriers.
+fn quoters_and_carriers() -> &'static (FastSet<&'static [u8]>, FastSet<&'static [u8]>) {
     static HEADS: OnceLock<(FastSet<&'static [u8]>, FastSet<&'static [u8]>)> = OnceLock::new();
-    HEADS.get_or_init(|| {
-        let set = |words: &[&'static [u8]]| words.iter().copied().collect();
-        (set(QUOTERS), set(CARRIERS))
-    })
+    HEADS.get_or_init(|| (heads("quoter"), heads("carrier")))
 }
 
 fn base(word: &[u8]) -> &[u8] {
@@ -250,7 +95,7 @@ pub fn active(words: &[Placed<'_>]) -> Vec<Active> {
     });
     let Some(first) = first else { return active };
     let head = base(words[first].bytes());
-    let (quoters, carriers) = heads();
+    let (quoters, carriers) = quoters_and_carriers();
     let (quoted, carried) = (quoters.contains(head), carriers.contains(head));
     for (at, word) in words.iter().enumerate().skip(first) {
         let bytes = word.bytes();

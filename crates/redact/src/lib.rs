@@ -22,6 +22,8 @@
 //! --example redact_cost` measures it. A process is redacted once, not once an event.
 
 mod argument;
+mod build;
+mod class;
 mod command;
 mod extent;
 mod fast;
@@ -33,6 +35,7 @@ mod prefilter;
 mod program;
 mod reader;
 mod rules;
+mod script;
 mod shell;
 mod span;
 mod sql;

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::class::{CLASSES, Class};
+
 /// The notation of `rules/shapes.txt`, compiled for one choice of its alternatives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -40,26 +42,6 @@ struct Needs {
     lower: bool,
 }
 
-/// Which characters a run is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Alphanumeric,
-    Word,
-    Name,
-    Base64,
-    LowerHex,
-    Hex,
-    Digit,
-    Upper,
-    Lower,
-    Token,
-    Segment,
-    Signature,
-    Query,
-}
-
-const CLASSES: usize = 13;
-
 /// How much of the text that is looked for the prefilter looks for.
 const TRIGGER: usize = 5;
 
@@ -75,63 +57,6 @@ pub struct Runs {
     known: [Range<usize>; CLASSES],
     /// Bytes looked at.
     pub work: u64,
-}
-
-// === impl Class ===
-
-impl Class {
-    fn read(letter: u8) -> Option<Self> {
-        Some(match letter {
-            b'a' => Self::Alphanumeric,
-            b'w' => Self::Word,
-            b'n' => Self::Name,
-            b'b' => Self::Base64,
-            b'x' => Self::LowerHex,
-            b'h' => Self::Hex,
-            b'd' => Self::Digit,
-            b'U' => Self::Upper,
-            b'l' => Self::Lower,
-            b't' => Self::Token,
-            b'p' | b'c' => Self::Segment,
-            b's' => Self::Signature,
-            b'q' => Self::Query,
-            _ => return None,
-        })
-    }
-
-    fn has(self, byte: u8) -> bool {
-        let more: &[u8] = match self {
-            Self::LowerHex => return matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-            Self::Hex => return byte.is_ascii_hexdigit(),
-            Self::Digit => return byte.is_ascii_digit(),
-            Self::Upper => return byte.is_ascii_digit() || byte.is_ascii_uppercase(),
-            Self::Lower => return byte.is_ascii_digit() || byte.is_ascii_lowercase(),
-            Self::Alphanumeric => b"",
-            Self::Word => b"_-",
-            Self::Name => b"_-.",
-            Self::Base64 => b"+/=_-",
-            Self::Token => b"._~+/=-",
-            Self::Segment => b"_.~%@:+=-",
-            Self::Signature => b"_.~%@:+=-&/",
-            Self::Query => b"_.~%@:+=-&,;/?",
-        };
-        byte.is_ascii_alphanumeric() || more.contains(&byte)
-    }
-
-    /// A made-up run.
-    #[cfg(test)]
-    fn example(self, length: usize, seed: usize) -> String {
-        let letters: &[u8] = match self {
-            Self::LowerHex | Self::Hex => b"0a1b2c3d4e5f6978",
-            Self::Digit => b"4829173650",
-            Self::Upper => b"Q7W3E9R1T5Y2U8",
-            Self::Lower => b"q7w3e9r1t5y2u8",
-            _ => b"qZ7wX3eC9rV1tB5yN2u",
-        };
-        (0..length)
-            .map(|at| letters[(at * 7 + seed) % letters.len()] as char)
-            .collect()
-    }
 }
 
 // === impl Runs ===
@@ -304,35 +229,21 @@ impl Pattern {
             .then_some(secret)
     }
 
-    /// A made-up token, and its secret.
+    /// A made-up token.
     #[cfg(test)]
-    pub fn example(&self) -> (String, String) {
-        let mut out = String::new();
-        let mut secret = String::new();
-        let all = self
-            .before
-            .map(Piece::Run)
+    pub fn example(&self) -> String {
+        let before = self.before.map(Piece::Run);
+        let pieces = before
             .into_iter()
-            .map(|run| (0, run))
-            .chain([(1, Piece::Text(self.text.clone()))])
-            .chain(
-                self.after
-                    .iter()
-                    .cloned()
-                    .enumerate()
-                    .map(|(i, p)| (i + 2, p)),
-            );
-        for (number, piece) in all {
-            let part = match piece {
+            .chain([Piece::Text(self.text.clone())])
+            .chain(self.after.iter().cloned());
+        pieces
+            .enumerate()
+            .map(|(number, piece)| match piece {
                 Piece::Text(text) => String::from_utf8_lossy(&text).into_owned(),
                 Piece::Run(run) => run.class.example(run.min.max(1), number * 3),
-            };
-            if self.secret.contains(&number) {
-                secret.push_str(&part);
-            }
-            out.push_str(&part);
-        }
-        (out, secret)
+            })
+            .collect()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     named,
     prefilter::{Found, Prefilter, Rough},
     program::Value,
+    script::{Script, Step},
     shell::{self, Ending, Token},
     span::Spans,
     sql,
@@ -35,16 +36,6 @@ pub struct Reader<'r> {
     pub work: &'r mut Work,
 }
 
-/// A command of a text: its words, and what it is fed.
-#[derive(Default)]
-struct Simple {
-    words: Vec<usize>,
-    here_strings: Vec<usize>,
-    documents: Vec<Range<usize>>,
-    /// `< <(…)`
-    inputs: Vec<usize>,
-}
-
 /// A group of commands that is open, by their numbers.
 #[derive(Default)]
 struct Group {
@@ -54,14 +45,6 @@ struct Group {
     stage: Vec<usize>,
     /// Of pipelines that ended.
     done: Vec<usize>,
-}
-
-/// The commands of a text.
-struct Script<'a, 's> {
-    tokens: Vec<Token<'a>>,
-    of: &'s Source<'s>,
-    commands: Vec<Simple>,
-    steps: Vec<Step>,
 }
 
 /// Everything that is looked for in a text of whatever kind.
@@ -438,96 +421,4 @@ fn is_writer(word: &[u8]) -> bool {
 fn is_substitution(word: &Word<'_>) -> bool {
     matches!(word.substitutions.as_slice(), [one]
         if one.start <= 2 && one.end + 1 == word.bytes.len())
-}
-
-// === impl Script ===
-
-/// What a text does, in order.
-#[derive(Clone, Copy)]
-enum Step {
-    /// The next of its commands.
-    Command,
-    Pipe,
-    End,
-    Open,
-    Close,
-}
-
-impl<'a, 's> Script<'a, 's> {
-    fn read(text: &'a [u8], of: &'s Source<'s>, ending: Ending) -> Self {
-        let tokens = shell::read(text, ending);
-        let mut script = Self {
-            tokens,
-            of,
-            commands: Vec::new(),
-            steps: Vec::new(),
-        };
-        let mut simple = Simple::default();
-        let mut target = None;
-        for (index, token) in script.tokens.iter().enumerate() {
-            match token {
-                Token::Word(word) => match target.take() {
-                    None => simple.words.push(index),
-                    Some(Target::HereString) => simple.here_strings.push(index),
-                    Some(Target::Input) if !word.substitutions.is_empty() => {
-                        simple.inputs.push(index);
-                    }
-                    Some(_) => {}
-                },
-                Token::Input => target = Some(Target::Input),
-                Token::Output => target = Some(Target::Output),
-                Token::HereString => target = Some(Target::HereString),
-                Token::HereDocument(body) => simple.documents.push(body.clone()),
-                Token::Comment(_) => {}
-                Token::End | Token::Pipe | Token::Open | Token::Close => {
-                    target = None;
-                    if !simple.is_empty() {
-                        script.commands.push(std::mem::take(&mut simple));
-                        script.steps.push(Step::Command);
-                    }
-                    script.steps.push(match token {
-                        Token::Pipe => Step::Pipe,
-                        Token::Open => Step::Open,
-                        Token::Close => Step::Close,
-                        _ => Step::End,
-                    });
-                }
-            }
-        }
-        if !simple.is_empty() {
-            script.commands.push(simple);
-            script.steps.push(Step::Command);
-        }
-        script
-    }
-
-    fn word(&self, index: usize) -> Option<Placed<'_>> {
-        match &self.tokens[index] {
-            Token::Word(word) => Some(Placed { word, of: self.of }),
-            _ => None,
-        }
-    }
-
-    fn words(&self, number: usize) -> Vec<Placed<'_>> {
-        let words = self.commands[number].words.iter();
-        words.filter_map(|index| self.word(*index)).collect()
-    }
-}
-
-/// What the next word is of a redirection.
-#[derive(Clone, Copy)]
-enum Target {
-    HereString,
-    Input,
-    Output,
-}
-
-impl Simple {
-    fn is_empty(&self) -> bool {
-        self.words.is_empty() && !self.is_fed()
-    }
-
-    fn is_fed(&self) -> bool {
-        !(self.here_strings.is_empty() && self.documents.is_empty() && self.inputs.is_empty())
-    }
 }

@@ -3,12 +3,9 @@
 //! It reads what a POSIX shell or bash reads, and never fails: a quote or parenthesis that does not close
 //! is an ordinary character. Each byte is read a bounded number of times.
 
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
-use crate::{
-    extent,
-    word::{Map, Piece, Word},
-};
+use crate::{build::Build, extent, word::Word};
 
 /// What shell text consists of.
 #[derive(Debug)]
@@ -355,92 +352,5 @@ impl<'a> Lexer<'a> {
         }
         build.plain(start, end - start, quoted);
         self.at = end;
-    }
-}
-
-/// A word that is being read.
-#[derive(Default)]
-struct Build {
-    pieces: Vec<Piece>,
-    escaped: Vec<u8>,
-    length: usize,
-    substitutions: Vec<Range<usize>>,
-    expands: bool,
-}
-
-impl Build {
-    fn plain(&mut self, from: usize, length: usize, quoted: bool) {
-        if let Some(last) = self.pieces.last_mut()
-            && last.from + last.read == from
-            && last.read == last.length
-            && last.quoted == quoted
-        {
-            last.length += length;
-            last.read += length;
-        } else {
-            self.pieces.push(Piece {
-                at: self.length,
-                length,
-                from,
-                read: length,
-                quoted,
-            });
-        }
-        self.length += length;
-    }
-
-    /// `read` bytes that stand for `bytes`, which are fewer.
-    fn escape(&mut self, bytes: &[u8], from: usize, read: usize, quoted: bool) {
-        self.escaped.extend_from_slice(bytes);
-        self.pieces.push(Piece {
-            at: self.length,
-            length: bytes.len(),
-            from,
-            read,
-            quoted,
-        });
-        self.length += bytes.len();
-    }
-
-    fn word(mut self, text: &[u8]) -> Word<'_> {
-        if self.pieces.len() > 1 {
-            self.pieces.retain(|piece| piece.length > 0);
-        }
-        let (bytes, map) = match self.pieces.as_slice() {
-            [] => (
-                Cow::Borrowed(&text[..0]),
-                Map::Straight {
-                    from: 0,
-                    quoted: true,
-                },
-            ),
-            [one] if one.read == one.length => (
-                Cow::Borrowed(&text[one.from..one.from + one.length]),
-                Map::Straight {
-                    from: one.from,
-                    quoted: one.quoted,
-                },
-            ),
-            pieces => {
-                let mut bytes = Vec::with_capacity(self.length);
-                let mut escaped = self.escaped.as_slice();
-                for piece in pieces {
-                    if piece.read == piece.length {
-                        bytes.extend_from_slice(&text[piece.from..piece.from + piece.length]);
-                    } else {
-                        let (these, rest) = escaped.split_at(piece.length.min(escaped.len()));
-                        bytes.extend_from_slice(these);
-                        escaped = rest;
-                    }
-                }
-                (Cow::Owned(bytes), Map::Pieces(self.pieces))
-            }
-        };
-        Word {
-            bytes,
-            map,
-            substitutions: self.substitutions,
-            expands: self.expands,
-        }
     }
 }

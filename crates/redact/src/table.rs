@@ -31,6 +31,8 @@ pub static PROGRAMS: &str = include_str!("../rules/programs.txt");
 pub static NAMES: &str = include_str!("../rules/names.txt");
 pub static SHAPES: &str = include_str!("../rules/shapes.txt");
 pub static ADDRESSES: &str = include_str!("../rules/addresses.txt");
+/// Read by [`crate::argument`]; nothing in it is a secret.
+pub static COMMANDS: &str = include_str!("../rules/commands.txt");
 pub static SQL: &str = include_str!("../rules/sql.txt");
 
 /// Every table, for `explain`.
@@ -136,10 +138,25 @@ mod tests {
         assert_eq!(rows::<4>(SHAPES).count(), lines(SHAPES));
         assert_eq!(rows::<4>(ADDRESSES).count(), lines(ADDRESSES));
         assert_eq!(rows::<3>(SQL).count(), lines(SQL));
+        assert_eq!(rows::<3>(COMMANDS).count(), lines(COMMANDS));
         for table in tables() {
             for entry in table.entries {
                 assert!(!entry.of.is_empty() && !entry.what.is_empty(), "{entry:?}");
                 assert!(entry.source.len() > 2, "{entry:?} has no source");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_of_every_shape_is_taken_out() {
+        let redactor = crate::Redactor::new();
+        for shape in &rules().shapes {
+            for pattern in &shape.patterns {
+                let token = pattern.example();
+                let text = format!("/x {token} y");
+                let out = redactor.text(text.as_bytes()).unwrap_or_default();
+                let out = String::from_utf8_lossy(&out);
+                assert!(!out.is_empty() && !out.contains(&token), "{token}: {out}");
             }
         }
     }

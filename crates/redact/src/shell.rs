@@ -286,7 +286,8 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
-        self.at = (close + 1).min(self.text.len());
+        // A substitution may reach beyond the quote.
+        self.at = self.at.max(close + 1).min(self.text.len());
     }
 
     /// `$'…'`

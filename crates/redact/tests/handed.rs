@@ -182,6 +182,68 @@ fn tokens_that_agents_meet() {
 }
 
 #[test]
+fn other_ways_to_the_standard_input() {
+    for command in [
+        "sudo -S id <<EOF\n{S}\nEOF",
+        "cat <<< '{S}' | sudo -S id",
+        "sudo -kSp '' id < <(printf '%s' {S})",
+        "passwd dev <<< $'{S}\\n{S}'",
+        "echo {S}|sudo -S id",
+        "echo {S} | tr -d '\\n' | ssh h sudo -S id",
+        "vault login - <<< \"{S}\"",
+        "echo {S} | sshpass -f /dev/stdin ssh h",
+        "kubectl create secret generic s --from-file=k=/dev/stdin <<< {S}",
+        "if true; then echo {S} | sudo -S id; fi",
+        "OUT=$(echo {S} | sudo -S id)",
+        "x=`echo {S} | sudo -S id`",
+        "ssh h \"bash -c 'echo {S} | sudo -S id'\"",
+    ] {
+        goes(&sh(command), WEAK);
+        goes(&wrap(command), WEAK);
+    }
+}
+
+#[test]
+fn quotes_of_every_kind() {
+    for word in [
+        "{S}",
+        "'{S}'",
+        "\"{S}\"",
+        "$'{S}'",
+        "$\"{S}\"",
+        "'Hunter'101zz",
+        "Hunter\"101\"'zz'",
+        "Hunter\\101zz",
+        "$'Hunter\\x3101zz'",
+        "$'\\x48unter101zz'",
+    ] {
+        for command in [
+            "mysql -uroot -p@ app",
+            "tool --password @ go",
+            "curl -u dev:@ h",
+            "X_PASSWORD=@ tool",
+        ] {
+            let command = command.replace('@', word);
+            for argv in [
+                sh(&command),
+                wrap(&command),
+                sh(&format!(
+                    "eval \"{}\"",
+                    command.replace(['\\', '"', '$'], "")
+                )),
+            ] {
+                let out = redacted(&argv, WEAK);
+                assert!(out.contains("[redacted:password]"), "{command}: {out}");
+                assert!(
+                    !out.contains("unter") && !out.contains("01zz"),
+                    "{command}: {out}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn what_must_stay_readable_stays() {
     for argv in [
         run(&["curl", "http://[::1]:5173/@vite/client"]),
@@ -189,6 +251,23 @@ fn what_must_stay_readable_stays() {
         run(&["git", "log", "--author=longusername12345"]),
         run(&["env", "KEYBOARD_LAYOUT=us-intl-altgr-unicode2", "tool"]),
         run(&["env", "AUTHOR=firstname.lastname1234", "tool"]),
+        run(&["curl", "http://[fe80::1]:3000/@id/x"]),
+        sh("curl http://localhost:${PORT}/@fs/home/dev/a.ts"),
+        run(&["tool", "--authority=identity.example1234.com"]),
+        run(&["env", "MONKEY=bananas1234567890abc", "tool"]),
+        run(&["env", "CACHE_KEY=v2-linux-9f86d081884c7d65", "tool"]),
+        run(&[
+            "gpg",
+            "--recv-keys",
+            "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+        ]),
+        run(&["npm", "install", "alias@npm:@scope/pkg@1.2.3"]),
+        run(&[
+            "docker",
+            "pull",
+            "org/app:3.18@sha256:6457d53fb065d6f250e1504b9bc42d5b",
+        ]),
+        run(&["rsync", "-a", "dev@host.example:/srv/a@b/", "."]),
     ] {
         assert_eq!(redacted(&argv, ""), argv.join(" "));
     }

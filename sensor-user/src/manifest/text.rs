@@ -5,8 +5,8 @@ use std::fmt::Write;
 use skep_event::Event;
 
 use super::{
-    Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, RedactionRule, RuleTable, WATCHED,
-    redacted_kinds, rule_tables, set_by,
+    Family, Field, HELLO_FIELDS, KEPT, NEVER, RedactedKind, Redaction, RedactionRule, RuleTable,
+    WATCHED, redacted_kinds, rule_tables, set_by,
 };
 use crate::{settings::Settings, status::page};
 

@@ -148,6 +148,10 @@ fn explain_names_every_kind_of_secret_that_is_replaced() {
         assert_eq!(told["name"], table.name);
         let rules = told["rules"].as_array().expect("rules");
         assert_eq!(rules.len(), table.entries.len());
-        assert!(rules.iter().all(|rule| rule["source"].as_str().is_some_and(|s| !s.is_empty())));
+        assert!(
+            rules
+                .iter()
+                .all(|rule| rule["source"].as_str().is_some_and(|s| !s.is_empty()))
+        );
     }
 }

@@ -3,16 +3,15 @@
 //! Bounds: the first [`PROGRAMS`] different programs of a command count, and the words that a rule asks
 //! for stand within [`REACH`] words behind the program.
 
-use std::{ops::Range, sync::OnceLock};
+use std::sync::OnceLock;
 
 use crate::{
     command::trimmed,
     fast::{FastMap, FastSet},
     program::{Item, Name, Program, Value},
-    rules::{CREDENTIAL, PASSWORD},
     span::{Spans, is_placeholder},
     table::{self, rules},
-    value::{is_expansion, is_path, is_reference, looks_secret},
+    value::{is_expansion, is_reference, looks_secret},
     word::Placed,
 };
 
@@ -43,6 +42,7 @@ pub struct Active {
     program: &'static Program,
 }
 
+type Heads = FastSet<&'static [u8]>;
 type ByName = FastMap<&'static [u8], Vec<(usize, Name)>>;
 
 fn by_name() -> &'static ByName {
@@ -59,7 +59,7 @@ fn by_name() -> &'static ByName {
 }
 
 /// Programs of `rules/commands.txt` of a class.
-fn heads(class: &str) -> FastSet<&'static [u8]> {
+fn heads(class: &str) -> Heads {
     table::rows::<3>(table::COMMANDS)
         .filter(|[of, ..]| *of == class)
         .flat_map(|[_, words, _]| words.split_whitespace().map(str::as_bytes))
@@ -67,8 +67,8 @@ fn heads(class: &str) -> FastSet<&'static [u8]> {
 }
 
 /// Quoters, and carriers.
-fn quoters_and_carriers() -> &'static (FastSet<&'static [u8]>, FastSet<&'static [u8]>) {
-    static HEADS: OnceLock<(FastSet<&'static [u8]>, FastSet<&'static [u8]>)> = OnceLock::new();
+fn quoters_and_carriers() -> &'static (Heads, Heads) {
+    static HEADS: OnceLock<(Heads, Heads)> = OnceLock::new();
     HEADS.get_or_init(|| (heads("quoter"), heads("carrier")))
 }
 
@@ -230,15 +230,13 @@ impl Marks<'_, '_> {
                             None => {}
                         }
                     }
-                    Item::Glued { flag, value } => {
-                        if bytes.len() > flag.len() && bytes.starts_with(flag) {
-                            self.value(at, flag.len(), *value);
-                        }
+                    Item::Glued { flag, value }
+                        if bytes.len() > flag.len() && bytes.starts_with(flag) =>
+                    {
+                        self.value(at, flag.len(), *value);
                     }
-                    Item::After { word, value } if at >= self.from => {
-                        if bytes == *word {
-                            self.next(at, *value);
-                        }
+                    Item::After { word, value } if at >= self.from && bytes == *word => {
+                        self.next(at, *value);
                     }
                     _ => {}
                 }
@@ -327,7 +325,7 @@ impl Marks<'_, '_> {
             0 => 0..all.len(),
             _ => trimmed(all, from..all.len()),
         };
-        let (secret, kind) = match part(&all[range.clone()], value) {
+        let (secret, kind) = match value.part(&all[range.clone()]) {
             Some((part, kind)) => (range.start + part.start..range.start + part.end, kind),
             None => return,
         };
@@ -338,66 +336,6 @@ impl Marks<'_, '_> {
             word.mark(secret, kind, self.spans);
         }
     }
-}
-
-/// Which part of a value is the secret.
-pub fn part(value: &[u8], what: Value) -> Option<(Range<usize>, &'static str)> {
-    let end = value.len();
-    let range = match what {
-        Value::Whole => 0..end,
-        Value::After(byte) => {
-            let at = memchr::memchr(byte, value)?;
-            // `-u TOKEN:`: the user is the secret.
-            if at + 1 == end {
-                return looks_secret(&value[..at]).then_some((0..at, CREDENTIAL));
-            }
-            // `https://…`
-            if value[at + 1..].starts_with(b"//") {
-                return None;
-            }
-            at + 1..end
-        }
-        Value::Slash => {
-            let slash = memchr::memchr(b'/', value)?;
-            let at = memchr::memrchr(b'@', value).unwrap_or(end);
-            // `/ as sysdba`, `user@//host/service`
-            if slash == 0 || at < slash {
-                return None;
-            }
-            slash + 1..at
-        }
-        Value::Account => {
-            let colon = memchr::memchr(b':', value)?;
-            let at = memchr::memrchr(b'@', value).unwrap_or(end);
-            let secret = value.get(colon + 1..at)?;
-            // `https://…`, `host:445`
-            let other = secret.starts_with(b"/") || secret.iter().all(u8::is_ascii_digit);
-            if colon == 0 || other {
-                return None;
-            }
-            colon + 1..at
-        }
-        Value::Prefix(prefix) => {
-            value.strip_prefix(prefix)?;
-            prefix.len()..end
-        }
-        Value::Cookie => {
-            let file = !value.contains(&b'=') || is_path(value);
-            return (!file).then_some((0..end, CREDENTIAL));
-        }
-        Value::Word(word) => {
-            let at = memchr::memmem::find(value, word)? + word.len();
-            let space = value[at..]
-                .iter()
-                .take_while(|b| b.is_ascii_whitespace())
-                .count();
-            if space == 0 {
-                return None;
-            }
-            at + space..end
-        }
-    };
-    (!range.is_empty()).then_some((range, PASSWORD))
 }
 
 /// Where the flag ends in the word, with its `=`; also in a group of curl's switches (`-sSu`).

@@ -27,6 +27,7 @@ mod class;
 mod command;
 mod extent;
 mod fast;
+mod feed;
 mod literal;
 mod name;
 mod named;
@@ -34,6 +35,7 @@ mod pattern;
 mod prefilter;
 mod program;
 mod reader;
+mod rough;
 mod rules;
 mod script;
 mod shell;
@@ -52,8 +54,9 @@ use std::{
 };
 
 use self::{
-    prefilter::{Found, Prefilter, Rough},
+    prefilter::{Found, Prefilter},
     reader::Reader,
+    rough::Rough,
     span::Spans,
     work::Work,
 };

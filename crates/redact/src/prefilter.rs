@@ -3,10 +3,7 @@
 //! What it looks for is derived from the tables, so that no rule can be forgotten; a property test walks
 //! them. A hit is looked at once more, at a bounded cost, before it counts: `pw` in `pwd -P` is no name.
 
-use std::{
-    ops::{BitOr, Range},
-    sync::OnceLock,
-};
+use std::{ops::Range, sync::OnceLock};
 
 use aho_corasick::{
     Anchored,
@@ -16,15 +13,12 @@ use aho_corasick::{
 
 use crate::{
     pattern::{Pattern, Runs},
+    rough::Rough,
     span::Spans,
     starts::Starts,
     table::{Rules, rules},
     work::Work,
 };
-
-/// Which rules may find something in a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rough(u16);
 
 /// What one pass found.
 #[derive(Debug, Default)]
@@ -51,12 +45,15 @@ enum Target {
     Shape(u16, u16),
 }
 
+/// A word that a command may have, and what it stands for.
+type Start = (&'static [u8], Target);
+
 /// The automaton.
 #[derive(Debug)]
 pub struct Prefilter {
     automaton: DFA,
     /// What only counts where a word begins.
-    starts: Starts<(&'static [u8], Target)>,
+    starts: Starts<Start>,
     /// By pattern of the automaton: a range of `targets`.
     ranges: Vec<(u32, u32)>,
     targets: Vec<Target>,
@@ -65,45 +62,6 @@ pub struct Prefilter {
 
 /// How far a name reaches, and how far behind it `=` may stand.
 const NAME_REACH: usize = 64;
-
-// === impl Rough ===
-
-impl Rough {
-    pub const URL: Self = Self(1);
-    pub const NAME: Self = Self(1 << 1);
-    pub const PROGRAM: Self = Self(1 << 2);
-    /// A program that reads a password, and something that it may be read from.
-    pub const INPUT: Self = Self(1 << 3);
-    pub const CLAUSE: Self = Self(1 << 4);
-    /// `user:password@host`
-    pub const AT: Self = Self(1 << 5);
-    pub const BEARER: Self = Self(1 << 6);
-    pub const PRIVATE_KEY: Self = Self(1 << 7);
-    pub const SHAPE: Self = Self(1 << 8);
-    /// Quotes inside a word: what it is without them is to be seen.
-    pub const SPLICED: Self = Self(1 << 9);
-
-    pub fn nothing(self) -> bool {
-        self.0 == 0
-    }
-
-    pub fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// Whether reading the text as a command line may find something.
-    pub fn as_command(self) -> bool {
-        self.has(Self::NAME | Self::PROGRAM | Self::INPUT | Self::CLAUSE | Self::AT | Self::SPLICED)
-    }
-}
-
-impl BitOr for Rough {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
 
 // === impl Found ===
 
@@ -139,7 +97,7 @@ impl Prefilter {
         for word in crate::sql::triggers() {
             add(word, Target::Clause);
         }
-        let mut starts: Vec<(&'static [u8], (&'static [u8], Target))> = Vec::new();
+        let mut starts: Vec<(&'static [u8], Start)> = Vec::new();
         for (number, shape) in rules.shapes.iter().enumerate() {
             for (index, pattern) in shape.patterns.iter().enumerate() {
                 let target = Target::Shape(number as u16, index as u16);

@@ -1,6 +1,12 @@
 //! Programs that take a password in an option, a word, or on standard input: `rules/programs.txt`, read.
 
-use crate::table::{self, Entry};
+use std::ops::Range;
+
+use crate::{
+    rules::{CREDENTIAL, PASSWORD},
+    table::{self, Entry},
+    value::{is_path, looks_secret},
+};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -244,6 +250,66 @@ impl Item {
 }
 
 impl Value {
+    /// Which part of a value is the secret, and its kind.
+    pub fn part(self, value: &[u8]) -> Option<(Range<usize>, &'static str)> {
+        let end = value.len();
+        let range = match self {
+            Self::Whole => 0..end,
+            Self::After(byte) => {
+                let at = memchr::memchr(byte, value)?;
+                // `-u TOKEN:`: the user is the secret.
+                if at + 1 == end {
+                    return looks_secret(&value[..at]).then_some((0..at, CREDENTIAL));
+                }
+                // `https://…`
+                if value[at + 1..].starts_with(b"//") {
+                    return None;
+                }
+                at + 1..end
+            }
+            Self::Slash => {
+                let slash = memchr::memchr(b'/', value)?;
+                let at = memchr::memrchr(b'@', value).unwrap_or(end);
+                // `/ as sysdba`, `user@//host/service`
+                if slash == 0 || at < slash {
+                    return None;
+                }
+                slash + 1..at
+            }
+            Self::Account => {
+                let colon = memchr::memchr(b':', value)?;
+                let at = memchr::memrchr(b'@', value).unwrap_or(end);
+                let secret = value.get(colon + 1..at)?;
+                // `https://…`, `host:445`
+                let other = secret.starts_with(b"/") || secret.iter().all(u8::is_ascii_digit);
+                if colon == 0 || other {
+                    return None;
+                }
+                colon + 1..at
+            }
+            Self::Prefix(prefix) => {
+                value.strip_prefix(prefix)?;
+                prefix.len()..end
+            }
+            Self::Cookie => {
+                let file = !value.contains(&b'=') || is_path(value);
+                return (!file).then_some((0..end, CREDENTIAL));
+            }
+            Self::Word(word) => {
+                let at = memchr::memmem::find(value, word)? + word.len();
+                let space = value[at..]
+                    .iter()
+                    .take_while(|b| b.is_ascii_whitespace())
+                    .count();
+                if space == 0 {
+                    return None;
+                }
+                at + space..end
+            }
+        };
+        (!range.is_empty()).then_some((range, PASSWORD))
+    }
+
     /// The value at the end of an item, and what stands before it.
     fn read(text: &'static str) -> Option<(&'static str, Self)> {
         if let Some(word) = text.strip_suffix(" X") {
@@ -264,55 +330,4 @@ impl Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_item_of_the_table_is_read() {
-        for [names, _, items, _] in table::rows::<4>(table::PROGRAMS) {
-            for item in items.split(", ") {
-                assert!(Item::read(item).is_some(), "{names}: {item}");
-            }
-        }
-    }
-
-    #[test]
-    fn items_are_read_as_their_notation_says() {
-        let whole = Value::Whole;
-        let flag = |flag, glued, value| Some(Item::Flag { flag, glued, value });
-        assert_eq!(Item::read("-p X"), flag(b"-p", true, whole));
-        assert_eq!(Item::read("-p= X"), flag(b"-p", false, whole));
-        assert_eq!(
-            Item::read("-storepass X"),
-            flag(b"-storepass", false, whole)
-        );
-        assert_eq!(
-            Item::read("--user u:X"),
-            flag(b"--user", false, Value::After(b':'))
-        );
-        assert_eq!(
-            Item::read("-pass pass:X"),
-            flag(b"-pass", false, Value::Prefix(b"pass:"))
-        );
-        let flag = b"-hp";
-        assert_eq!(Item::read("-hpX"), Some(Item::Glued { flag, value: whole }));
-        let word = b"password";
-        assert_eq!(
-            Item::read("password X"),
-            Some(Item::After { word, value: whole })
-        );
-        assert_eq!(
-            Item::read("#-1 X"),
-            Some(Item::Position {
-                number: -1,
-                value: whole
-            })
-        );
-        assert_eq!(Item::read("<u:X"), Some(Item::Input(Value::After(b':'))));
-        assert_eq!(
-            Item::read("<password X"),
-            Some(Item::Input(Value::Word(b"password")))
-        );
-        assert_eq!(Item::read("* k=X"), Some(Item::Assigned { name: None }));
-    }
-}
+mod tests;

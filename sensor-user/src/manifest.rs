@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use skep_event::Event;
-use skep_redact::{Finder, RULES, Redactor};
+use skep_redact::{Finder, RULES, Redactor, tables};
 
 use crate::settings::Settings;
 
@@ -29,6 +29,23 @@ pub struct RedactedKind {
     pub what: &'static str,
     /// A made-up command line after redaction.
     pub example: String,
+}
+
+/// A table of the rules by which secrets are recognised.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleTable {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub rules: Vec<RedactionRule>,
+}
+
+/// A rule, in the notation of its table.
+#[derive(Clone, Debug, Serialize)]
+pub struct RedactionRule {
+    pub of: &'static str,
+    pub what: &'static str,
+    /// Manual page, vendor's page or public set of rules.
+    pub source: &'static str,
 }
 
 /// An agent family that is watched.
@@ -70,6 +87,7 @@ pub struct Manifest<'a> {
     pub sensor_fields: &'static [Field],
     pub never: &'static [&'static str],
     pub redacted: Vec<RedactedKind>,
+    pub rules: Vec<RuleTable>,
     pub kept: Kept<'a>,
     pub sent_to: &'a str,
     /// Who set the values shown here, by their keys in the configuration.
@@ -110,6 +128,7 @@ pub fn manifest<'a>(settings: &'a Settings, families: &'a [Family]) -> Manifest<
         sensor_fields: SENSOR_FIELDS,
         never: NEVER,
         redacted: redacted_kinds(),
+        rules: rule_tables(),
         kept: Kept {
             what: KEPT,
             state_directory: &config.state_directory,
@@ -140,6 +159,20 @@ fn set_by(settings: &Settings) -> impl Iterator<Item = (&'static str, String)> {
 pub fn json(settings: &Settings, families: &[Family]) -> String {
     serde_json::to_string_pretty(&manifest(settings, families))
         .expect("no map with keys that are not text, no failing writer")
+}
+
+/// The rules that the redactor works from.
+pub fn rule_tables() -> Vec<RuleTable> {
+    let table = |table: skep_redact::Table| RuleTable {
+        name: table.name,
+        about: table.about,
+        rules: table
+            .entries
+            .into_iter()
+            .map(|skep_redact::Entry { of, what, source }| RedactionRule { of, what, source })
+            .collect(),
+    };
+    tables().into_iter().map(table).collect()
 }
 
 /// Every kind of secret, each with an example the redactor itself has been over.

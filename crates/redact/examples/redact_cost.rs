@@ -1,6 +1,6 @@
 //! What redaction costs: nanoseconds for each of a few typical command lines and paths.
 //!
-//! `cargo run --release -p skep-sensor --example redact_cost`
+//! `cargo run --release -p skep-redact --example redact_cost [CASE]`
 
 use std::{hint::black_box, time::Instant};
 
@@ -34,6 +34,57 @@ fn main() {
             ],
         ),
         (
+            "wrapper",
+            &[
+                "/bin/bash",
+                "-c",
+                "shopt -u extglob 2>/dev/null || true && eval 'cd /home/dev/app && git status --short && ls -la \
+                 src/components | head -40' < /dev/null && pwd -P >| /tmp/claude-4f2a-cwd",
+            ],
+        ),
+        (
+            "compile",
+            &[
+                "/usr/lib/gcc/x86_64-linux-gnu/12/cc1",
+                "-quiet",
+                "-I",
+                "include",
+                "-imultiarch",
+                "x86_64-linux-gnu",
+                "-MMD",
+                "build/CMakeFiles/core.dir/src/lexer.c.d",
+                "-D",
+                "NDEBUG",
+                "-D",
+                "VERSION=\"1.4.2\"",
+                "src/lexer.c",
+                "-dumpdir",
+                "build/CMakeFiles/core.dir/src/",
+                "-dumpbase",
+                "lexer.c",
+                "-mtune=generic",
+                "-march=x86-64",
+                "-O2",
+                "-Wall",
+                "-std=gnu11",
+                "-o",
+                "/tmp/ccQ3xZ1b.s",
+            ],
+        ),
+        (
+            "prose",
+            &[
+                "git",
+                "commit",
+                "-m",
+                "Fold repeated opens in the kernel\n\nA build opens the same headers thousands of times. The \
+                 program counts them by executable, name and flags, and hands over one record for each half \
+                 a second, so that the ring does not fill up while a compiler runs. It's off for files that \
+                 are written, since each write is news. Measured with the benchmark of the kernel: 31 \
+                 percent fewer records, no difference in what the events say.",
+            ],
+        ),
+        (
             "url",
             &[
                 "curl",
@@ -57,7 +108,9 @@ fn main() {
             ],
         ),
     ];
-    for (name, words) in cases {
+    let only = std::env::args().nth(1);
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    for (name, words) in cases.iter().filter(|(name, _)| wanted(name)) {
         let argv: Vec<Text> = words.iter().map(|word| Text::from(*word)).collect();
         let nanos = measure(|| {
             black_box(redactor.argv(black_box(&argv), false));
@@ -69,6 +122,9 @@ fn main() {
         "/etc/localtime",
         "/home/dev/app/node_modules/@scope/package/dist/index.js",
     ] {
+        if !wanted("path") {
+            continue;
+        }
         let nanos = measure(|| {
             black_box(redactor.text(black_box(path.as_bytes())));
         });

@@ -1,40 +1,69 @@
 //! Takes secrets out of events before they leave the process.
 //!
 //! What is found is replaced by `[redacted:KIND]` (user and password of a URL by `***`); the rest of
-//! the text stays as it was. The kinds are the table [`RULES`].
+//! the text stays as it was. The kinds are the table [`RULES`], the rules the tables in `rules/`, which
+//! [`tables`] gives and `explain` prints.
 //!
 //! - Every text of an event (paths, remote, working directory, …) is searched for what has the
 //!   *shape* of a secret and for URLs that carry one.
-//! - Command lines are also read as such: flags and their values, also in the next argument,
-//!   `NAME=value`, headers, and all of that again inside an argument that is itself a command line
-//!   (`bash -c '…'`), four levels deep.
+//! - Command lines are also read as the shell reads them: words without their quotes, options and their
+//!   values, also in the next word, `NAME=value`, headers, clauses of SQL, what is piped or fed to a
+//!   program that reads a password, and all of that again inside a word that is itself a command line
+//!   (`bash -c '…'`, `eval '…'`, `ssh host "…"`, `$(…)`), [`reader`] says how deep.
 //!
 //! Invariants: redacting twice is redacting once; every text of an event is searched but those that
-//! the event model says the sensor itself wrote ([`Secrets`]); bytes need not be UTF-8.
+//! the event model says the sensor itself wrote ([`Secrets`]); bytes need not be UTF-8; the work is linear
+//! in the length of the text, whatever it is.
 //!
-//! Limits: a secret with neither a known shape nor a telling name stays. Redaction is a net, not a
-//! proof; file contents and environment values are therefore not collected at all.
+//! Limits: a secret with neither a known shape nor a telling name or place stays. Redaction is a net, not
+//! a proof; file contents and environment values are therefore not collected at all.
 //!
 //! Cost: one pass of an Aho-Corasick automaton over a text that holds nothing; `cargo run --release
 //! --example redact_cost` measures it. A process is redacted once, not once an event.
 
+mod argument;
+mod build;
+mod class;
 mod command;
+mod extent;
+mod fast;
+mod feed;
+mod literal;
+mod name;
 mod named;
+mod pattern;
+mod prefilter;
+mod program;
+mod reader;
+mod rough;
 mod rules;
-mod shapes;
+mod script;
+mod shell;
 mod span;
+mod sql;
+mod starts;
+mod table;
 mod url;
 mod value;
+mod word;
+mod work;
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use self::{shapes::Shapes, span::Spans};
+use self::{
+    prefilter::{Found, Prefilter},
+    reader::Reader,
+    rough::Rough,
+    span::Spans,
+    work::Work,
+};
 use skep_event::{Agent, Event, Facts, Process, Secrets, Text, process_bytes};
 
-pub use rules::{Carries, Finder, PROGRAMS, ProgramFlag, RULES, Rule};
+pub use rules::{Finder, RULES, Rule};
+pub use table::{Entry, Table, tables};
 
 /// How many processes and agents are remembered as redacted, and what memory they may take.
 const REMEMBERED: usize = 128;
@@ -50,7 +79,7 @@ const CONTINUATION: &[u8] = b"a0Bc1De2Fg3Hi4Jk5Lm6No7Pq8Rs9Tu0Vw1Xy2Za3";
 /// The compiled rules.
 #[derive(Debug)]
 pub struct Redactor {
-    shapes: Shapes,
+    prefilter: &'static Prefilter,
     processes: Mutex<Memory<Process>>,
     agents: Mutex<Memory<Agent>>,
 }
@@ -80,7 +109,7 @@ impl Default for Redactor {
 impl Redactor {
     pub fn new() -> Self {
         Self {
-            shapes: Shapes::new(),
+            prefilter: Prefilter::get(),
             processes: Mutex::new(Memory::new(process_bytes)),
             agents: Mutex::new(Memory::new(|_| 0)),
         }
@@ -108,13 +137,20 @@ impl Redactor {
 
     /// Redacts what is no command line; `None` when there is nothing to redact.
     pub fn text(&self, text: &[u8]) -> Option<Vec<u8>> {
-        self.repeated(text, |text, spans| {
-            let found = self.shapes.triggered(text);
-            self.shapes.find(found, text, spans);
-            if found.url() {
-                url::find(text, spans);
+        let mut changed: Option<Vec<u8>> = None;
+        for _ in 0..PASSES {
+            let text = changed.as_deref().unwrap_or(text);
+            let mut found = self.prefilter.scan(text);
+            if found.rough.nothing() {
+                break;
             }
-        })
+            let mut spans = Spans::default();
+            let mut work = Work::for_bytes(text.len());
+            reader::plain(self.prefilter, &mut found, text, &mut spans, &mut work);
+            let Some(next) = spans.apply(text) else { break };
+            changed = Some(next);
+        }
+        changed
     }
 
     /// Redacts a command line; `None` when there is nothing to redact. `truncated`: the last argument
@@ -131,14 +167,18 @@ impl Redactor {
     }
 
     fn argv_once(&self, argv: &[Text], truncated: bool) -> Option<Vec<Text>> {
-        let found: Vec<_> = argv
-            .iter()
-            .map(|text| self.shapes.triggered(text.as_bytes()))
-            .collect();
-        let all = found
-            .iter()
-            .fold(shapes::Triggered::default(), |all, one| all | *one);
+        self.argv_counted(argv, truncated, &mut Work::for_arguments(argv))
+    }
+
+    fn argv_counted(&self, argv: &[Text], truncated: bool, work: &mut Work) -> Option<Vec<Text>> {
         let cut = truncated && !argv.is_empty();
+        let mut found: Vec<Found> = Vec::with_capacity(argv.len());
+        let mut all = Rough::default();
+        for text in argv {
+            let one = self.prefilter.scan(text.as_bytes());
+            all = all | one.rough;
+            found.push(one);
+        }
         if all.nothing() && !cut {
             return None;
         }
@@ -146,30 +186,30 @@ impl Redactor {
             .last()
             .filter(|last| cut && !last.as_bytes().ends_with(span::CLOSING));
         let continued = longer.map(|last| {
+            let last = [last.as_bytes(), CONTINUATION].concat();
+            if let Some(found) = found.last_mut() {
+                *found = self.prefilter.scan(&last);
+                all = all | found.rough;
+            }
             let mut argv = argv.to_vec();
             argv.pop();
-            argv.push(Text::from([last.as_bytes(), CONTINUATION].concat()));
+            argv.push(Text::from(last));
             argv
         });
         let words = continued.as_deref().unwrap_or(argv);
         let mut spans: Vec<Spans> = vec![Spans::default(); words.len()];
-        for (index, (text, spans)) in words.iter().zip(&mut spans).enumerate() {
-            let found = match longer.is_some() && index == words.len() - 1 {
-                true => self.shapes.triggered(text.as_bytes()),
-                false => found[index],
-            };
-            self.shapes.find(found, text.as_bytes(), spans);
-            if found.url() {
-                url::find(text.as_bytes(), spans);
-            }
-            if found.names() {
-                named::find(text.as_bytes(), spans);
-            }
+        for (index, (text, found)) in words.iter().zip(&mut found).enumerate() {
+            let (text, spans) = (text.as_bytes(), &mut spans[index]);
+            reader::plain(self.prefilter, found, text, spans, work);
+            reader::assigned(found, text, cut && index + 1 == words.len(), spans, work);
         }
-        if all.names() || all.programs() {
-            command::find(words, &mut spans);
+        if all.as_command() {
+            let rough: Vec<Rough> = found.iter().map(|found| found.rough).collect();
+            Reader::new(self.prefilter, &mut spans, work).arguments(words, &rough, cut);
         }
-        shapes::find_split_private_key(words, &mut spans);
+        if all.has(Rough::PRIVATE_KEY) {
+            literal::split_private_keys(words, &mut spans);
+        }
         if spans.iter().all(Spans::is_empty) {
             return None;
         }
@@ -179,18 +219,6 @@ impl Redactor {
             if let Some(bytes) = spans.apply(text.as_bytes()) {
                 changed.get_or_insert_with(|| argv.to_vec())[index] = Text::from(bytes);
             }
-        }
-        changed
-    }
-
-    fn repeated(&self, text: &[u8], find: impl Fn(&[u8], &mut Spans)) -> Option<Vec<u8>> {
-        let mut changed: Option<Vec<u8>> = None;
-        for _ in 0..PASSES {
-            let text = changed.as_deref().unwrap_or(text);
-            let mut spans = Spans::default();
-            find(text, &mut spans);
-            let Some(next) = spans.apply(text) else { break };
-            changed = Some(next);
         }
         changed
     }
@@ -271,5 +299,7 @@ fn remember<T: PartialEq>(
     redacted
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

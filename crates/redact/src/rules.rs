@@ -1,17 +1,14 @@
-//! The rules of redaction: one table that the redactor works from, `explain` prints and tests iterate
-//! over.
+//! The kinds of secrets that are taken out, each with an example that `explain` prints and tests walk.
+//!
+//! The rules themselves are the tables in `rules/` ([`crate::tables`]).
 //!
 //! Examples are made up and put together from pieces, so that no scanner takes them for leaked keys.
 
 /// How the secret of a rule is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finder {
-    /// By its own shape, anywhere in any text. `triggers` (lower case): one must occur, letter case
-    /// ignored, before `pattern` is tried. The group `s`, else the whole match, is the secret.
-    Shape {
-        triggers: &'static [&'static str],
-        pattern: &'static str,
-    },
+    /// By its own shape, anywhere in any text (`rules/shapes.txt`, `rules/addresses.txt`).
+    Shape,
     /// `scheme://user:password@host`
     UrlUserinfo,
     /// `?name=value` in a URL, by name.
@@ -20,8 +17,10 @@ pub enum Finder {
     Header,
     /// `--name value`, `--name=value`, `NAME=value`, `"name": "value"`, by name.
     Named,
-    /// Flags of particular programs ([`PROGRAMS`]).
+    /// Options, words and standard input of particular programs (`rules/programs.txt`).
     Program,
+    /// Clauses of query languages (`rules/sql.txt`).
+    Clause,
 }
 
 /// One kind of secret.
@@ -37,13 +36,6 @@ pub struct Rule {
     pub secret: &'static str,
 }
 
-/// Before a shape: no letter or digit, or a percent-encoded byte.
-macro_rules! shape {
-    ($pattern:literal) => {
-        concat!(r"(?-u)(?:\b|_|%[0-9A-Fa-f]{2})(?P<s>", $pattern, ")")
-    };
-}
-
 pub const URL_USERINFO: &str = "url-userinfo";
 pub const URL_PARAMETER: &str = "url-parameter";
 pub const AUTHORIZATION: &str = "authorization";
@@ -51,14 +43,11 @@ pub const CREDENTIAL: &str = "credential";
 pub const PASSWORD: &str = "password";
 pub const PRIVATE_KEY: &str = "private-key";
 
-/// Every rule, the most specific first: where two cover the same text, the first names it.
+/// Every kind, the most specific first.
 pub static RULES: &[Rule] = &[
     Rule {
         kind: PRIVATE_KEY,
-        finder: Finder::Shape {
-            triggers: &["-----begin"],
-            pattern: r"(?s-u)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\z)",
-        },
+        finder: Finder::Shape,
         description: "private keys in PEM (RSA, EC, OpenSSH, PGP; service accounts of Google Cloud)",
         example: &[
             "add-key",
@@ -72,32 +61,21 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "anthropic-key",
-        finder: Finder::Shape {
-            triggers: &["sk-ant-"],
-            pattern: shape!("sk-ant-[A-Za-z0-9_-]{16,}"),
-        },
+        finder: Finder::Shape,
         description: "API keys of Anthropic (`sk-ant-…`)",
         example: &["run", concat!("sk-", "ant-api03-Zm9vYmFyYmF6cXV4AAAA")],
         secret: "Zm9vYmFyYmF6cXV4AAAA",
     },
     Rule {
         kind: "openai-key",
-        finder: Finder::Shape {
-            triggers: &["sk-"],
-            pattern: shape!(
-                "sk-(?:(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{16,}|[A-Za-z0-9]{20,})"
-            ),
-        },
+        finder: Finder::Shape,
         description: "API keys of OpenAI and of those who copy its shape (`sk-…`, `sk-proj-…`)",
         example: &["run", concat!("sk-", "proj-Zm9vYmFy_YmF6cXV4-AAAA")],
         secret: "Zm9vYmFy_YmF6cXV4-AAAA",
     },
     Rule {
         kind: "google-api-key",
-        finder: Finder::Shape {
-            triggers: &["aiza"],
-            pattern: shape!("AIza[A-Za-z0-9_-]{30,}"),
-        },
+        finder: Finder::Shape,
         description: "API keys of Google (`AIza…`)",
         example: &[
             "run",
@@ -107,32 +85,21 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "google-oauth",
-        finder: Finder::Shape {
-            triggers: &["ya29.", "gocspx-", "1//0"],
-            pattern: shape!(
-                r"ya29\.[A-Za-z0-9_.-]{16,}|GOCSPX-[A-Za-z0-9_-]{16,}|1//0[A-Za-z0-9_-]{20,}"
-            ),
-        },
+        finder: Finder::Shape,
         description: "OAuth tokens and client secrets of Google (`ya29.…`, `GOCSPX-…`, `1//0…`)",
         example: &["run", concat!("ya", "29.a0Zm9vYmFyYmF6cXV4")],
         secret: "a0Zm9vYmFyYmF6cXV4",
     },
     Rule {
         kind: "aws-access-key",
-        finder: Finder::Shape {
-            triggers: &["akia", "asia", "abia", "acca"],
-            pattern: shape!("(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
-        },
+        finder: Finder::Shape,
         description: "access key ids of AWS (`AKIA…`, `ASIA…`); the secret goes by its name",
         example: &["run", concat!("AKIA", "IOSFODNN7EXAMPLE")],
         secret: "IOSFODNN7EXAMPLE",
     },
     Rule {
         kind: "github-token",
-        finder: Finder::Shape {
-            triggers: &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"],
-            pattern: shape!("gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"),
-        },
+        finder: Finder::Shape,
         description: "tokens of GitHub (`ghp_…`, `gho_…`, `ghu_…`, `ghs_…`, `ghr_…`, `github_pat_…`)",
         example: &[
             "run",
@@ -142,45 +109,28 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "gitlab-token",
-        finder: Finder::Shape {
-            triggers: &[
-                "glpat-", "glptt-", "gldt-", "glrt-", "glcbt-", "glft-", "glsoat-", "glagent-",
-                "gloas-",
-            ],
-            pattern: shape!("gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|oas)-[A-Za-z0-9_.-]{16,}"),
-        },
+        finder: Finder::Shape,
         description: "tokens of GitLab (`glpat-…` and its siblings)",
         example: &["run", concat!("gl", "pat-Zm9vYmFyYmF6cXV4Zm9v")],
         secret: "Zm9vYmFyYmF6cXV4Zm9v",
     },
     Rule {
         kind: "slack-token",
-        finder: Finder::Shape {
-            triggers: &["xox", "xapp-", "hooks.slack.com"],
-            pattern: shape!(
-                r"xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_-]{10,}"
-            ),
-        },
-        description: "tokens and webhook addresses of Slack (`xoxb-…`, `xapp-…`)",
+        finder: Finder::Shape,
+        description: "tokens and webhook addresses of Slack (`xoxb-…`, `xapp-…`, `hooks.slack.com/services/…`)",
         example: &["run", concat!("xo", "xb-1234567890-Zm9vYmFyYmF6")],
         secret: "1234567890-Zm9vYmFyYmF6",
     },
     Rule {
         kind: "stripe-key",
-        finder: Finder::Shape {
-            triggers: &["sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"],
-            pattern: shape!("[sr]k_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{16,}"),
-        },
+        finder: Finder::Shape,
         description: "keys of Stripe (`sk_live_…`, `rk_live_…`, `whsec_…`)",
         example: &["run", concat!("sk", "_live_Zm9vYmFyYmF6cXV4")],
         secret: "Zm9vYmFyYmF6cXV4",
     },
     Rule {
         kind: "npm-token",
-        finder: Finder::Shape {
-            triggers: &["npm_"],
-            pattern: shape!("npm_[A-Za-z0-9]{30,}"),
-        },
+        finder: Finder::Shape,
         description: "tokens of npm (`npm_…`)",
         example: &[
             "run",
@@ -190,30 +140,21 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "pypi-token",
-        finder: Finder::Shape {
-            triggers: &["pypi-ag"],
-            pattern: shape!("pypi-Ag[A-Za-z0-9_-]{16,}"),
-        },
+        finder: Finder::Shape,
         description: "tokens of PyPI (`pypi-Ag…`)",
         example: &["run", concat!("py", "pi-AgEIcHlwaS5vcmcZm9vYmFyYmF6")],
         secret: "EIcHlwaS5vcmcZm9vYmFyYmF6",
     },
     Rule {
         kind: "huggingface-token",
-        finder: Finder::Shape {
-            triggers: &["hf_"],
-            pattern: shape!("hf_[A-Za-z0-9]{20,}"),
-        },
+        finder: Finder::Shape,
         description: "tokens of Hugging Face (`hf_…`)",
         example: &["run", concat!("h", "f_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4")],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
     },
     Rule {
         kind: "jwt",
-        finder: Finder::Shape {
-            triggers: &["eyj"],
-            pattern: shape!(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)*"),
-        },
+        finder: Finder::Shape,
         description: "JSON Web Tokens (`eyJ….….…`)",
         example: &[
             "run",
@@ -223,10 +164,7 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "azure-key",
-        finder: Finder::Shape {
-            triggers: &["accountkey=", "sharedaccesskey=", "sharedaccesssignature="],
-            pattern: r"(?i-u)(?:AccountKey|SharedAccessKey|SharedAccessSignature)=(?P<s>[^\s;'\x22]{10,})",
-        },
+        finder: Finder::Shape,
         description: "keys in connection strings of Azure (`AccountKey=…`, `SharedAccessKey=…`)",
         example: &[
             "run",
@@ -235,40 +173,29 @@ pub static RULES: &[Rule] = &[
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4==",
     },
     Rule {
+        kind: "webhook",
+        finder: Finder::Shape,
+        description: "addresses that are the credential: webhooks of Discord, Teams, Telegram, Google Chat, \
+                      deploy hooks and others; the host stays",
+        example: &[
+            "curl",
+            "https://discord.com/api/webhooks/123456789012345678/Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
+        ],
+        secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
+    },
+    Rule {
+        kind: "password-hash",
+        finder: Finder::Shape,
+        description: "hashes of passwords as `crypt` and Argon2 write them",
+        example: &[
+            "usermod-hash",
+            "$6$saltsalt$Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFy",
+        ],
+        secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFy",
+    },
+    Rule {
         kind: "provider-token",
-        finder: Finder::Shape {
-            triggers: &[
-                "gsk_",
-                "xai-",
-                "pplx-",
-                "r8_",
-                "dop_v1_",
-                "doo_v1_",
-                "sg.",
-                "dapi",
-                "hvs.",
-                "hvb.",
-                "lin_api_",
-                "shpat_",
-                "shpss_",
-                "age-secret-key-1",
-                "tskey-",
-                "fly_",
-                "nvapi-",
-                "csk-",
-                ":aa",
-                "sntrys_",
-                "dckr_pat_",
-                "ops_ey",
-                "figd_",
-                "ntn_",
-                "atatt3",
-                "cio",
-            ],
-            pattern: shape!(
-                r"(?:gsk_|r8_|shpat_|shpss_|lin_api_|ntn_)[A-Za-z0-9]{20,}|(?:xai-|pplx-|nvapi-|csk-|tskey-[a-z]+-)[A-Za-z0-9_-]{20,}|do[op]_v1_[a-f0-9]{32,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|dapi[a-f0-9]{32}|hv[sb]\.[A-Za-z0-9_-]{20,}|AGE-SECRET-KEY-1[A-Z0-9]{30,}|fly_[A-Za-z0-9_-]{20,}|[0-9]{8,10}:AA[A-Za-z0-9_-]{30,}|sntrys_[A-Za-z0-9_=+/-]{20,}|dckr_pat_[A-Za-z0-9_-]{20,}|ops_ey[A-Za-z0-9_-]{20,}|figd_[A-Za-z0-9_-]{20,}|ATATT3[A-Za-z0-9_=-]{30,}|cio[A-Za-z0-9]{32}"
-            ),
-        },
+        finder: Finder::Shape,
         description: "tokens of other providers by their shape (Groq, xAI, Perplexity, NVIDIA, Replicate, \
                       SendGrid, Databricks, Vault, DigitalOcean, Docker, Telegram, Atlassian, crates.io, age …)",
         example: &["run", concat!("gs", "k_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4")],
@@ -276,10 +203,7 @@ pub static RULES: &[Rule] = &[
     },
     Rule {
         kind: "authorization",
-        finder: Finder::Shape {
-            triggers: &["bearer"],
-            pattern: r"(?i-u)\bbearer[\s:=]+(?P<s>[A-Za-z0-9._~+/=-]*[0-9][A-Za-z0-9._~+/=-]*)",
-        },
+        finder: Finder::Shape,
         description: "what follows `Bearer`, when there is a digit in it",
         example: &["run", "Bearer abcdefgh12345678"],
         secret: "abcdefgh12345678",
@@ -341,145 +265,35 @@ pub static RULES: &[Rule] = &[
         example: &["bash", "-c", "mysql -uroot -phunter2 app"],
         secret: "hunter2",
     },
+    Rule {
+        kind: PASSWORD,
+        finder: Finder::Program,
+        description: "what is piped or here-stringed into a program that reads a password from standard \
+                      input: `sudo -S`, `chpasswd`, `docker login --password-stdin`, `gh secret set` …",
+        example: &["bash", "-c", "echo hunter2 | sudo -S id"],
+        secret: "hunter2",
+    },
+    Rule {
+        kind: PASSWORD,
+        finder: Finder::Clause,
+        description: "what follows `IDENTIFIED BY`, `PASSWORD` and like clauses of SQL",
+        example: &["mysql", "-e", "ALTER USER app IDENTIFIED BY \"hunter2\""],
+        secret: "hunter2",
+    },
 ];
 
-/// How a flag carries its password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
-    /// `-pX` only (`-p` alone asks).
-    Attached,
-    /// `-p X` and `-pX`.
-    Either,
-    /// `-k X` only: the flag is the beginning of others.
-    Next,
-    /// `--flag X` and `--flag=X`.
-    Long,
-    /// `-u user:X`, `-uuser:X`, also at the end of a group (`-sSu user:X`).
-    UserColon,
-    /// `--user user:X` and `--user=user:X`.
-    LongUserColon,
-    /// `-U user%X`
-    UserPercent,
-    /// `-passin pass:X`
-    PassColon,
-    /// The word after `flag`, e.g. `vault login X`.
-    Positional,
-    /// `NAME=X` in the word after it: cookies, not the file they are kept in.
-    Cookie,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A password flag of some programs.
-#[derive(Clone, Copy, Debug)]
-pub struct ProgramFlag {
-    pub programs: &'static [&'static str],
-    /// A word that must stand between program and flag.
-    pub command: Option<&'static str>,
-    pub flag: &'static str,
-    pub carries: Carries,
-}
-
-const fn flag(
-    programs: &'static [&'static str],
-    flag: &'static str,
-    carries: Carries,
-) -> ProgramFlag {
-    ProgramFlag {
-        programs,
-        command: None,
-        flag,
-        carries,
+    #[test]
+    fn every_kind_of_the_tables_is_explained() {
+        for shape in &crate::table::rules().shapes {
+            assert!(
+                RULES.iter().any(|rule| rule.kind == shape.kind),
+                "{}",
+                shape.kind
+            );
+        }
     }
 }
-
-const MYSQL: &[&str] = &[
-    "mysql",
-    "mysqldump",
-    "mysqladmin",
-    "mysqlimport",
-    "mysqlshow",
-    "mysqlsh",
-    "mysqlcheck",
-    "mycli",
-    "mariadb",
-    "mariadb-dump",
-    "mariadb-admin",
-    "mariadb-import",
-    "mariadb-check",
-];
-const MONGO: &[&str] = &[
-    "mongo",
-    "mongosh",
-    "mongodump",
-    "mongorestore",
-    "mongoexport",
-    "mongoimport",
-    "mongostat",
-];
-const REGISTRY: &[&str] = &[
-    "docker", "podman", "buildah", "skopeo", "nerdctl", "helm", "oras", "crane", "az",
-];
-const LDAP: &[&str] = &[
-    "ldapsearch",
-    "ldapadd",
-    "ldapmodify",
-    "ldapdelete",
-    "ldapwhoami",
-    "ldappasswd",
-];
-const HTTPIE: &[&str] = &["http", "https", "httpie", "xh", "xhs"];
-const SEVEN_ZIP: &[&str] = &["7z", "7za", "7zz", "7zr", "rar", "unrar"];
-
-/// Password flags that only their program makes recognisable.
-pub static PROGRAMS: &[ProgramFlag] = &[
-    flag(MYSQL, "-p", Carries::Attached),
-    flag(MONGO, "-p", Carries::Either),
-    flag(&["sshpass"], "-p", Carries::Either),
-    flag(&["redis-cli", "valkey-cli"], "-a", Carries::Either),
-    flag(LDAP, "-w", Carries::Either),
-    flag(SEVEN_ZIP, "-p", Carries::Attached),
-    flag(SEVEN_ZIP, "-hp", Carries::Attached),
-    flag(
-        &["zip", "unzip", "sqlcmd", "bcp", "ipmitool"],
-        "-P",
-        Carries::Either,
-    ),
-    flag(&["curl"], "-u", Carries::UserColon),
-    flag(&["curl"], "-U", Carries::UserColon),
-    flag(&["curl"], "-E", Carries::UserColon),
-    flag(&["curl"], "--user", Carries::LongUserColon),
-    flag(&["curl"], "--proxy-user", Carries::LongUserColon),
-    flag(&["curl"], "--cert", Carries::LongUserColon),
-    flag(&["curl"], "--oauth2-bearer", Carries::Long),
-    flag(&["curl"], "-b", Carries::Cookie),
-    flag(&["curl"], "--cookie", Carries::Cookie),
-    flag(HTTPIE, "-a", Carries::UserColon),
-    flag(HTTPIE, "--auth", Carries::LongUserColon),
-    flag(
-        &["smbclient", "rpcclient", "net"],
-        "-U",
-        Carries::UserPercent,
-    ),
-    flag(&["openssl"], "-passin", Carries::PassColon),
-    flag(&["openssl"], "-passout", Carries::PassColon),
-    flag(&["openssl"], "-pass", Carries::PassColon),
-    flag(&["openssl"], "-k", Carries::Next),
-    ProgramFlag {
-        programs: REGISTRY,
-        command: Some("login"),
-        flag: "-p",
-        carries: Carries::Either,
-    },
-    ProgramFlag {
-        programs: &["gh"],
-        command: Some("secret"),
-        flag: "-b",
-        carries: Carries::Either,
-    },
-    ProgramFlag {
-        programs: &["gh"],
-        command: Some("secret"),
-        flag: "--body",
-        carries: Carries::Long,
-    },
-    flag(&["vault", "infisical"], "login", Carries::Positional),
-];

@@ -18,7 +18,8 @@ pub struct Spans {
 #[derive(Clone, Debug)]
 struct Span {
     range: Range<usize>,
-    kind: &'static str,
+    /// What stands in its place; `None`: nothing, since it continues a piece that was replaced.
+    kind: Option<&'static str>,
 }
 
 // === impl Spans ===
@@ -30,9 +31,22 @@ impl Spans {
 
     /// Marks a piece, unless it is empty.
     pub fn add(&mut self, range: Range<usize>, kind: &'static str) {
+        self.add_piece(range, kind, true);
+    }
+
+    /// Marks one of the pieces that a secret stands in; the first is replaced, the others go.
+    pub fn add_piece(&mut self, range: Range<usize>, kind: &'static str, first: bool) {
         if !range.is_empty() {
+            let kind = first.then_some(kind);
             self.found.push(Span { range, kind });
         }
+    }
+
+    /// What was marked, as pieces that are each replaced.
+    pub fn drain(&mut self) -> impl Iterator<Item = (Range<usize>, &'static str)> {
+        self.found
+            .drain(..)
+            .filter_map(|span| Some((span.range, span.kind?)))
     }
 
     /// Forgets what lies beyond the first `length` bytes.
@@ -58,7 +72,7 @@ impl Spans {
             match merged.last_mut() {
                 Some((last, longest)) if span.range.start < last.range.end => {
                     last.range.end = last.range.end.max(span.range.end);
-                    if length > *longest {
+                    if span.kind.is_some() && (length > *longest || last.kind.is_none()) {
                         (last.kind, *longest) = (span.kind, length);
                     }
                 }
@@ -69,12 +83,14 @@ impl Spans {
         let mut done = 0;
         for (Span { range, kind }, _) in merged {
             out.extend_from_slice(&text[done..range.start]);
-            if kind == URL_USERINFO {
-                out.extend_from_slice(STARS);
-            } else {
-                out.extend_from_slice(OPENING);
-                out.extend_from_slice(kind.as_bytes());
-                out.extend_from_slice(CLOSING);
+            match kind {
+                None => {}
+                Some(URL_USERINFO) => out.extend_from_slice(STARS),
+                Some(kind) => {
+                    out.extend_from_slice(OPENING);
+                    out.extend_from_slice(kind.as_bytes());
+                    out.extend_from_slice(CLOSING);
+                }
             }
             done = range.end;
         }

@@ -12,6 +12,16 @@ pub fn is_reference(value: &[u8]) -> bool {
     }
 }
 
+/// `$name` and its like where the shell puts a value in place of it.
+pub fn is_expansion(value: &[u8]) -> bool {
+    match value {
+        [b'`', ..] | [b'$', b'{' | b'(' | b'*' | b'@' | b'!', ..] => true,
+        [b'$', name @ ..] => name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'),
+        [b'<', b'(', ..] => true,
+        _ => false,
+    }
+}
+
 /// `true`, `none`, …: says whether there is one.
 pub fn is_switch(value: &[u8]) -> bool {
     let words: [&[u8]; 10] = [
@@ -56,7 +66,7 @@ pub fn is_path(value: &[u8]) -> bool {
 }
 
 /// 20 bytes or more of upper case, lower case and digits, in one piece.
-fn is_random(part: &[u8]) -> bool {
+pub fn is_random(part: &[u8]) -> bool {
     let has = |test: fn(&u8) -> bool| part.iter().any(test);
     part.len() >= 16
         && has(u8::is_ascii_digit)
@@ -72,6 +82,8 @@ pub fn looks_secret(value: &[u8]) -> bool {
         .any(|b| b.is_ascii_whitespace() || b.is_ascii_control())
         || is_path(value)
         || is_reference(value)
+        // `.a.b` of jq
+        || value.starts_with(b".")
         || memchr::memmem::find(value, b"://").is_some()
         || value
             .iter()

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use skep_event::Event;
 
 use super::{
-    Family, Field, KEPT, NEVER, RedactedKind, Redaction, SENSOR_FIELDS, WATCHED, redacted_kinds,
-    set_by,
+    Family, Field, KEPT, NEVER, RedactedKind, Redaction, RedactionRule, RuleTable, SENSOR_FIELDS,
+    WATCHED, redacted_kinds, rule_tables, set_by,
 };
 use crate::{settings::Settings, status::page};
 
@@ -83,6 +83,16 @@ fn write_human(out: &mut String, settings: &Settings, families: &[Family]) -> st
     {
         item(out, &format!("{what}: {kind}"))?;
         writeln!(out, "      {example}")?;
+    }
+    let tables = "The rules it works from, each with its source (X is the secret; the notation is explained \
+                  at the top of each file of crates/redact/rules in the source):";
+    writeln!(out)?;
+    wrapped(out, "  ", tables)?;
+    for RuleTable { name, about, rules } in rule_tables() {
+        writeln!(out, "\n  {name}: {about}")?;
+        for RedactionRule { of, what, source } in rules {
+            writeln!(out, "    {of}: {what}  ({source})")?;
+        }
     }
     writeln!(out, "\nWhere it is kept")?;
     for kept in KEPT {
@@ -246,7 +256,8 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
         out,
         "\n## Secrets that are taken out\n\n\
          Before an event is stored, shown or sent. A secret with neither a known shape nor a telling \
-         name is not recognised.\n\n| what | replaced by | a made-up command line afterwards |\n|---|---|---|"
+         name or place is not recognised. The rules are the tables in `crates/redact/rules`; \
+         `skep-sensor explain` prints them.\n\n| what | replaced by | a made-up command line afterwards |\n|---|---|---|"
     )?;
     for RedactedKind {
         kind,
@@ -264,6 +275,10 @@ fn write_markdown(out: &mut String) -> std::fmt::Result {
             "| {what} | `{kind}` | `{}` |",
             example.replace('|', "\\|")
         )?;
+    }
+    writeln!(out, "\n| table | rules | |\n|---|---|---|")?;
+    for RuleTable { name, about, rules } in rule_tables() {
+        writeln!(out, "| `{name}` | {} | {about} |", rules.len())?;
     }
     writeln!(out, "\n## Where it is kept\n")?;
     for kept in KEPT {

@@ -143,4 +143,15 @@ fn explain_names_every_kind_of_secret_that_is_replaced() {
             rule.kind
         );
     }
+    let tables = manifest["rules"].as_array().expect("tables");
+    for (told, table) in tables.iter().zip(skep_redact::tables()) {
+        assert_eq!(told["name"], table.name);
+        let rules = told["rules"].as_array().expect("rules");
+        assert_eq!(rules.len(), table.entries.len());
+        assert!(
+            rules
+                .iter()
+                .all(|rule| rule["source"].as_str().is_some_and(|s| !s.is_empty()))
+        );
+    }
 }

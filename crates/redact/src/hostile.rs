@@ -1,0 +1,150 @@
+//! Hostile text: the work is linear in its length, whatever it is.
+
+use super::*;
+use crate::work::Work;
+
+/// Text of about `length` bytes that makes readers start over.
+fn hostile(length: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let repeat = |what: &str| what.repeat(length / what.len() + 1).into_bytes();
+    let around = |open: &str, close: &str| {
+        let times = length / (open.len() + close.len()) + 1;
+        (open.repeat(times) + &close.repeat(times)).into_bytes()
+    };
+    let behind = |start: &str, what: &str| [start.as_bytes(), &repeat(what)].concat();
+    let nested = {
+        let mut text = "mysql -phunter2".to_owned();
+        while text.len() < length {
+            text = format!("eval '{}'", text.replace('\'', "'\"'\"'"));
+        }
+        text.into_bytes()
+    };
+    vec![
+        ("single quotes", repeat("' ")),
+        ("double quotes", repeat("\" ")),
+        ("wrapped quotes", repeat("'\"'\"'")),
+        ("quotes in quotes", nested),
+        ("escaped quotes", repeat("key=\\\"\\'")),
+        ("open substitutions", repeat("$(")),
+        ("open substitutions and words", repeat("$(mysql -p ")),
+        ("open braces", repeat("${x:-")),
+        ("nested substitutions", around("$(a ", ")")),
+        ("nested quotes and substitutions", around("\"$(", ")\"")),
+        ("backquotes", repeat("`a ")),
+        ("backquotes in substitutions", behind("$(", "`$(`")),
+        ("at signs", repeat("@")),
+        ("addresses", repeat("a:b@c ")),
+        ("open address", behind("a:", "b@c:")),
+        ("schemes", repeat("a://")),
+        ("schemes and at signs", repeat("a://@")),
+        ("encoded schemes", repeat("a://b%3A%2F%2F")),
+        ("parameters", behind("a://b?", "key=&")),
+        ("here-documents", repeat("<<A ")),
+        (
+            "here-documents, then lines",
+            [repeat("<<A "), repeat("\nb")].concat(),
+        ),
+        ("here-strings", repeat("<<< x ")),
+        ("names", repeat("key")),
+        ("assignments", repeat("key=")),
+        ("assignments of passwords", repeat("password=x;")),
+        ("colons", repeat("password: ")),
+        ("quoted names", repeat("\"token\":\"")),
+        ("headers", repeat("Authorization: ")),
+        ("bearers", repeat("bearer ")),
+        ("clauses", repeat("identified by ")),
+        ("clauses and quotes", repeat("password '' ")),
+        ("keys", repeat("-----BEGIN ")),
+        ("private keys", repeat("-----BEGIN PRIVATE KEY-----")),
+        ("tokens", repeat("sk-ant-")),
+        ("tokens with a dash", repeat("sk-a-")),
+        ("web tokens", repeat("eyJaaaaaaaa.")),
+        ("web tokens in a run", repeat("eyJaaaaaaaa-")),
+        ("telegrams", repeat("1:AA")),
+        ("hooks", repeat("/hooks/")),
+        ("programs", repeat("mysql ")),
+        (
+            "different programs",
+            repeat("mysql curl redis-cli sshpass keytool ldapsearch vault bw op "),
+        ),
+        ("options", behind("mysql ", "-p -p ")),
+        ("pipes", repeat("echo a | sudo -S b | ")),
+        ("groups", repeat("( echo a | ")),
+        ("closed groups", around("(echo a|", ")|sudo -S x")),
+        ("remote commands", repeat("echo a | ssh h 'sudo -S b c' | ")),
+        ("one word", repeat("a")),
+        ("one word after a flag", behind("mysql --password ", "aB3")),
+        ("dots", repeat("dp.st.")),
+        ("dollars", repeat("$")),
+        ("backslashes", repeat("\\")),
+        ("comments", repeat("# ' ")),
+        ("mixed", repeat("'\"`$(<<A\n@:=key://")),
+    ]
+}
+
+/// The work of redacting `bash -c TEXT` once.
+fn work(text: &[u8]) -> u64 {
+    let redactor = Redactor::new();
+    let argv = ["bash".into(), "-c".into(), Text::from(text)];
+    let mut work = Work::for_arguments(&argv);
+    redactor.argv_counted(&argv, false, &mut work);
+    work.spent()
+}
+
+#[test]
+fn the_work_of_hostile_text_is_linear_in_its_length() {
+    const SHORT: usize = 1 << 14;
+    for ((name, short), (_, long)) in hostile(SHORT).into_iter().zip(hostile(SHORT * 8)) {
+        let (few, many) = (work(&short), work(&long));
+        // Eight times the text: eight times the work, and a constant.
+        let bound = few * 12 * long.len() as u64 / (short.len() as u64 * 8) + (1 << 16);
+        assert!(
+            many <= bound,
+            "{name}: {few} for {}, {many} for {}",
+            short.len(),
+            long.len()
+        );
+        assert!(
+            many <= long.len() as u64 * 100 + (1 << 17),
+            "{name}: {many}"
+        );
+    }
+}
+
+#[test]
+fn a_megabyte_in_one_word_is_redacted() {
+    let word = ["--password=".as_bytes(), &b"aB3".repeat(1 << 19)].concat();
+    let argv = ["tool".into(), Text::from(word)];
+    let out = Redactor::new().argv(&argv, false).unwrap();
+    assert_eq!(out[1], Text::from("--password=[redacted:password]"));
+}
+
+#[test]
+fn beyond_the_depth_tokens_are_still_found() {
+    let token = concat!("sk-", "ant-api03-Zm9vYmFyYmF6cXV4AAAA");
+    for open in ["$(a ", "( ", "\"$("] {
+        let text = open.repeat(5_000) + token;
+        let argv = ["bash".into(), "-c".into(), Text::from(text.as_str())];
+        let out = Redactor::new().argv(&argv, false).unwrap();
+        assert!(memchr::memmem::find(out[2].as_bytes(), b"Zm9vYmFy").is_none());
+    }
+}
+
+/// `cargo test --release -p skep-redact hostile -- --ignored --nocapture`
+#[test]
+#[ignore = "prints how long hostile text takes, for people to look at"]
+fn time() {
+    for ((name, short), (_, long)) in hostile(1 << 16).into_iter().zip(hostile(1 << 19)) {
+        let time = |text: &[u8]| {
+            let redactor = Redactor::new();
+            let argv = ["bash".into(), "-c".into(), Text::from(text)];
+            let start = std::time::Instant::now();
+            redactor.argv(&argv, false);
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        let (few, many) = (time(&short), time(&long));
+        println!(
+            "{name:<34} {few:>9.2} ms {many:>9.2} ms  {:>6.1} times",
+            many / few
+        );
+    }
+}

@@ -1,5 +1,7 @@
 //! Hostile text: the work is linear in its length, whatever it is.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::work::Work;
 
@@ -126,6 +128,82 @@ fn beyond_the_depth_tokens_are_still_found() {
         let argv = ["bash".into(), "-c".into(), Text::from(text.as_str())];
         let out = Redactor::new().argv(&argv, false).unwrap();
         assert!(memchr::memmem::find(out[2].as_bytes(), b"Zm9vYmFy").is_none());
+    }
+}
+
+/// Pieces of shell text that open, close and feed.
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "'",
+        "\"",
+        "\\",
+        "$'",
+        "$(",
+        "${x:-",
+        "`",
+        ")",
+        "}",
+        "(",
+        "{ ",
+        "; ",
+        " | ",
+        " && ",
+        "\n",
+        " ",
+        "<<EOF",
+        "<<-'E'",
+        "\nEOF\n",
+        "\nE\n",
+        "<<<",
+        "< ",
+        "<(",
+        "> f",
+        "# ",
+        "=",
+        ":",
+        "@",
+        "a",
+        "xY1z9Kq",
+        "echo ",
+        "printf ",
+        "sudo -S ",
+        "passwd",
+        "chpasswd ",
+        "mysql -p",
+        "curl -u ",
+        "--password ",
+        "DB_PASSWORD=",
+        "identified by ",
+        "https://u:",
+        "@h/",
+        "Authorization: ",
+        "\\x41",
+        "\u{e9}",
+        "\u{0}",
+        "[redacted:password]",
+        "***",
+        "%3A%2F%2F",
+        "eval ",
+        "ssh h ",
+        "docker login --password-stdin ",
+        "scott/",
+        "$X",
+        "sk-ant-",
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn shell_text_of_any_form_is_redacted_once_and_for_all(
+        pieces in prop::collection::vec(piece(), 0..40),
+        truncated: bool,
+    ) {
+        let argv = ["bash".into(), "-c".into(), Text::from(pieces.concat().as_str())];
+        let redactor = Redactor::new();
+        let once = redactor.argv(&argv, truncated).unwrap_or(argv.to_vec());
+        prop_assert_eq!(redactor.argv(&once, truncated), None, "{:?}", once);
     }
 }
 

@@ -87,3 +87,9 @@ fn every_shape_has_a_text_to_look_for() {
         }
     }
 }
+
+#[test]
+fn the_automaton_takes_less_than_a_megabyte() {
+    let bytes = Prefilter::get().automaton.memory_usage();
+    assert!(bytes < 1 << 20, "{bytes}");
+}

@@ -127,7 +127,7 @@ pub fn output_of(mut child: Child) -> Output {
 
 type Reader = std::thread::JoinHandle<Vec<u8>>;
 
-fn drain(pipe: Option<impl io::Read + Send + 'static>) -> Reader {
+fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> Reader {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {

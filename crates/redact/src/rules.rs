@@ -197,7 +197,7 @@ pub static RULES: &[Rule] = &[
         kind: "provider-token",
         finder: Finder::Shape,
         description: "tokens of other providers by their shape (Groq, xAI, Perplexity, NVIDIA, Replicate, \
-                      SendGrid, Databricks, Vault, DigitalOcean, Docker, Telegram, Atlassian, crates.io, age …)",
+                      SendGrid, Databricks, Vault, DigitalOcean, Docker, Telegram, Atlassian, Cargo, age …)",
         example: &["run", concat!("gs", "k_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4")],
         secret: "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4",
     },

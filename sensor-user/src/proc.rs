@@ -168,8 +168,11 @@ pub fn parse_stat(text: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(text.get(after..)?).ok()?;
     // `rest` begins with field 3.
     let mut fields = rest.split_ascii_whitespace();
+    let [state] = *fields.next()?.as_bytes() else {
+        return None;
+    };
     Some(Stat {
-        state: *fields.next()?.as_bytes().first()?,
+        state,
         // Each skips the fields between it and the one before.
         tty: fields.nth(7 - 4)?.parse::<i64>().ok()? as u32,
         flags: fields.nth(9 - 8)?.parse().ok()?,
@@ -251,6 +254,17 @@ mod tests {
         ] {
             assert_eq!(parse_stat(odd.as_bytes()), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_state_is_one_letter() {
+        let line = |state: &str| {
+            format!("812 (a) {state} 1 812 812 0 812 0 1 0 0 0 5 6 0 0 20 0 3 0 77 1 1")
+        };
+        let state = |text: &str| parse_stat(line(text).as_bytes()).map(|stat| stat.state);
+        assert_eq!(state("R"), Some(b'R'));
+        assert_eq!(state("RS"), None);
+        assert_eq!(state("\u{5cf}R"), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `cargo xtask deny`: the dependencies against `deny.toml`, by cargo-deny, without a network.
 //!
-//! Three trees are checked: the workspace, and the kernel programs and the fuzz programs with lock files of
-//! their own. Each must have licences that are allowed, come from the registry, and keep to who may use what. Known
-//! weaknesses are not asked for: their list comes from the network.
+//! Three trees are checked: the workspace, and the kernel programs and the fuzz programs with lock
+//! files of their own. Each must have licences that are allowed, come from the registry, and keep to
+//! who may use what. Known weaknesses are not asked for: their list comes from the network.
 
 use std::process::Command;
 

@@ -220,6 +220,8 @@ struct Shared {
     emissions: Arc<Semaphore>,
     /// Woken when a flush should not wait for the clock.
     flush_now: Notify,
+    /// Held by the flush that is under way.
+    flush: AsyncMutex<()>,
     /// A commit of a table failed, and may have worked all the same.
     in_doubt: AtomicBool,
     /// There may be files to merge.

@@ -7,7 +7,7 @@
 //! - whatever fails, or is killed, between two steps is done again: a class whose table has the
 //!   position already is left out, files that no commit names are deleted by vacuum later.
 //!
-//! Bounds: one flush at a time; memory of the rows, of their order, and of a block in the making.
+//! Bounds: one flush at a time, whoever asks for it; memory of the rows, of their order, and of a block in the making.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -19,11 +19,15 @@ use crate::{error::Result, schema::Class};
 
 /// Moves everything that waits now; or what is left of a flush that failed.
 pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
+    let _only = shared.flush.lock().await;
     let began = std::time::Instant::now();
+    // Until it has ended well: an answer may be lost, and so may the whole flush.
+    let in_doubt = shared.in_doubt.swap(true, Ordering::Relaxed);
     let (position, rows) = {
         let mut state = shared.state();
         if state.flushing.is_none() {
             if state.hot.is_empty() {
+                shared.in_doubt.store(false, Ordering::Relaxed);
                 return Ok(());
             }
             state.flushing = Some(std::mem::take(&mut state.hot));
@@ -34,7 +38,7 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
     let mut failed = None;
     for class in Class::ALL {
         // The table of one class that cannot be written does not keep the others.
-        if let Err(error) = flush_class(shared, class, position).await {
+        if let Err(error) = flush_class(shared, class, position, in_doubt).await {
             failed.get_or_insert(error);
         }
     }
@@ -42,6 +46,7 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
         shared.room.notify_all();
         return Err(error);
     }
+    shared.in_doubt.store(false, Ordering::Relaxed);
     shared.state().flushing = None;
     shared.room.notify_all();
     let counters = &shared.counters;
@@ -59,7 +64,12 @@ pub(super) async fn flush(shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Result<()> {
+async fn flush_class(
+    shared: &Arc<Shared>,
+    class: Class,
+    position: u64,
+    in_doubt: bool,
+) -> Result<()> {
     let rows: Vec<_> = {
         let state = shared.state();
         let flushing = state.flushing.as_ref();
@@ -74,7 +84,6 @@ async fn flush_class(shared: &Arc<Shared>, class: Class, position: u64) -> Resul
     let mut table = shared.tables[class.index()].lock().await;
     table.available()?;
     // A commit of which the answer was lost counts.
-    let in_doubt = shared.in_doubt.load(Ordering::Relaxed);
     if in_doubt {
         table.refresh().await?;
     }

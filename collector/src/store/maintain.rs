@@ -154,7 +154,6 @@ fn flush_is_due(shared: &Shared) -> bool {
 async fn flush_once(shared: &Arc<Shared>, failing: bool) -> bool {
     match flush::flush(shared).await {
         Ok(()) => {
-            shared.in_doubt.store(false, Ordering::Relaxed);
             if failing {
                 shared.health.clear("tables");
                 tracing::info!("writing the tables works again");
@@ -162,7 +161,6 @@ async fn flush_once(shared: &Arc<Shared>, failing: bool) -> bool {
             false
         }
         Err(error) => {
-            shared.in_doubt.store(true, Ordering::Relaxed);
             shared.counters.write_failures.add(1);
             if !failing {
                 tracing::error!(%error, "cannot write the tables; events stay in the log");

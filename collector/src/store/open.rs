@@ -128,6 +128,7 @@ pub(super) async fn open(
         tables: std::array::from_fn(|_| tables.next().expect("one a class")),
         requests,
         flush_now: Notify::new(),
+        flush: AsyncMutex::default(),
         in_doubt: AtomicBool::new(false),
         unmerged: AtomicBool::new(true),
         stopping: AtomicBool::new(false),

@@ -183,6 +183,21 @@ async fn a_half_written_file_is_in_no_table_and_its_rows_are_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_flushes_at_the_same_time_move_each_row_once() {
+    let failing = Failing::new();
+    let store = failing.open(|_| {}).await;
+    let mut sensor = Sensor::connect(&store, 1).await;
+    sensor.send(&store, 10, 10).await;
+    let late = Duration::from_millis(200);
+    failing.objects.fail(".parquet", Fault::PutLate(late), 1);
+    let flush = || maintain::flush_all(&store.shared);
+    let (first, second) = tokio::join!(flush(), flush());
+    assert_eq!((first.is_ok(), second.is_ok()), (true, true));
+    assert_eq!((rows(&store), files(&store)), (10, 1));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn storage_that_is_slow_delays_no_acknowledgement() {
     let failing = Failing::new();
     let store = failing.open(|_| {}).await;

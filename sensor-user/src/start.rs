@@ -73,11 +73,13 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         enrich,
         Bounds::within(memory_bytes),
     );
-    Pipeline::new(probes, tracker, clock, memory_bytes).map_err(StartError::Accounts)
+    let pipeline = Pipeline::new(probes, tracker, clock, memory_bytes);
+    give_back_memory();
+    pipeline.map_err(StartError::Accounts)
 }
 
-/// Reading the kernel's type information takes some ten megabytes for a moment; glibc keeps them
-/// unless told otherwise.
+/// Reading the kernel's type information takes some ten megabytes for a moment, and building what redaction
+/// searches with a few; glibc keeps them unless told otherwise.
 fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: no arguments that could be wrong; it only returns free pages to the kernel.

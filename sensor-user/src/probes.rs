@@ -273,7 +273,7 @@ impl Loaded {
         let cgroup = self.cgroup.try_clone();
         let cgroup = cgroup.map_err(|error| HostError::Load(format!("cgroup v2: {error}")))?;
         let mut programs = Programs::new(object, cgroup);
-        if let Err(error) = walk::load(&mut programs.object) {
+        if let Err(error) = walk::loaded(&mut programs.object) {
             // The first walk says what that means.
             tracing::warn!(%error, "processes that run already cannot be found");
         }

@@ -55,7 +55,6 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         log,
         log_bytes: log_ring_bytes(log, memory_bytes),
     })?;
-    give_back_memory();
     for hook in &probes.hooks {
         tracing::info!(
             fact = hook.fact,

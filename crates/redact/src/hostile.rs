@@ -206,23 +206,3 @@ proptest! {
         prop_assert_eq!(redactor.argv(&once, truncated), None, "{:?}", once);
     }
 }
-
-/// `cargo test --release -p skep-redact hostile -- --ignored --nocapture`
-#[test]
-#[ignore = "prints how long hostile text takes, for people to look at"]
-fn time() {
-    for ((name, short), (_, long)) in hostile(1 << 16).into_iter().zip(hostile(1 << 19)) {
-        let time = |text: &[u8]| {
-            let redactor = Redactor::new();
-            let argv = ["bash".into(), "-c".into(), Text::from(text)];
-            let start = std::time::Instant::now();
-            redactor.argv(&argv, false);
-            start.elapsed().as_secs_f64() * 1e3
-        };
-        let (few, many) = (time(&short), time(&long));
-        println!(
-            "{name:<34} {few:>9.2} ms {many:>9.2} ms  {:>6.1} times",
-            many / few
-        );
-    }
-}

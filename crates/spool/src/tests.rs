@@ -62,6 +62,15 @@ fn weigh(event: &v1::Event) -> (u64, u64) {
     }
 }
 
+/// Flips a bit of the byte that `at` gives for the file's size; the bytes that are in it now.
+fn damage(file: &Path, at: impl FnOnce(usize) -> usize) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    let at = at(bytes.len());
+    bytes[at] ^= 1;
+    fs::write(file, &bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn records_come_back_in_order_until_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
@@ -155,10 +164,7 @@ fn damage_inside_is_counted_and_begins_a_new_epoch() {
     let epoch = spool.position().unwrap().0;
     drop(spool);
     let segment = segment::path(dir.path(), 1);
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    damage(&segment, |bytes| bytes / 2);
     let spool = open_spool(dir.path(), MIB);
     spool.sync();
     assert_ne!(spool.position().unwrap().0, epoch);
@@ -177,10 +183,7 @@ fn what_damage_hid_is_told_once_and_the_numbers_stay_after_that() {
     }
     drop(spool);
     let segment = segment::path(dir.path(), 1);
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    damage(&segment, |bytes| bytes / 2);
     let spool = open_spool(dir.path(), MIB);
     spool.sync();
     let (epoch, records) = (spool.position().unwrap().0, read(&spool, 1));
@@ -202,9 +205,7 @@ fn a_damaged_header_costs_the_records_of_its_segment_which_are_counted_and_kept_
     }
     drop(spool);
     let segment = segment::path(dir.path(), 1);
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[20] ^= 1;
-    fs::write(&segment, &bytes).unwrap();
+    let bytes = damage(&segment, |_| 20);
     let spool = open_spool(dir.path(), MIB);
     spool.sync();
     assert_eq!(total(&read(&spool, 1)), (0, 3));

@@ -13,6 +13,6 @@ pub mod random;
 pub mod wait;
 
 pub use collector::Collector;
-pub use program::{Program, demo_agent, test_program};
+pub use program::{Killed, Program, demo_agent, test_program};
 pub use random::Random;
 pub use wait::{Bound, Finish, eventually, eventually_or, output_of};

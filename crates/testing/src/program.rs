@@ -20,6 +20,18 @@ use crate::wait::{Finish, eventually};
 /// Time in which a program is ready, unless it hangs.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
+/// A child that is killed when dropped, ended already or not.
+#[derive(Debug)]
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A program that runs; asked to end with SIGTERM when dropped.
 #[derive(Debug)]
 pub struct Program {

@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf,
-    programs::{Program, RawTracePointRunOptions, TestRun},
+    programs::{Program, RawTracePoint, RawTracePointRunOptions, TestRun},
 };
 use skep_abi::{WALK_DONE, WALK_MORE, Walk};
 
@@ -49,23 +49,14 @@ impl Probes {
     /// One step of a walk over every process: records of kind `Task` in the ring, which is to be read before
     /// the next. A walk is begun without disturbances.
     pub fn walk(&mut self, disturbances: &mut Disturbances) -> Result<WalkStep, WalkError> {
-        load(&mut self.programs.object)?;
-        let Some(Program::RawTracePoint(program)) = self.programs.object.program_mut(PROGRAM)
-        else {
-            return Err(not_there());
-        };
-        program
+        loaded(&mut self.programs.object)?
             .test_run(RawTracePointRunOptions::new())
             .map_err(|error| refused(&error))?;
         let walk = self.walk.get(&0, 0).map_err(|error| refused(&error))?;
         let Disturbances { upset, stuck } = disturbances;
         match walk.outcome {
-            WALK_MORE if walk.reported > 0 => {
-                *stuck = 0;
-                Ok(WalkStep::More)
-            }
             WALK_MORE => {
-                *stuck += 1;
+                *stuck = if walk.reported == 0 { *stuck + 1 } else { 0 };
                 if *stuck >= STUCK_MAX {
                     return Err(WalkError::Stuck);
                 }
@@ -88,19 +79,17 @@ impl Probes {
     }
 }
 
-/// Loads the kernel program, which takes the verifier a moment: before the ring fills, not after.
-pub(super) fn load(object: &mut Ebpf) -> Result<(), WalkError> {
+/// The kernel program, loaded. That takes the verifier a moment: first asked for before the ring fills.
+pub(super) fn loaded(object: &mut Ebpf) -> Result<&mut RawTracePoint, WalkError> {
     let Some(Program::RawTracePoint(program)) = object.program_mut(PROGRAM) else {
-        return Err(not_there());
+        return Err(WalkError::Refused(format!(
+            "program {PROGRAM} is not in the kernel object"
+        )));
     };
     if program.fd().is_err() {
         program.load().map_err(|error| refused(&error))?;
     }
-    Ok(())
-}
-
-fn not_there() -> WalkError {
-    WalkError::Refused(format!("program {PROGRAM} is not in the kernel object"))
+    Ok(program)
 }
 
 fn refused(error: &dyn std::error::Error) -> WalkError {

@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use skep_abi::Kind;
 use skep_event::{Detail, Event, Found, Phase};
-use skep_testing::Finish;
+use skep_testing::{Finish, Killed};
 
 use crate::sensor::{Sensor, actor, file, scratch, shown, wait_for};
 
@@ -72,9 +72,9 @@ fn every_agent_that_runs_is_found_however_small_the_ring() {
     let start = || {
         let mut command = Command::new(actor());
         command.args(["do", "sleep", "600000"]).stdin(Stdio::null());
-        Ended(command.spawn().expect("the actor"))
+        Killed(command.spawn().expect("the actor"))
     };
-    let agents: Vec<Ended> = (0..AGENTS).map(|_| start()).collect();
+    let agents: Vec<Killed> = (0..AGENTS).map(|_| start()).collect();
     for agent in &agents {
         let cmdline = format!("/proc/{}/cmdline", agent.0.id());
         wait_for("the agent to run", || {
@@ -97,15 +97,4 @@ fn every_agent_that_runs_is_found_however_small_the_ring() {
     let mut tasks = counts.iter().filter(|counts| counts.kind == Kind::Task);
     let lost = tasks.next().expect("every kind").lost;
     assert!(lost.iter().all(|(_, count)| *count == 0), "{lost:?}");
-}
-
-/// A child that is ended with the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // Ended already is as good.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

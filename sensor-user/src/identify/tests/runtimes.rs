@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use super::{
@@ -12,17 +12,7 @@ use super::{
     elf_file::{ElfFile, bun_graph},
 };
 use skep_event::Text;
-use skep_testing::eventually;
-
-/// A running process, ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use skep_testing::{Killed, eventually};
 
 #[test]
 fn a_renamed_runtime_is_known_by_its_symbols() {
@@ -137,7 +127,7 @@ fn opencode_graph() -> Vec<u8> {
 
 /// Starts `exe` and waits until its environment stands: `spawn` returns when the old program is
 /// gone, which is before the kernel has set up the new one (the exec event comes after that).
-fn start(exe: &Path, environment: &[(&str, &str)]) -> Running {
+fn start(exe: &Path, environment: &[(&str, &str)]) -> Killed {
     let mut command = Command::new(exe);
     command
         .arg0("sleep")
@@ -145,7 +135,7 @@ fn start(exe: &Path, environment: &[(&str, &str)]) -> Running {
         .env_clear()
         .env("A", "1")
         .envs(environment.iter().copied());
-    let running = Running(command.stdin(Stdio::null()).spawn().expect("starts"));
+    let running = Killed(command.stdin(Stdio::null()).spawn().expect("starts"));
     let environ = format!("/proc/{}/environ", running.0.id());
     eventually("its environment", HANGS, || {
         let is_there = !fs::read(&environ).expect("it runs").is_empty();
@@ -237,7 +227,7 @@ fn a_script_on_standard_input_or_a_descriptor_is_found() {
     command
         .arg("60")
         .stdin(fs::File::open(&script).expect("opens"));
-    let running = Running(command.spawn().expect("starts"));
+    let running = Killed(command.spawn().expect("starts"));
     for words in [vec!["node"], vec!["node", "-"], vec!["node", "/dev/fd/0"]] {
         let mut exec = world.exec(&node, &words);
         exec.pid = running.0.id();

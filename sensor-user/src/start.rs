@@ -55,6 +55,8 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         log,
         log_bytes: log_ring_bytes(log, memory_bytes),
     })?;
+    // Before what stays is put behind it.
+    give_back_memory();
     for hook in &probes.hooks {
         tracing::info!(
             fact = hook.fact,

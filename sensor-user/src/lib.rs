@@ -22,6 +22,7 @@ pub mod liveness;
 pub mod log_level;
 pub mod logging;
 pub mod manifest;
+mod memory;
 pub mod output;
 pub mod pipeline;
 pub mod probes;

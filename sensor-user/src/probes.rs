@@ -42,21 +42,24 @@ use self::{
     report::join,
     verdicts::VerdictMaps,
 };
-use crate::{backlog::Backlog, causes::with_causes, log_level::KernelLevel};
+use crate::{
+    backlog::Backlog, causes::with_causes, log_level::KernelLevel, memory::give_back_constant,
+};
 
 pub use self::{
     batch::Batch,
     candidates::{ProgramSpec, avoidable_hooks, program},
     folds::Folds,
     host::{HostError, mount_point_in},
-    kernel_log::ring_bytes as log_ring_bytes,
+    kernel_log::{line as log_line, ring_bytes as log_ring_bytes},
     processes::{NOEXIST, Processes},
     report::{AttachedHook, HookReport, HookStatus, ProgramId, ProgramReport},
     verdicts::KernelVerdicts,
 };
 
 /// The kernel object, built by `build.rs`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/skep-sensor-ebpf"));
 
 /// Offsets without which nobody can be watched: said at the start, not later.
 const ESSENTIAL: [Offset; 6] = [
@@ -269,6 +272,7 @@ impl Loaded {
             .map_max_entries("RING", self.config.ring_bytes)
             .map_max_entries(kernel_log::RING, self.config.log_bytes);
         let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
+        give_back_constant(OBJECT);
         let mut trial = trial::Bench::new(&mut object)?;
         let cgroup = self.cgroup.try_clone();
         let cgroup = cgroup.map_err(|error| HostError::Load(format!("cgroup v2: {error}")))?;

@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     enrich::Enrich,
     identify::Identifier,
+    memory::give_back_heap,
     pipeline::Pipeline,
     probes::{HostError, ProbeConfig, Probes, log_ring_bytes},
     track::{Bounds, Tracker},
@@ -56,7 +57,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         log_bytes: log_ring_bytes(log, memory_bytes),
     })?;
     // Before what stays is put behind it.
-    give_back_memory();
+    give_back_heap();
     for hook in &probes.hooks {
         tracing::info!(
             fact = hook.fact,
@@ -75,16 +76,6 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
         Bounds::within(memory_bytes),
     );
     let pipeline = Pipeline::new(probes, tracker, clock, memory_bytes);
-    give_back_memory();
+    give_back_heap();
     pipeline.map_err(StartError::Accounts)
-}
-
-/// Reading the kernel's type information takes some ten megabytes for a moment, and building what redaction
-/// searches with a few; glibc keeps them unless told otherwise.
-fn give_back_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: no arguments that could be wrong; it only returns free pages to the kernel.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }

@@ -84,7 +84,14 @@ pub fn run(options: &Options) -> Result<()> {
                     match fuzz(&programs, target, *seconds) {
                         Ok(outcome) => {
                             println!("ok     {outcome}");
-                            done.lock().expect("no thread panics").push(outcome);
+                            let mut done = done.lock().expect("no thread panics");
+                            done.push(outcome);
+                            // After each: a run takes hours, and may be ended before its time.
+                            if *write && let Err(error) = table::write(&done, &known) {
+                                println!("FAILED {target}: {error:#}");
+                                let mut failures = failures.lock().expect("no thread panics");
+                                failures.push(format!("the row of {target}"));
+                            }
                         }
                         Err(error) => {
                             println!("FAILED {target}: {error:#}");
@@ -98,9 +105,6 @@ pub fn run(options: &Options) -> Result<()> {
             });
         }
     });
-    if *write {
-        table::write(&done.into_inner().expect("no thread panics"), &known)?;
-    }
     let failures = failures.into_inner().expect("no thread panics");
     if !failures.is_empty() {
         bail!("failed: {}", failures.join(", "));

@@ -15,6 +15,7 @@ pub mod executable;
 pub mod git;
 pub mod input;
 pub mod journal;
+pub mod log;
 pub mod message;
 pub mod postgres;
 pub mod proc;
@@ -27,7 +28,7 @@ pub mod url;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its program and of the folder of its corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("batch", batch::check),
     ("btf", btf::check),
     ("bundle", executable::bundle),
@@ -38,6 +39,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("frames", postgres::frames),
     ("git", git::check),
     ("journal", journal::check),
+    ("log", log::check),
     ("message", message::check),
     ("proc", proc::check),
     ("record", record::check),

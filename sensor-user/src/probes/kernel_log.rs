@@ -5,7 +5,7 @@
 //! A line that the ring did not take, and one beyond that rate, is counted and said, once a second at most.
 //! What was counted by the kernel side is what was forwarded, what was lost, and what is still in the ring.
 
-mod line;
+pub mod line;
 
 use std::time::{Duration, Instant};
 

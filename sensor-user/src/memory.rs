@@ -1,0 +1,93 @@
+//! Memory that is needed once: given back to the system when that is over.
+
+use std::ffi::c_void;
+
+use rustix::{
+    mm::{Advice, madvise},
+    param::page_size,
+};
+
+/// Gives free memory of the heap back. Reading the kernel's type information takes some ten megabytes for a
+/// moment, and building what redaction searches with a few; glibc keeps them unless told otherwise.
+pub fn give_back_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no arguments that could be wrong; it only returns free pages to the kernel.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Gives the pages back that hold nothing but `constant`, a constant of the program. They are read from its
+/// file again when somebody looks.
+pub fn give_back_constant(constant: &'static [u8]) {
+    let page = page_size();
+    let start = constant.as_ptr();
+    let before = start.align_offset(page);
+    let Some(rest) = constant.len().checked_sub(before) else {
+        return;
+    };
+    let whole = rest - rest % page;
+    if whole == 0 {
+        return;
+    }
+    // SAFETY: the range lies within `constant`. Constants without pointers are in pages of the program's file
+    // that nothing writes to, so that what is dropped here is what is read again.
+    let advised = unsafe {
+        madvise(
+            start.wrapping_add(before).cast_mut().cast::<c_void>(),
+            whole,
+            Advice::LinuxDontNeed,
+        )
+    };
+    if let Err(error) = advised {
+        tracing::debug!(%error, "the kernel keeps pages of the program that are not needed any more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kibibytes of the mapping around `address` that are resident (proc_pid_smaps(5)).
+    fn resident(address: usize) -> usize {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = maps.lines();
+        lines.find(|line| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let hex = |text| usize::from_str_radix(text, 16).ok();
+            range
+                .and_then(|(from, to)| Some(hex(from)? <= address && address < hex(to)?))
+                .is_some_and(|is_around| is_around)
+        });
+        let resident = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn sum(bytes: &[u8]) -> u64 {
+        bytes.iter().map(|byte| u64::from(*byte)).sum()
+    }
+
+    #[test]
+    fn a_constant_is_given_back_and_is_there_again_when_somebody_looks() {
+        let constant = crate::probes::OBJECT;
+        let size = constant.len() / 1024;
+        let before = sum(constant);
+        let touched = resident(constant.as_ptr() as usize);
+        assert!(touched >= size, "{touched} of {size}");
+        give_back_constant(constant);
+        let left = resident(constant.as_ptr() as usize);
+        assert!(left <= touched - size * 3 / 4, "{left} of {touched}");
+        assert_eq!(sum(constant), before);
+    }
+
+    #[test]
+    fn what_has_no_page_of_its_own_stays() {
+        static SMALL: [u8; 100] = [7; 100];
+        give_back_constant(&SMALL);
+        give_back_constant(&[]);
+        assert_eq!(sum(&SMALL), 700);
+    }
+}

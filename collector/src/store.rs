@@ -52,6 +52,7 @@ mod group;
 mod health;
 mod hot;
 mod local;
+mod lock;
 mod log;
 mod maintain;
 mod medium;
@@ -227,7 +228,7 @@ struct Shared {
     /// There may be files to merge.
     unmerged: AtomicBool,
     stopping: AtomicBool,
-    lock: Arc<open::Lock>,
+    lock: Arc<lock::Lock>,
 }
 
 struct State {

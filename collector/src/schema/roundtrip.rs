@@ -13,7 +13,7 @@ use arrow::{
 use proptest::{collection::vec, option, prelude::*};
 use prost::Message;
 use skep_event::{
-    Agent, Cells, Classes, Column as Known, Facts, OfClass, Process, arbitrary, columns,
+    Agent, Cells, Classes, Column as Known, Facts, OfClass, Process, any_event, columns,
 };
 use skep_proto::v1::{self, Event, event::Detail};
 
@@ -23,7 +23,7 @@ use crate::batch::Batch;
 proptest! {
     #[test]
     fn an_event_comes_back_from_its_row(
-        events in vec(arbitrary::message(), 1..20),
+        events in vec(any_event::message(), 1..20),
         first_seq in 1..u64::MAX / 2,
         hostname in option::of(any::<String>()),
     ) {

@@ -1,14 +1,10 @@
-//! Any value of each type of field, any event and any message, for property tests.
+//! Any value of each type of field, for property tests.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use proptest::{arbitrary::any, collection::vec, option, prelude::*};
-use skep_proto::v1;
 
-use crate::{
-    Agent, Detail, Device, Event, Facts, FileMode, NetFamily, OpenFlags, Process, Protocol,
-    SessionId, Text, UnixNanos, class,
-};
+use crate::{Device, Facts, FileMode, NetFamily, OpenFlags, Protocol, SessionId, Text, UnixNanos};
 
 /// Any value of a type of field.
 pub trait Any: Sized {
@@ -86,60 +82,4 @@ impl Any for crate::Repository {
     fn any() -> BoxedStrategy<Self> {
         Facts::any()
     }
-}
-
-/// Any event.
-pub fn event() -> BoxedStrategy<Event> {
-    let who = (
-        option::of(SessionId::any()),
-        option::of(<Agent as Facts>::any()),
-        option::of(<Process as Facts>::any()),
-    );
-    let seen = (
-        UnixNanos::any(),
-        option::of(any::<i32>()),
-        <Option<&'static str>>::any(),
-    );
-    (who, seen, <Detail as Any>::any())
-        .prop_map(
-            |((session, agent, process), (time, result, hook), detail)| Event {
-                time,
-                session,
-                agent: agent.map(Arc::new),
-                process: process.map(Arc::new),
-                result,
-                hook,
-                detail,
-            },
-        )
-        .boxed()
-}
-
-/// Any event as a message of which every value fits its column. Its texts are any; ids and names need
-/// not be such that a sensor would send them.
-pub fn message() -> BoxedStrategy<v1::Event> {
-    let text = || any::<String>();
-    let who = (
-        option::of(text()),
-        option::of(Agent::any_message()),
-        option::of(Process::any_message()),
-    );
-    let seen = (
-        crate::column::any::time::<UnixNanos, u64>(),
-        option::of(any::<i32>()),
-        option::of(text()),
-    );
-    (who, seen, class::any_message())
-        .prop_map(
-            |((session, agent, process), (time_unix_nano, result, hook), detail)| v1::Event {
-                time_unix_nano,
-                session,
-                agent,
-                process,
-                hook,
-                result,
-                detail: Some(detail),
-            },
-        )
-        .boxed()
 }

@@ -17,6 +17,8 @@
 mod facts;
 
 #[cfg(feature = "proptest")]
+pub mod any_event;
+#[cfg(feature = "proptest")]
 pub mod arbitrary;
 mod borrowed;
 mod class;

@@ -67,7 +67,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Detail, Event, arbitrary, sample, wire};
+    use crate::{Detail, Event, any_event, sample, wire};
 
     fn canary(time: u64) -> Event {
         let mut event = sample::coverage();
@@ -100,7 +100,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_of_a_record_is_what_was_known_of_the_event(
-            event in prop_oneof![arbitrary::event(), any::<u64>().prop_map(canary)],
+            event in prop_oneof![any_event::event(), any::<u64>().prop_map(canary)],
         ) {
             let event = wire::event(&event);
             prop_assert_eq!(Note::read(&event.encode_to_vec()), Note::of(&event));

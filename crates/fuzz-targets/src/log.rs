@@ -32,7 +32,9 @@ fn record(line: &Line) -> Vec<u8> {
     };
     field(1, &[if is_warning { 2 } else { 4 }]);
     field(5, &5_u32.to_ne_bytes());
-    OTHER_HEADER_FIELDS.map(|tag| field(tag, b"x"));
+    for tag in OTHER_HEADER_FIELDS {
+        field(tag, b"x");
+    }
     field(6, &[hook as u8]);
     field(8, &pid.to_ne_bytes());
     field(6, &[says as u8]);

@@ -7,10 +7,11 @@ use std::sync::OnceLock;
 
 use crate::{
     command::trimmed,
+    compiled::rules,
     fast::{FastMap, FastSet},
     program::{Item, Name, Program, Value},
     span::{Spans, is_placeholder},
-    table::{self, rules},
+    table,
     value::{is_expansion, is_reference, looks_secret},
     word::Placed,
 };

@@ -25,6 +25,7 @@ mod argument;
 mod build;
 mod class;
 mod command;
+mod compiled;
 mod extent;
 mod fast;
 mod feed;
@@ -62,8 +63,9 @@ use self::{
 };
 use skep_event::{Agent, Event, Facts, Process, Secrets, Text, process_bytes};
 
+pub use compiled::tables;
 pub use rules::{Finder, RULES, Rule};
-pub use table::{Entry, Table, tables};
+pub use table::{Entry, Table};
 
 /// How many processes and agents are remembered as redacted, and what memory they may take.
 const REMEMBERED: usize = 128;

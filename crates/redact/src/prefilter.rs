@@ -12,11 +12,11 @@ use aho_corasick::{
 };
 
 use crate::{
+    compiled::{Rules, rules},
     pattern::{Pattern, Runs},
     rough::Rough,
     span::Spans,
     starts::Starts,
-    table::{Rules, rules},
     work::Work,
 };
 

@@ -8,6 +8,7 @@ use skep_event::Text;
 use crate::{
     argument::{self, Active},
     command::Command,
+    compiled::rules,
     literal,
     name::Names,
     named,
@@ -16,9 +17,7 @@ use crate::{
     script::{Script, Step},
     shell::{self, Ending, Token},
     span::Spans,
-    sql,
-    table::rules,
-    url,
+    sql, url,
     word::{Map, Placed, Source, Word},
     work::Work,
 };

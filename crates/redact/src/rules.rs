@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_the_tables_is_explained() {
-        for shape in &crate::table::rules().shapes {
+        for shape in &crate::compiled::rules().shapes {
             assert!(
                 RULES.iter().any(|rule| rule.kind == shape.kind),
                 "{}",

@@ -19,7 +19,7 @@ use super::{
     losses::Losses,
     notes::Notes,
     recovery::{Lock, Scanned, close_gaps, lock, scan},
-    segment::{self, HEADER, Header, Reader},
+    segment::{self, HEADER, Header, Reader, Segment},
     state::{State, StateFile},
     unix_nanos,
 };
@@ -61,13 +61,6 @@ pub struct Disk {
     /// Events dropped to make room, until somebody asks.
     dropped: u64,
     _lock: Lock,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Segment {
-    pub header: Header,
-    pub records: u64,
-    pub bytes: u64,
 }
 
 /// Where the record `seq` begins.

@@ -15,10 +15,9 @@ use skep_event::Note;
 use skep_proto::v1;
 
 use super::{
-    disk::Segment,
     losses::Losses,
     notes::Notes,
-    segment::{self, HEADER, Reader},
+    segment::{self, HEADER, Reader, Segment},
     state::State,
     unix_nanos,
 };

@@ -34,6 +34,14 @@ pub struct Header {
     pub cut: bool,
 }
 
+/// What is known of a segment file in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub header: Header,
+    pub records: u64,
+    pub bytes: u64,
+}
+
 /// Where in a header it says whether it is a tombstone, or cut; the CRC follows.
 const FLAG_AT: usize = 32;
 const TOMBSTONE: u32 = 1;

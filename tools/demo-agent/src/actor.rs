@@ -12,6 +12,7 @@
 mod action;
 mod deed;
 mod files;
+mod inner;
 mod int80;
 mod place;
 mod process;

@@ -12,11 +12,10 @@ use skep_proto::v1::{self, sensor_message::Body};
 
 use crate::{
     encode::{Fields, put_varint},
-    simulate::Made,
-    tally::Tally,
+    tally::{Made, Tally},
 };
 
-/// As of `sensor-user/src/uplink/mod.rs`.
+/// As of `sensor-user/src/uplink.rs`.
 pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_EVENTS: usize = 5_000;
 

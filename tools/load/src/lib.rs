@@ -20,6 +20,7 @@ pub mod ask;
 mod batch;
 mod draw;
 mod encode;
+mod figures;
 mod histogram;
 pub mod null;
 pub mod raw;

@@ -13,11 +13,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     batch::{BATCH_EVENTS, Batch},
-    histogram::Histogram,
+    figures::Figures,
     simulate::{Machine, Span},
     spool::Spool,
     tally::Tally,
-    uplink::{self, CONNECTING, End, Sensor, Shared},
+    uplink::{self, CONNECTING, Sensor, Shared},
     world::World,
 };
 
@@ -55,23 +55,6 @@ pub struct Options {
     pub lanes: bool,
     /// Make all batches before the first is sent, so that making them costs nothing meanwhile.
     pub prepare: bool,
-}
-
-/// Counted while it runs.
-#[derive(Debug, Default)]
-pub struct Figures {
-    latency: Histogram,
-    batches: u64,
-    raw_bytes: u64,
-    frame_bytes: u64,
-    connected: u64,
-    most_connected: u64,
-    ends: BTreeMap<String, u64>,
-    /// What the collector must never do, in words.
-    broken: Vec<String>,
-    last_ack: Option<Instant>,
-    /// When all were connected.
-    begun: Option<Instant>,
 }
 
 /// What came of it.
@@ -211,33 +194,6 @@ impl Options {
         let of_one = (rate as f64 / f64::from(self.sensors)).max(1e-3);
         let gathered = (of_one / 5.0).floor().max(1.0).min(self.batch as f64);
         Duration::from_secs_f64(gathered / of_one)
-    }
-}
-
-// === impl Figures ===
-
-impl Figures {
-    pub fn sent(&mut self, batch: &Batch) {
-        self.batches += 1;
-        self.raw_bytes += batch.raw_bytes as u64;
-        self.frame_bytes += batch.frame.len() as u64;
-    }
-
-    pub fn acked(&mut self, took: Duration) {
-        self.latency.record(took);
-        self.last_ack = Some(Instant::now());
-    }
-
-    pub fn connected(&mut self, by: i64) {
-        self.connected = self.connected.saturating_add_signed(by);
-        self.most_connected = self.most_connected.max(self.connected);
-    }
-
-    pub fn ended(&mut self, kind: String, end: &End, is_final: bool) {
-        *self.ends.entry(kind).or_default() += 1;
-        if is_final && self.broken.len() < 20 {
-            self.broken.push(end.to_string());
-        }
     }
 }
 

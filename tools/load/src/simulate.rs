@@ -14,7 +14,7 @@ use skep_proto::{tag, v1};
 use crate::{
     draw::Draw,
     encode::Fields,
-    tally::Class,
+    tally::{Class, Made},
     world::{USERS, World},
 };
 
@@ -38,16 +38,6 @@ pub struct Span {
     pub end: u64,
     /// How many events it is to hold, about.
     pub events: u64,
-}
-
-/// What there is to count of an event.
-#[derive(Clone, Copy, Debug)]
-pub struct Made {
-    pub class: Class,
-    pub nanos: u64,
-    pub count: u64,
-    pub pid: u32,
-    pub path_bytes: usize,
 }
 
 /// Who the machine is.

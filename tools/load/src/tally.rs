@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 pub use skep_event::Class;
 use skep_proto::v1::{Event, event::Detail};
 
-use crate::simulate::Made;
-
 /// Sums over events of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
@@ -21,6 +19,16 @@ pub struct Sums {
     /// Of `time`, in microseconds since 1970: the table keeps no finer ones.
     pub first_micros: u64,
     pub last_micros: u64,
+}
+
+/// What there is to count of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    pub class: Class,
+    pub nanos: u64,
+    pub count: u64,
+    pub pid: u32,
+    pub path_bytes: usize,
 }
 
 /// Sums by class; a class without events is not there.

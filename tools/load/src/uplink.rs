@@ -34,7 +34,7 @@ use tonic::{
 use crate::{
     batch::{self, FrameError},
     draw::Draw,
-    run::Figures,
+    figures::Figures,
     spool::{BULK, Broken, Lane, Spool},
 };
 

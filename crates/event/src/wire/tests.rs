@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::{Detail, Exec, arbitrary, sample};
+use crate::{Detail, Exec, any_event, sample};
 
 fn round_trip(original: &Event) -> Event {
     let encoded = event(original).encode_to_vec();
@@ -52,7 +52,7 @@ fn what_no_sensor_writes_is_not_an_event() {
 
 proptest! {
     #[test]
-    fn any_event_survives_the_wire(event in arbitrary::event()) {
+    fn any_event_survives_the_wire(event in any_event::event()) {
         prop_assert_eq!(round_trip(&event), event);
     }
 }

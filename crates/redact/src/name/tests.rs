@@ -3,7 +3,7 @@
 use super::*;
 
 fn names() -> &'static Names {
-    &table::rules().names
+    &crate::compiled::rules().names
 }
 
 #[test]

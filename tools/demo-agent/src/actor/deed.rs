@@ -5,10 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{files, int80, place, process, socket, spawn, storm, syscall, uring};
-
-/// Work that another action is to do somewhere else.
-pub type Inner<'a> = &'a dyn Fn() -> io::Result<()>;
+use super::{files, inner::Inner, int80, place, process, socket, spawn, storm, syscall, uring};
 
 /// What an action takes, and what performs it.
 #[derive(Clone, Copy)]

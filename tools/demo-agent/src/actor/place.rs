@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 
-use super::deed::Inner;
+use super::inner::Inner;
 use super::{check, process};
 
 /// In a child that leads a session of its own.

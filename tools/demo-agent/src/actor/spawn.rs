@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use super::deed::Inner;
+use super::inner::Inner;
 use super::{c_string, check, process};
 
 /// Bytes of the stack on which a `vfork`-like child runs until it executes its program.

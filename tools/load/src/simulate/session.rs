@@ -15,12 +15,12 @@ use skep_proto::{
 use crate::{
     draw::Draw,
     encode::Fields,
-    tally::Class,
+    tally::{Class, Made},
     world::{CREDENTIALS, TOOLS, Tool, World},
 };
 
 use super::{
-    Common, Identity, Made, SECOND,
+    Common, Identity, SECOND,
     told::{agent_field, credential_read, inode, io_uring, lost, throttled_begin, throttled_end},
 };
 

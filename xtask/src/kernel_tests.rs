@@ -107,6 +107,7 @@ struct Verdict {
 pub fn here(filter: &[&str], times: &mut Times) -> Result<()> {
     setup::require_root("loading kernel programs")?;
     // The tests start some of them.
+    build::as_the_tests();
     build::programs(Profile::Dev)?;
     let results = verdicts_here()?;
     if results.exists() {

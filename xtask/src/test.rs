@@ -67,6 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
         // The steps and what they start inherit it.
         return in_full_size()?.run();
     }
+    build::as_the_tests();
     let steps = steps(options);
     let mut done: Vec<(String, Duration)> = Vec::new();
     let mut times = Times::default();
@@ -245,6 +246,7 @@ fn lints() -> Result<()> {
 /// Every test but the kernel tests and those of published packages.
 pub fn workspace_tests(times: &mut Times) -> Result<()> {
     // Tests at the socket start the programs themselves.
+    build::as_the_tests();
     build::programs(Profile::Dev)?;
     let mut tests = workspace::cargo();
     tests.args(["test", "--locked", "--workspace", "--lib", "--bins"]);

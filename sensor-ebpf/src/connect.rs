@@ -112,7 +112,7 @@ fn try_cgroup(hook: Hook, family: u16, ctx: *const bpf_sock_addr) {
         return;
     };
     let mut header = record::header(Kind::Connect, hook, kernel::boot_ns(), pid_tgid, &state);
-    header.missing = MISSING_RESULT;
+    header.missing |= MISSING_RESULT;
     header.len = size_of::<Connect>() as u32;
     let mut words = [0u32; 4];
     // SAFETY: reads of the context, 4 bytes each and one by one, as the verifier demands.

@@ -160,8 +160,6 @@ fn credentials(task: Address, exec: *mut Exec) -> Read<()> {
     let cred = task.follow(Offset::TaskCred)?;
     // SAFETY: the fixed part of a draft.
     unsafe {
-        (*exec).uid = cred.read(Offset::CredUid)?;
-        (*exec).euid = cred.read(Offset::CredEuid)?;
         (*exec).gid = cred.read(Offset::CredGid)?;
     }
     Ok(())

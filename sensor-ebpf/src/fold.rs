@@ -2,7 +2,7 @@
 //!
 //! Within one epoch (the daemon turns it over, about twice a second) the first open of its kind sends
 //! a record and enters its key; those like it add to the count. *Like it* is: same session, same
-//! executable, same file under the same name through the same mount, same flags. Invariants:
+//! executable, same user ids, same file under the same name through the same mount, same flags. Invariants:
 //! - an open is sent, or folded, or lost: never two of them, never none;
 //! - an entry stands for a record that is in the ring: it is made after the record was sent;
 //! - a session enters so many kinds of open an epoch and no more: what one session opens, however
@@ -18,7 +18,7 @@ use skep_abi::{
 };
 
 use crate::{
-    kernel::{DENTRY_WORDS, Members, Place, Room},
+    kernel::{DENTRY_WORDS, Ids, Members, Place, Read, Room},
     log,
     maps::{CONTROL, FOLDS, SHARES_OF_FOLDS, atomic_add},
     target::Target,
@@ -28,6 +28,7 @@ use crate::{
 #[inline(always)]
 pub fn key<P: Place>(
     state: &ProcessState,
+    ids: &Read<Ids>,
     inode: &impl Members<P>,
     target: &Target<P>,
     flags: u32,
@@ -35,6 +36,9 @@ pub fn key<P: Place>(
     if state.state != STATE_AGENT || state.session == CANARY_SESSION {
         return None;
     }
+    let Ok(ids) = ids else {
+        return None;
+    };
     let control = CONTROL.get_ptr(0)?;
     // SAFETY: a live map value, aligned; volatile because the daemon writes it.
     let epoch = unsafe { (&raw const (*control).epoch).read_volatile() };
@@ -56,6 +60,8 @@ pub fn key<P: Place>(
             .ok()?,
         flags,
         epoch,
+        uid: ids.uid,
+        euid: ids.euid,
     })
 }
 

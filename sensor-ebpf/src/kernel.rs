@@ -75,6 +75,35 @@ pub fn boot_ns() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
+/// Real and effective user id, initial user namespace.
+#[derive(Clone, Copy)]
+pub struct Ids {
+    pub uid: u32,
+    pub euid: u32,
+}
+
+/// Words of a `struct cred` up to its effective user id.
+const CRED_WORDS: usize = 4;
+
+impl Ids {
+    /// Those of the running thread: of who asked, also in a worker of io_uring.
+    #[inline(always)]
+    pub fn now() -> Read<Self> {
+        // SAFETY: no arguments, no side effects.
+        Self::of(Address(unsafe { generated::bpf_get_current_task() }))
+    }
+
+    #[inline(always)]
+    pub fn of(task: Address) -> Read<Self> {
+        let mut room = Room::<CRED_WORDS>::new();
+        let cred = task.follow(Offset::TaskCred)?.start(&mut room)?;
+        Ok(Self {
+            uid: cred.read(Offset::CredUid)?,
+            euid: cred.read(Offset::CredEuid)?,
+        })
+    }
+}
+
 /// Offset of a member, if this kernel has it.
 #[inline(always)]
 pub fn offset(member: Offset) -> Read<u64> {

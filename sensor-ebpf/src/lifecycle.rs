@@ -72,7 +72,7 @@ fn try_fork(pid_tgid: u64, parent: &ProcessState, child: Address) -> Read<()> {
         pid_tgid,
         parent,
     );
-    header.missing = missing;
+    header.missing |= missing;
     header.len = size_of::<Fork>() as u32;
     record::send_fixed(
         Kind::Fork,

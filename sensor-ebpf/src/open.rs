@@ -25,7 +25,7 @@ use skep_abi::{
 use crate::{
     account, fold,
     interest::watched,
-    kernel::{self, INODE_WORDS, Members, Place, Read, Room, Typed, Unreadable},
+    kernel::{self, INODE_WORDS, Ids, Members, Place, Read, Room, Typed, Unreadable},
     log, path,
     record::{self, Draft},
     ring::Urgency,
@@ -129,8 +129,9 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
         Ok(inode) => inode.start(&mut room),
         Err(_) => Err(Unreadable),
     };
+    let ids = Ids::now();
     let fold = match &inode {
-        Ok(inode) => fold::key(state, inode, target, flags),
+        Ok(inode) => fold::key(state, &ids, inode, target, flags),
         Err(_) => None,
     };
     let time_ns = kernel::boot_ns();
@@ -139,7 +140,7 @@ pub fn report<P: Place>(opening: &Opening<'_>, target: &Target<P>) {
     {
         return account::folded(Kind::Open);
     }
-    let header = record::header(Kind::Open, hook, time_ns, pid_tgid, state);
+    let header = record::header_as(ids, Kind::Open, hook, time_ns, pid_tgid, state);
     let Some(mut draft) = Draft::<Open>::begin(Kind::Open, &header) else {
         return;
     };

@@ -15,13 +15,15 @@
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
-use skep_abi::{Cause, Header, Hook, Kind, LogLine, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS};
+use skep_abi::{
+    Cause, Header, Hook, Kind, LogLine, MISSING_CRED, ProcessState, SCRATCH_BYTES, SCRATCH_SLOTS,
+};
 
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     account::{lost, lost_of},
-    kernel::{Address, Read, Unreadable},
+    kernel::{Address, Ids, Read, Unreadable},
     log,
     maps::{SCRATCH, Slot, atomic_add},
     ring::{self, Urgency},
@@ -37,9 +39,26 @@ pub struct Draft<T> {
     fixed: core::marker::PhantomData<T>,
 }
 
-/// The header of a record about the process `state` belongs to.
+/// The header of a record about the process `state` belongs to, which runs.
 #[inline(always)]
 pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &ProcessState) -> Header {
+    header_as(Ids::now(), kind, hook, time_ns, pid_tgid, state)
+}
+
+/// The same for whoever has read its user ids already.
+#[inline(always)]
+pub fn header_as(
+    ids: Read<Ids>,
+    kind: Kind,
+    hook: Hook,
+    time_ns: u64,
+    pid_tgid: u64,
+    state: &ProcessState,
+) -> Header {
+    let (ids, missing) = match ids {
+        Ok(ids) => (ids, 0),
+        Err(_) => (Ids { uid: 0, euid: 0 }, MISSING_CRED),
+    };
     Header {
         time_ns,
         start_ns: state.start_ns,
@@ -50,10 +69,12 @@ pub fn header(kind: Kind, hook: Hook, time_ns: u64, pid_tgid: u64, state: &Proce
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
         state: state.state,
-        missing: 0,
+        missing,
         kind: kind as u16,
         hook: hook as u8,
         pad: 0,
+        uid: ids.uid,
+        euid: ids.euid,
     }
 }
 

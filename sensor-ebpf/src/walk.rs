@@ -19,7 +19,7 @@ use skep_abi::{
 use zerocopy::IntoBytes;
 
 use crate::{
-    kernel::{self, Address, Members, Read},
+    kernel::{self, Address, Ids, Members, Read},
     log,
     maps::{PROCESSES, WALK},
     ring,
@@ -88,6 +88,7 @@ fn report(task: Address) -> Read<bool> {
     let start_ns: u64 = task.read(Offset::TaskStartBoottime)?;
     let parent = task.follow(Offset::TaskRealParent)?;
     let inode = kernel::inode(mm.follow(Offset::MmExeFile)?.follow(Offset::FileInode)?)?;
+    let ids = Ids::of(task)?;
     let mut header = Header {
         time_ns: kernel::boot_ns(),
         start_ns,
@@ -102,6 +103,8 @@ fn report(task: Address) -> Read<bool> {
         kind: Kind::Task as u16,
         hook: Hook::TaskWalk as u8,
         pad: 0,
+        uid: ids.uid,
+        euid: ids.euid,
     };
     // SAFETY: the value is copied out at once.
     if let Some(state) = unsafe { PROCESSES.get(tgid) }.copied()
@@ -118,7 +121,7 @@ fn report(task: Address) -> Read<bool> {
             .follow(Offset::TaskGroupLeader)?
             .read(Offset::TaskStartBoottime)?,
         ppid: parent.read(Offset::TaskTgid)?,
-        uid: task.follow(Offset::TaskCred)?.read(Offset::CredUid)?,
+        pad: 0,
     };
     Ok(ring::offer(Kind::Task, record.as_bytes()))
 }

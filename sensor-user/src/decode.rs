@@ -50,7 +50,16 @@ pub struct Common {
     pub claim: Option<Claim>,
     /// Identity of the executable as of the last exec the kernel side saw; `None` when unreadable.
     pub image: Option<u64>,
+    /// Real and effective user id of the thread at that moment; `None` when unreadable.
+    pub ids: Option<Ids>,
     pub hook: Hook,
+}
+
+/// User ids, initial user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: u32,
+    pub euid: u32,
 }
 
 /// One record.
@@ -79,6 +88,7 @@ pub struct Exec {
     pub ppid: Option<u32>,
     pub parent_start_ns: Option<u64>,
     pub uid: Option<u32>,
+    pub euid: Option<u32>,
     pub login_uid: Option<u32>,
     pub cgroup_id: u64,
     pub exe: Option<Text>,
@@ -120,6 +130,7 @@ pub struct Task {
     pub ppid: u32,
     pub parent_start_ns: u64,
     pub uid: u32,
+    pub euid: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +171,10 @@ pub fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Record<'a>, 
         session: (header.session != 0).then_some(header.session),
         claim: (header.claim != Claim::NONE).then_some(header.claim),
         image: (header.image != 0).then_some(header.image),
+        ids: (header.missing & MISSING_CRED == 0).then_some(Ids {
+            uid: header.uid,
+            euid: header.euid,
+        }),
         hook,
     };
     let body = match kind {
@@ -224,7 +239,8 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
         previous_claim: (raw.previous_claim != Claim::NONE).then_some(raw.previous_claim),
         ppid: have(MISSING_PARENT).then_some(raw.ppid),
         parent_start_ns: have(MISSING_PARENT).then_some(raw.parent_start_ns),
-        uid: have(MISSING_CRED).then_some(raw.uid),
+        uid: have(MISSING_CRED).then_some(raw.header.uid),
+        euid: have(MISSING_CRED).then_some(raw.header.euid),
         login_uid: (have(MISSING_LOGINUID) && raw.loginuid != LOGINUID_UNSET)
             .then_some(raw.loginuid),
         cgroup_id: raw.cgroup_id,
@@ -308,7 +324,8 @@ fn task(bytes: &[u8]) -> Result<Task, Malformed> {
         file: raw.file,
         ppid: raw.ppid,
         parent_start_ns: raw.parent_start_ns,
-        uid: raw.uid,
+        uid: raw.header.uid,
+        euid: raw.header.euid,
     })
 }
 

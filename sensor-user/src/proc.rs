@@ -84,6 +84,7 @@ impl Running for Proc {
             ppid: Some(task.ppid),
             parent_start_ns: Some(task.parent_start_ns),
             uid: Some(task.uid),
+            euid: Some(task.euid),
             login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             cgroup_id: 0,
             filename: None,
@@ -289,6 +290,7 @@ mod tests {
             session: None,
             claim: None,
             image: None,
+            ids: None,
             hook: Hook::TaskWalk,
         };
         let task = decode::Task {
@@ -302,6 +304,7 @@ mod tests {
             ppid: 1,
             parent_start_ns: 1,
             uid: 0,
+            euid: 0,
         };
         (common, task)
     }

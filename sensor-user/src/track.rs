@@ -226,6 +226,7 @@ impl<J: Judge> Tracker<J> {
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
+            euid: exec.euid,
             inferred: false,
         });
         let (session, core) = match (member, judgement.agent) {

@@ -35,6 +35,9 @@ pub struct FoldKey {
     pub dev: u32,
     pub flags: u32,
     pub epoch: u32,
+    /// As whom ([`Header::uid`](crate::Header::uid)).
+    pub uid: u32,
+    pub euid: u32,
 }
 
 /// Value of `FOLDS`. The record that stands for it is the one of the same time and thread.
@@ -72,7 +75,7 @@ impl FoldShare {
 
 const _: () = {
     assert!(size_of::<Control>() == 8);
-    assert!(size_of::<FoldKey>() == 56);
+    assert!(size_of::<FoldKey>() == 64);
     assert!(size_of::<FoldCount>() == 32);
     assert!(size_of::<FoldShare>() == 16);
 };

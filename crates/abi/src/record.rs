@@ -39,6 +39,9 @@ pub struct Header {
     /// [`Hook`](crate::Hook).
     pub hook: u8,
     pub pad: u8,
+    /// Real and effective user id of the thread at that moment, initial user namespace.
+    pub uid: u32,
+    pub euid: u32,
 }
 
 /// The path or executable path could not be read.
@@ -86,8 +89,6 @@ pub struct Exec {
     pub file_size: u64,
     /// `real_parent->tgid` at the exec.
     pub ppid: u32,
-    pub uid: u32,
-    pub euid: u32,
     pub gid: u32,
     /// `task_struct::loginuid`; `u32::MAX` is "not set" (linux/audit.h).
     pub loginuid: u32,
@@ -170,7 +171,7 @@ pub struct Task {
     pub parent_start_ns: u64,
     /// `real_parent->tgid` now: another than the one that forked it if that has ended.
     pub ppid: u32,
-    pub uid: u32,
+    pub pad: u32,
 }
 
 /// A watched process set up an io_uring. The header says which.
@@ -218,18 +219,19 @@ pub struct Connect {
 }
 
 const _: () = {
-    assert!(size_of::<Header>() == 72);
+    assert!(size_of::<Header>() == 80);
     assert!(offset_of!(Header, claim) == 24);
     assert!(offset_of!(Header, len) == 48);
     assert!(offset_of!(Header, kind) == 68);
-    assert!(size_of::<Exec>() == 72 + 24 + 16 + 24 + 28 + 12);
+    assert!(offset_of!(Header, uid) == 72);
+    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 12);
     assert!(offset_of!(Exec, exe_len) == 164);
-    assert!(size_of::<Fork>() == 88);
-    assert!(size_of::<Exit>() == 80);
-    assert!(size_of::<Open>() == 128);
-    assert!(size_of::<Connect>() == 104);
-    assert!(size_of::<Task>() == 72 + 24 + 8 + 8);
-    assert!(size_of::<Uring>() == 80);
-    assert!(size_of::<Socket>() == 80);
+    assert!(size_of::<Fork>() == 96);
+    assert!(size_of::<Exit>() == 88);
+    assert!(size_of::<Open>() == 136);
+    assert!(size_of::<Connect>() == 112);
+    assert!(size_of::<Task>() == 80 + 24 + 8 + 8);
+    assert!(size_of::<Uring>() == 88);
+    assert!(size_of::<Socket>() == 88);
     assert!(size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES);
 };

@@ -19,6 +19,8 @@ fn header(kind: Kind, hook: Hook, len: usize) -> Header {
         kind: kind as u16,
         hook: hook as u8,
         pad: 0,
+        uid: 1000,
+        euid: 0,
     }
 }
 
@@ -71,8 +73,6 @@ fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
         cgroup_id: 1,
         file_size: 10,
         ppid: 41,
-        uid: 1000,
-        euid: 1000,
         gid: 1000,
         loginuid: LOGINUID_UNSET,
         argc,

@@ -61,6 +61,7 @@ fn process(pid: u32) -> Option<Arc<Process>> {
         argv_truncated: false,
         cwd: None,
         uid: None,
+        euid: None,
         inferred: false,
     }))
 }

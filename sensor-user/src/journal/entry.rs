@@ -109,6 +109,8 @@ pub struct ProcessEntry {
     uid: Option<u32>,
     #[prost(bool, tag = "15")]
     inferred: bool,
+    #[prost(uint32, optional, tag = "16")]
+    euid: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -191,6 +193,7 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         argv_truncated,
         cwd,
         uid,
+        euid,
         inferred,
     } = &**image;
     let bytes = |text: &Option<Text>| {
@@ -223,6 +226,7 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         argv: kept_argv,
         cwd: bytes(cwd),
         uid: *uid,
+        euid: *euid,
         inferred: *inferred,
     };
     Entry {
@@ -316,6 +320,7 @@ impl Replay {
             argv_truncated: entry.argv_truncated,
             cwd: entry.cwd.map(Text::from),
             uid: entry.uid,
+            euid: entry.euid,
             inferred: entry.inferred,
         };
         let kept = KeptProcess {

@@ -71,6 +71,7 @@ fn process(tgid: u32, n: u8) -> KeptProcess {
             argv_truncated: false,
             cwd: None,
             uid: Some(1000),
+            euid: Some(0),
             inferred: false,
         }),
     }

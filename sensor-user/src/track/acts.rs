@@ -149,6 +149,7 @@ impl<J: Judge> Tracker<J> {
         if let Some(member) = self.processes.get(common.tgid, common.start_ns)
             && member.own.is_some()
             && !member.runs_another(common.image)
+            && !member.is_as_another(common.ids)
         {
             return Known::Followed;
         }
@@ -161,6 +162,9 @@ impl<J: Judge> Tracker<J> {
             return Known::Not;
         };
         let mut member = self.current(common, member, out);
+        if let Some(ids) = common.ids.filter(|_| member.is_as_another(common.ids)) {
+            member.go_on_as(ids);
+        }
         member.own = Some(self.process(common, &member));
         match self.processes.update(common.tgid, common.start_ns, member) {
             None => Known::Followed,

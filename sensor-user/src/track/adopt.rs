@@ -258,6 +258,7 @@ impl<J: Judge> Tracker<J> {
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
+            euid: exec.euid,
             inferred: true,
         });
         let (session, core) = match (member, judgement.agent) {
@@ -418,6 +419,7 @@ fn unknown(task: &decode::Task) -> decode::Exec {
         ppid: Some(task.ppid),
         parent_start_ns: Some(task.parent_start_ns),
         uid: Some(task.uid),
+        euid: Some(task.euid),
         login_uid: None,
         cgroup_id: 0,
         exe: None,

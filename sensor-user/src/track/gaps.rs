@@ -64,6 +64,7 @@ impl<J: Judge> Tracker<J> {
             argv_truncated: false,
             cwd: None,
             uid: member.and_then(|member| member.image.uid),
+            euid: member.and_then(|member| member.image.euid),
             inferred: false,
         })
     }

@@ -9,6 +9,7 @@ use super::{
     images::{self, Cut, Images},
     session::Sessions,
 };
+use crate::decode::Ids;
 use skep_event::{Process, SessionId};
 
 /// A process of a session.
@@ -59,6 +60,23 @@ impl Member {
     /// Whether the kernel side saw it run something else than what its last exec was of.
     pub fn runs_another(&self, image: Option<u64>) -> bool {
         self.executable != 0 && image.is_some_and(|seen| seen != self.executable)
+    }
+
+    /// Whether its user ids are others than those it had when it last acted.
+    #[inline]
+    pub fn is_as_another(&self, ids: Option<Ids>) -> bool {
+        let image = self.own.as_ref().unwrap_or(&self.image);
+        ids.is_some_and(|ids| image.uid != Some(ids.uid) || image.euid != Some(ids.euid))
+    }
+
+    /// It has changed its user ids without an exec.
+    pub fn go_on_as(&mut self, ids: Ids) {
+        self.image = Arc::new(Process {
+            uid: Some(ids.uid),
+            euid: Some(ids.euid),
+            ..Process::clone(&self.image)
+        });
+        self.own = None;
     }
 
     /// What it holds: its image, and the one under its own pid where that is another.

@@ -9,7 +9,7 @@ mod gaps;
 
 use skep_event::{ConnectRef, Device, NetFamily, OpenRef, Protocol, Text};
 
-use crate::{identify::Judgement, users::Users};
+use crate::{decode::Ids, identify::Judgement, users::Users};
 
 /// Judges by the base name of the executed file.
 struct ByName;
@@ -103,6 +103,8 @@ struct World {
     now: u64,
     /// The executable the kernel side names, and the session.
     image: Option<u64>,
+    /// User ids of the next record's thread.
+    ids: Option<Ids>,
     session: Option<u64>,
 }
 
@@ -127,6 +129,7 @@ impl World {
             maps: Maps::default(),
             now: 1_000,
             image: None,
+            ids: None,
             session: None,
         }
     }
@@ -141,6 +144,7 @@ impl World {
             session: self.session,
             claim,
             image: self.image,
+            ids: self.ids,
             hook,
         };
         let mut out = Vec::new();
@@ -162,6 +166,7 @@ impl World {
             ppid: Some(1),
             parent_start_ns: None,
             uid: Some(1000),
+            euid: Some(1000),
             login_uid: None,
             cgroup_id: 1,
             exe: Some(Text::from(format!("/bin/{}", argv[0]).as_str())),
@@ -395,6 +400,7 @@ fn a_reused_pid_is_another_process() {
         session: None,
         claim: Some(claim(5, 5)),
         image: None,
+        ids: None,
         hook: Hook::TpOpenat,
     };
     let open = decode::Open {
@@ -423,6 +429,27 @@ fn the_last_process_of_a_session_becoming_another_agent_ends_it() {
     };
     assert_eq!((events[1].session, info.phase), (Some(first), Phase::End));
     assert_ne!(session(&events), first);
+}
+
+#[test]
+fn a_process_acts_with_the_user_ids_it_has_at_that_moment() {
+    let mut world = World::new();
+    world.exec(10, &["claude", "claude"], None);
+    let mut of_open = |pid, uid, euid| {
+        world.ids = Some(Ids { uid, euid });
+        let events = world.open(pid, None);
+        let process = events[0].process.clone().expect("a process");
+        assert_eq!(process.argv, ["claude".into()]);
+        (process.pid, process.uid, process.euid)
+    };
+    assert_eq!(of_open(10, 1000, 1000), (10, Some(1000), Some(1000)));
+    assert_eq!(of_open(10, 1000, 0), (10, Some(1000), Some(0)));
+    assert_eq!(of_open(10, 0, 0), (10, Some(0), Some(0)));
+    world.fork(10, 11, None);
+    world.ids = None;
+    let events = world.open(11, None);
+    let process = events[0].process.as_ref().expect("a process");
+    assert_eq!((process.uid, process.euid), (Some(0), Some(0)), "inherited");
 }
 
 #[test]

@@ -136,6 +136,7 @@ impl Running for ByInode {
             ppid: Some(task.ppid),
             parent_start_ns: None,
             uid: Some(task.uid),
+            euid: Some(task.euid),
             login_uid: None,
             cgroup_id: 0,
             exe: Some(exe.into()),
@@ -378,6 +379,7 @@ fn process(pid: u32) -> Process {
         argv_truncated: true,
         cwd: Some("/home/dev".into()),
         uid: Some(u32::MAX - 1),
+        euid: None,
         inferred: true,
     }
 }

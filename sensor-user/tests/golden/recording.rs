@@ -75,6 +75,7 @@ fn unhex(text: &str) -> Vec<u8> {
 /// The recording.
 pub fn recorded() -> String {
     let mut tape = Tape {
+        ids: Default::default(),
         text: String::new(),
         time_ns: BEGIN_NS,
     };

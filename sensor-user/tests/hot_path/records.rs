@@ -72,6 +72,8 @@ impl Tape {
             kind: kind as u16,
             hook: hook as u8,
             pad: 0,
+            uid: 1000,
+            euid: 1000,
         }
     }
 
@@ -156,8 +158,6 @@ impl Tape {
             cgroup_id: 1,
             file_size: 100_000,
             ppid: 1,
-            uid: 1000,
-            euid: 1000,
             gid: 1000,
             loginuid: u32::MAX,
             argc,

@@ -1,6 +1,11 @@
 //! Recognition, lineage and processes.
 
-use std::{os::unix::process::CommandExt, process::Command};
+use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
 
 use skep_event::{Detail, Phase, Text};
 use skep_testing::Finish;
@@ -102,6 +107,42 @@ fn a_thread_that_executes_a_program_keeps_the_process() {
         .filter_map(|event| Some(event.process.as_ref()?.pid))
         .collect();
     assert_eq!(pids, [tool.pid, root.pid], "no process but these two");
+}
+
+#[test]
+fn what_a_process_does_is_told_as_whom_it_is_at_that_moment() {
+    let directory = scratch("ids");
+    let everybody = |path: &Path, mode| {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("own file");
+    };
+    everybody(&directory, 0o755);
+    let file = directory.join("opened");
+    std::fs::write(&file, "").expect("own directory");
+    everybody(&file, 0o644);
+    let with_rights = directory.join("set-user-id");
+    std::fs::copy(actor(), &with_rights).expect("a copy");
+    everybody(&with_rights, 0o4755);
+    let (path, program) = (
+        file.to_str().expect("text"),
+        with_rights.to_str().expect("text"),
+    );
+    // One executable, one file, one moment: nothing but the user ids tells the first two apart.
+    let run = sensor().run(&[
+        "open", path, "as-user", "65534", "open", path, "as-user", "65534", "exec", program, "do",
+        "open", path, "--",
+    ]);
+    let ids: Vec<_> = run
+        .opens(path)
+        .iter()
+        .filter_map(|(event, _)| event.process.as_ref().map(|who| (who.uid, who.euid)))
+        .collect();
+    let user = Some(65_534);
+    let expected = [(Some(0), Some(0)), (user, user), (user, Some(0))];
+    assert_eq!(ids, expected, "{}", run.describe());
+    let ran = run.execs();
+    let rights = ran.last().map(|(process, _)| (process.uid, process.euid));
+    assert_eq!(rights, Some((user, Some(0))), "{}", run.describe());
+    std::fs::remove_dir_all(directory).expect("own directory");
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
         argv_truncated: false,
         cwd: Some("/home/alice/app".to_owned()),
         uid: Some(1000),
+        euid: Some(1000),
         inferred: false,
     }
 }

@@ -85,10 +85,19 @@ facts! {
     }
     uid: Option<u32> {
         wire: uid,
-        column: long(Column::at(20, "uid", "user id of the process")),
+        column: long(Column::at(20, "uid", "real user id of the process, at that moment")),
         secrets: none,
-        meaning: "user id it runs as",
+        meaning: "real user id it runs as, at that moment",
         example: "1000",
+        why: why::WHO,
+        sample: Some(1000),
+    }
+    euid: Option<u32> {
+        wire: euid,
+        column: long(Column::at(69, "euid", "effective user id of the process: whose rights it has")),
+        secrets: none,
+        meaning: "effective user id: whose rights it has",
+        example: "0",
         why: why::WHO,
         sample: Some(1000),
     }

@@ -122,6 +122,7 @@ fn task((tgid, start, (ppid, parent_start_ns), ino, session): Row) -> (Common, T
         session,
         claim: None,
         image: Some(ino),
+        ids: None,
         hook: Hook::TaskWalk,
     };
     let task = Task {
@@ -135,6 +136,7 @@ fn task((tgid, start, (ppid, parent_start_ns), ino, session): Row) -> (Common, T
         ppid,
         parent_start_ns,
         uid: 1000,
+        euid: 1000,
     };
     (common, task)
 }
@@ -220,6 +222,7 @@ fn kept() -> (Kept, SessionId) {
             argv_truncated: false,
             cwd: None,
             uid: None,
+            euid: None,
             inferred: false,
         }),
     };

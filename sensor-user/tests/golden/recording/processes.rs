@@ -37,7 +37,6 @@ pub fn ran_before(tape: &mut Tape) {
                 task.file = key(ino);
                 task.ppid = FIRST_PID + parent;
                 task.parent_start_ns = 900 * SECOND_NS + u64::from(parent);
-                task.uid = 1000;
             },
         );
     }

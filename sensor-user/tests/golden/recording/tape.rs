@@ -1,5 +1,6 @@
 //! The tape: actors, programs, and the records that they leave.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use skep_abi::{
@@ -64,7 +65,12 @@ fixed!(Exec Fork Exit Open Connect Task Uring Socket);
 pub struct Tape {
     pub text: String,
     pub time_ns: u64,
+    /// User ids of processes, where they are not [`UID`].
+    pub ids: BTreeMap<u32, u32>,
 }
+
+/// Who runs most programs.
+pub const UID: u32 = 1000;
 
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut out, byte| {
@@ -139,6 +145,10 @@ impl Tape {
         self.say(&format!("after {milliseconds}"));
     }
 
+    fn uid(&self, pid: u32) -> u32 {
+        self.ids.get(&pid).copied().unwrap_or(UID)
+    }
+
     /// One record; what `about` says stands above it. Gives its time.
     pub fn put<T: Fixed>(
         &mut self,
@@ -167,6 +177,8 @@ impl Tape {
             kind: T::KIND as u16,
             hook: hook as u8,
             pad: 0,
+            uid: self.uid(actor.pid),
+            euid: self.uid(actor.pid),
         };
         fill(&mut fixed);
         let bytes = [&[fixed.as_bytes()], tail].concat().concat();
@@ -194,6 +206,7 @@ impl Tape {
             loginuid,
         } = *program;
         let tail = [exe, filename, cwd, argv, tty];
+        self.ids.insert(actor.pid, uid);
         self.put(
             about,
             (actor, Hook::RawTpExec, missing),
@@ -204,7 +217,7 @@ impl Tape {
                 exec.cgroup_id = 1;
                 exec.file_size = 100_000;
                 exec.ppid = FIRST_PID;
-                (exec.uid, exec.euid, exec.gid, exec.loginuid) = (uid, uid, uid, loginuid);
+                (exec.gid, exec.loginuid) = (uid, loginuid);
                 exec.argc = argv.iter().filter(|byte| **byte == 0).count() as u32;
                 exec.argv_bytes = argv.len() as u32;
                 let lengths = tail.map(|part| part.len() as u16);

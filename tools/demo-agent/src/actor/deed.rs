@@ -28,7 +28,7 @@ pub enum How {
     Command(fn(&[OsString]) -> io::Result<()>),
     /// `NAME ACTION`
     Around(fn(Inner) -> io::Result<()>),
-    /// `NAME PATH ACTION`
+    /// `NAME PATH ACTION`, or a number in place of the path
     AroundIn(fn(&OsStr, Inner) -> io::Result<()>),
     /// `NAME WORD`, and every action after it
     ForTheRest(fn(&OsStr, &[OsString]) -> io::Result<()>),
@@ -133,6 +133,8 @@ pub const ALL: &[(&str, How)] = &[
     ("new-user", Around(place::new_user)),
     // … in a child whose root is the folder.
     ("chroot", AroundIn(place::chroot)),
+    // … in a child that has given up its user ids for this number (`setresuid`).
+    ("as-user", AroundIn(place::as_user)),
     // A binary tree of processes, `NUMBER` generations of them; each creates a file of its own.
     ("fork-tree", PathAndNumber(process::fork_tree)),
     // Until a file of that name is there; it is not opened.

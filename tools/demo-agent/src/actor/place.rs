@@ -77,6 +77,19 @@ pub fn chroot(folder: &OsStr, work: Inner) -> io::Result<()> {
     })
 }
 
+/// With this number as real, effective and saved user id.
+pub fn as_user(uid: &OsStr, work: Inner) -> io::Result<()> {
+    let uid: libc::uid_t = uid
+        .to_str()
+        .and_then(|uid| uid.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no user id: {}", uid.display())))?;
+    in_child(|| {
+        // SAFETY: a plain system call without pointers.
+        check(unsafe { libc::setresuid(uid, uid, uid) }.into())?;
+        work()
+    })
+}
+
 fn unshare(namespace: libc::c_int) -> io::Result<()> {
     // SAFETY: a plain system call without pointers.
     check(unsafe { libc::unshare(namespace) }.into()).map(drop)

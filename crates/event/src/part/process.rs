@@ -14,6 +14,7 @@ pub(crate) const PROCESSES: &[Class] = &[
     Class::Session,
     Class::Coverage,
     Class::Finding,
+    Class::Change,
 ];
 
 facts! {

@@ -20,6 +20,7 @@ pub mod export;
 pub mod fleet;
 pub mod format;
 pub mod lists;
+mod names_got;
 pub mod output;
 pub mod place;
 pub mod session;

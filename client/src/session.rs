@@ -11,7 +11,8 @@ use crate::{
     commands::SessionPrefix,
     connection::Client,
     error::ClientError,
-    story::{Exit, Gap, Header, Process, Story, family_tree},
+    names_got::NamesGot,
+    story::{Change, Exit, File, Gap, Header, Process, Story, family_tree},
     when::Range,
 };
 
@@ -90,15 +91,25 @@ const SEEN: &str = "
     FROM events WHERE EVENTS AND pid IS NOT NULL
     GROUP BY pid, start ORDER BY first_seen, pid";
 const EXECS: &str = "
-    SELECT pid, start, time, filename, exe, argv FROM exec WHERE EVENTS ORDER BY time";
+    SELECT pid, start, time, filename, exe, argv FROM exec
+    WHERE EVENTS AND coalesce(result, 0) >= 0 ORDER BY time";
+const FAILED_EXECS: &str = "
+    SELECT pid, start, time, filename, argv, result FROM exec
+    WHERE EVENTS AND result < 0 ORDER BY time";
 const EXITS: &str = "
     SELECT pid, start, time, exit_code AS code, exit_signal AS signal
     FROM events WHERE EVENTS AND class = 'exit' ORDER BY time";
 const FILES: &str = "
-    SELECT pid, start, path, access, result, max(links) AS links, sum(count) AS count, min(time) AS first,
+    SELECT pid, start, path, access, result, max(links) AS links,
+        sum(count) AS count, min(time) AS first, max(coalesce(last, time)) AS last
+    FROM files WHERE EVENTS AND pid IS NOT NULL AND access IN ('read', 'write', 'create', 'path')
+    GROUP BY pid, start, path, access, result ORDER BY first, path";
+const CHANGES: &str = "
+    SELECT pid, start, access AS op, path, was, many, result, sum(count) AS count, min(time) AS first,
         max(coalesce(last, time)) AS last
     FROM files WHERE EVENTS AND pid IS NOT NULL
-    GROUP BY pid, start, path, access, result ORDER BY first, path";
+        AND access NOT IN ('read', 'write', 'create', 'path')
+    GROUP BY pid, start, access, path, was, many, result ORDER BY first, path";
 const DESTINATIONS: &str = "
     SELECT pid, start, family, destination, proto, result, sum(count) AS count,
         min(time) AS first, max(coalesce(last, time)) AS last
@@ -131,8 +142,15 @@ pub async fn ask(
         })?;
     let seen: Vec<Of<Seen>> = question.ask("processes", SEEN).await?;
     let mut execs = by_process(question.ask("execs", EXECS).await?);
+    let mut failed_execs = by_process(question.ask("failed execs", FAILED_EXECS).await?);
     let mut exits = by_process(question.ask("exits", EXITS).await?);
-    let mut files = by_process(question.ask("files", FILES).await?);
+    let mut files: HashMap<Key, Vec<File>> = by_process(question.ask("files", FILES).await?);
+    let names: Vec<Of<Change>> = question.ask("changes", CHANGES).await?;
+    let names_got = NamesGot::of(names.iter().map(|of| &of.row));
+    for file in files.values_mut().flatten() {
+        file.became = names_got.of_file(file);
+    }
+    let mut changes = by_process(names);
     let mut destinations = by_process(question.ask("destinations", DESTINATIONS).await?);
     let child_sessions = question.ask("child sessions", CHILDREN).await?;
     let findings = question.ask("findings", FINDINGS).await?;
@@ -155,10 +173,12 @@ pub async fn ask(
             uid: row.uid,
             inferred: row.inferred,
             execs: execs.remove(&key).unwrap_or_default(),
+            failed_execs: failed_execs.remove(&key).unwrap_or_default(),
             exit: exits
                 .remove(&key)
                 .and_then(|mut exits: Vec<Exit>| exits.pop()),
             files: files.remove(&key).unwrap_or_default(),
+            changes: changes.remove(&key).unwrap_or_default(),
             destinations: destinations.remove(&key).unwrap_or_default(),
             children: Vec::new(),
         }

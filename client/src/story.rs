@@ -90,8 +90,12 @@ pub struct Process {
     pub inferred: Option<bool>,
     /// Every program it executed, in order.
     pub execs: Vec<Exec>,
+    /// Every program it tried to execute and could not, in order.
+    pub failed_execs: Vec<FailedExec>,
     pub exit: Option<Exit>,
     pub files: Vec<File>,
+    /// What it did to names and attributes of files.
+    pub changes: Vec<Change>,
     pub destinations: Vec<Destination>,
     pub children: Vec<Process>,
 }
@@ -112,6 +116,21 @@ from_columns!(Exec {
 });
 
 #[derive(Clone, Debug, Serialize)]
+pub struct FailedExec {
+    pub time: String,
+    pub filename: Option<String>,
+    pub argv: Option<Vec<String>>,
+    pub result: i32,
+}
+
+from_columns!(FailedExec {
+    time,
+    filename,
+    argv,
+    result
+});
+
+#[derive(Clone, Debug, Serialize)]
 pub struct Exit {
     pub time: String,
     pub code: Option<u32>,
@@ -128,6 +147,8 @@ pub struct File {
     pub result: Option<i32>,
     /// Hard links, the most there were.
     pub links: Option<u32>,
+    /// The name the file got later in the session.
+    pub became: Option<String>,
     pub count: u64,
     pub first: String,
     pub last: String,
@@ -138,6 +159,34 @@ from_columns!(File {
     access,
     result,
     links,
+    count,
+    first,
+    last;
+    became: None
+});
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// rename, exchange, link, symlink, unlink, rmdir, mkdir, truncate, chmod, chown, setxattr or removexattr
+    pub op: String,
+    /// Of rename, exchange and link, the name it got; with `many`, the folder.
+    pub path: Option<String>,
+    /// Of these three, the name before.
+    pub was: Option<String>,
+    /// So many files in the folder.
+    pub many: bool,
+    pub result: Option<i32>,
+    pub count: u64,
+    pub first: String,
+    pub last: String,
+}
+
+from_columns!(Change {
+    op,
+    path,
+    was,
+    many,
+    result,
     count,
     first,
     last
@@ -290,8 +339,10 @@ impl Process {
             uid: None,
             inferred: None,
             execs: Vec::new(),
+            failed_execs: Vec::new(),
             exit: None,
             files: Vec::new(),
+            changes: Vec::new(),
             destinations: Vec::new(),
             children: Vec::new(),
         }

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use skep_human::terminal::{plain, shorten, width};
 
 use crate::{
-    story::{Child, DEEPEST, Destination, File, Finding, Gap, Header, Process, Story},
+    story::{
+        Change, Child, DEEPEST, Destination, FailedExec, File, Finding, Gap, Header, Process, Story,
+    },
     text::{command_line, outcome, short_time, thousands},
 };
 
@@ -307,6 +309,7 @@ impl Canvas {
             let command = command.or_else(|| exec.exe.clone()).unwrap_or_default();
             self.line(&format!("{rail}was      {command}"));
         }
+        self.failed_execs(&rail, &process.failed_execs);
         let (failed, opened): (Vec<_>, Vec<_>) = process
             .files
             .iter()
@@ -325,9 +328,54 @@ impl Canvas {
             self.files(&rail, title, &group);
         }
         self.files(&rail, "failed", &failed);
+        self.changes(&rail, &process.changes);
         for (index, peer) in process.destinations.iter().enumerate() {
             let title = if index == 0 { "connect" } else { "" };
             self.line(&format!("{rail}{title:<8} {}", destination_line(peer)));
+        }
+    }
+
+    /// A search along `PATH` is one line: the same arguments, and the same outcome in each folder.
+    fn failed_execs(&mut self, rail: &str, execs: &[FailedExec]) {
+        let mut tries: Vec<(&FailedExec, u64)> = Vec::new();
+        for exec in execs {
+            let is_same = |of: &&mut (&FailedExec, u64)| {
+                of.0.result == exec.result
+                    && of.0.argv == exec.argv
+                    && file_name(&of.0.filename) == file_name(&exec.filename)
+            };
+            match tries.last_mut().filter(is_same) {
+                Some((_, count)) => *count += 1,
+                None => tries.push((exec, 1)),
+            }
+        }
+        for (index, (exec, count)) in tries.iter().take(FILES_SHOWN).enumerate() {
+            let title = if index == 0 { "tried" } else { "" };
+            self.line(&format!(
+                "{rail}{title:<8} {}",
+                failed_exec_line(exec, *count)
+            ));
+        }
+        if tries.len() > FILES_SHOWN {
+            let more = thousands((tries.len() - FILES_SHOWN) as u64);
+            self.line(&format!("{rail}{:<8} … and {more} more", ""));
+        }
+    }
+
+    /// What was destroyed comes first, under a title of its own.
+    fn changes(&mut self, rail: &str, changes: &[Change]) {
+        let (destroyed, others): (Vec<_>, Vec<_>) =
+            changes.iter().partition(|change| is_destroyed(change));
+        for (title, group) in [("DELETED", destroyed), ("changed", others)] {
+            for (index, change) in group.iter().take(FILES_SHOWN).enumerate() {
+                let title = if index == 0 { title } else { "" };
+                self.line(&format!("{rail}{title:<8} {}", change_line(change)));
+            }
+            if group.len() > FILES_SHOWN {
+                self.collapsed = true;
+                let more = thousands((group.len() - FILES_SHOWN) as u64);
+                self.line(&format!("{rail}{:<8} … and {more} more", ""));
+            }
         }
     }
 
@@ -477,12 +525,77 @@ fn file_line(file: &File) -> String {
         .links
         .filter(|links| *links > 1)
         .map(|links| format!("  ({links} hard links)"));
+    let became = file.became.as_ref();
+    let became = became.map(|name| format!(" → {name}"));
     format!(
-        "{}{}{times}{}",
+        "{}{}{}{times}{}",
         file.path.as_deref().unwrap_or(UNKNOWN_PATH),
+        became.unwrap_or_default(),
         names.unwrap_or_default(),
         failed.unwrap_or_default()
     )
+}
+
+/// The last part of a path.
+fn file_name(path: &Option<String>) -> Option<&str> {
+    path.as_deref()?.rsplit('/').next()
+}
+
+fn failed_exec_line(exec: &FailedExec, count: u64) -> String {
+    let FailedExec {
+        time: _,
+        filename,
+        argv,
+        result,
+    } = exec;
+    let arguments = argv.as_deref().and_then(|argv| argv.get(1..));
+    let arguments = arguments.filter(|arguments| !arguments.is_empty());
+    let times = match count {
+        1 => String::new(),
+        count => format!("  ×{}", thousands(count)),
+    };
+    format!(
+        "{}{}{times}  {}",
+        filename.as_deref().unwrap_or("(program unknown)"),
+        arguments.map_or_else(String::new, |arguments| format!(
+            " {}",
+            command_line(arguments)
+        )),
+        outcome(*result)
+    )
+}
+
+/// A name or contents are gone.
+fn is_destroyed(change: &Change) -> bool {
+    let is_done = change.result.is_none_or(|result| result == 0);
+    is_done && matches!(change.op.as_str(), "unlink" | "rmdir" | "truncate")
+}
+
+fn change_line(change: &Change) -> String {
+    let Change {
+        op,
+        path,
+        was,
+        many,
+        result,
+        count,
+        first: _,
+        last: _,
+    } = change;
+    let path = path.as_deref().unwrap_or(UNKNOWN_PATH);
+    let what = match was {
+        Some(was) => format!("{op} {was} → {path}"),
+        None => format!("{op} {path}"),
+    };
+    let times = match (many, count) {
+        (true, count) => format!("  {} files in it", thousands(*count)),
+        (false, 1) => String::new(),
+        (false, count) => format!("  ×{}", thousands(*count)),
+    };
+    let failed = result
+        .filter(|result| *result < 0)
+        .map(|r| format!("  {}", outcome(r)));
+    format!("{what}{times}{}", failed.unwrap_or_default())
 }
 
 fn destination_line(peer: &Destination) -> String {

@@ -22,8 +22,11 @@
 #![feature(asm_experimental_arch)]
 
 mod account;
+mod change;
+mod change_syscall;
 mod connect;
 mod exec;
+mod failed_exec;
 mod fold;
 mod interest;
 mod kernel;

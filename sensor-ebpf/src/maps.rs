@@ -92,7 +92,21 @@ pub struct Slot {
     pub owners: u64,
     /// Bytes of the record so far.
     pub len: u64,
+    /// Of a change of names: what a system call was given.
+    pub names: Names,
     pub bytes: [u8; SCRATCH_BYTES],
+}
+
+/// Names as a system call was given them: user addresses, 0 for none, and the descriptors of the folders
+/// they are relative to.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Names {
+    pub given: u64,
+    pub to_given: u64,
+    pub attribute: u64,
+    pub folder: i32,
+    pub to_folder: i32,
 }
 
 /// What of a system call's arguments is of interest. Value of `IN_FLIGHT`.

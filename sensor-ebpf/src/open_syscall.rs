@@ -226,7 +226,7 @@ fn tell<P: Place>(
 
 /// The file a descriptor of a task stands for.
 #[inline(always)]
-fn file_of<P: Place>(task: P, fd: u32) -> Read<Address> {
+pub fn file_of<P: Place>(task: P, fd: u32) -> Read<Address> {
     let table = task.follow(Offset::TaskFiles)?.follow(Offset::FilesFdt)?;
     let max: u32 = table.read(Offset::FdtableMaxFds)?;
     if fd >= max {

@@ -25,7 +25,7 @@ use crate::{
     account::{lost, lost_of},
     kernel::{Address, Ids, Read, Unreadable},
     log,
-    maps::{SCRATCH, Slot, atomic_add},
+    maps::{Names, SCRATCH, Slot, atomic_add},
     ring::{self, Urgency},
 };
 
@@ -172,6 +172,29 @@ impl<T> Draft<T> {
     fn base(&self) -> *mut u8 {
         // SAFETY: as above.
         unsafe { (&raw mut (*self.slot).bytes).cast() }
+    }
+
+    /// Room for what a system call was given.
+    #[inline(always)]
+    pub fn names(&mut self) -> *mut Names {
+        // SAFETY: as above.
+        unsafe { &raw mut (*self.slot).names }
+    }
+
+    /// A byte of the record, if there is room for one there.
+    #[inline(always)]
+    pub fn byte(&self, at: usize) -> Option<u8> {
+        if at >= SCRATCH_BYTES {
+            return None;
+        }
+        // SAFETY: in bounds, checked above.
+        Some(unsafe { self.base().add(at).read_volatile() })
+    }
+
+    /// Takes back what was appended after `len`.
+    #[inline(always)]
+    pub fn cut(&mut self, len: usize) {
+        self.set_len(len);
     }
 
     /// Appends one NUL.

@@ -57,13 +57,21 @@ impl Entered {
         Self(Typed(registers as *const u8))
     }
 
-    /// One of the first three arguments, by the calling convention of x86-64.
+    /// Of a function of a system call (`__x64_sys_*`), which has them as its argument.
+    #[inline(always)]
+    pub fn of(registers: *const u8) -> Self {
+        Self(Typed(registers))
+    }
+
+    /// One of the first five arguments, by the calling convention of x86-64.
     #[inline(always)]
     pub fn argument(&self, n: usize) -> Read<u64> {
         self.0.read(match n {
             0 => Offset::RegistersDi,
             1 => Offset::RegistersSi,
-            _ => Offset::RegistersDx,
+            2 => Offset::RegistersDx,
+            3 => Offset::RegistersR10,
+            _ => Offset::RegistersR8,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! other and not sent. A deed this host cannot do is left out; which were done, it says ([`Deeds`]).
 //! Each open is of another file, so that no hook's record can stand for another's.
 
+mod changes;
 mod deeds;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
     },
 };
 
-pub use self::deeds::Deeds;
+pub use self::{changes::changes, deeds::Deeds};
 
 /// The one argument that makes `skep-sensor` a canary. Not for people: it is not among the commands.
 pub const ARGUMENT: &str = "canary";
@@ -51,6 +52,8 @@ pub fn act() -> Deeds {
         .and(other_family())
         .and(rare_socket())
         .and(io_uring())
+        .and(failed_execs())
+        .and(changes())
 }
 
 fn opens() -> Deeds {
@@ -186,6 +189,22 @@ pub fn rare_socket() -> Deeds {
         }
     }
     Deeds::NONE
+}
+
+/// Executes a program that does not exist, by either call.
+pub fn failed_execs() -> Deeds {
+    let path = c"/proc/self/no-such-program".as_ptr();
+    let arguments = [path, std::ptr::null()];
+    let (argv, envp) = (arguments.as_ptr(), &raw const arguments[1]);
+    let is_refused = || std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT);
+    // SAFETY: terminated strings and arrays; there is nothing to execute, so the call returns.
+    let execve = unsafe { libc::execve(path, argv, envp) } == -1 && is_refused();
+    let (call, flags) = (libc::SYS_execveat, 0);
+    // SAFETY: the same.
+    let execveat = unsafe { libc::syscall(call, libc::AT_FDCWD, path, argv, envp, flags) } == -1;
+    Deeds::EXECVE
+        .when(execve)
+        .and(Deeds::EXECVEAT.when(execveat && is_refused()))
 }
 
 /// Sets up the smallest ring there is, where that is allowed.

@@ -7,6 +7,7 @@
 //! Nothing is allocated but for an exec: text is borrowed from the record, or from the caller's
 //! buffer where a path has to be put together.
 
+mod change;
 mod path;
 pub mod step;
 
@@ -20,11 +21,14 @@ use skep_abi::{
 use skep_event::{ConnectRef, Device, FileMode, NetFamily, OpenFlags, OpenRef, Protocol, Text};
 use zerocopy::FromBytes;
 
+pub use self::change::Change;
 pub use skep_event::Exit;
 
 /// File type in a mode, and that of a directory (linux/stat.h).
 const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
+/// A name is relative to the working directory (linux/fcntl.h).
+const AT_FDCWD: i32 = -100;
 /// `u32::MAX`: no login uid was set (linux/audit.h, `AUDIT_UID_UNSET`).
 pub(crate) const LOGINUID_UNSET: u32 = u32::MAX;
 const AF_UNIX: u16 = 1;
@@ -79,6 +83,8 @@ pub enum Body<'a> {
     Task(Task),
     Uring,
     Socket(SocketKind),
+    FailedExec(Box<FailedExec>),
+    Change(Change<'a>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +103,16 @@ pub struct Exec {
     pub argv: Vec<Text>,
     pub argv_truncated: bool,
     pub terminal: Option<Text>,
+}
+
+/// An exec that did not come to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedExec {
+    pub filename: Option<Text>,
+    pub argv: Vec<Text>,
+    pub argv_truncated: bool,
+    /// A negative errno.
+    pub result: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +202,8 @@ pub fn decode<'a>(bytes: &'a [u8], room: &'a mut Vec<u8>) -> Result<Record<'a>, 
         Kind::Task => Body::Task(task(bytes)?),
         Kind::Uring => Body::Uring,
         Kind::Socket => Body::Socket(socket(bytes)?),
+        Kind::Change => Body::Change(change::change(bytes, room)?),
+        Kind::FailedExec => Body::FailedExec(Box::new(failed_exec(bytes)?)),
     };
     Ok(Record { common, body })
 }
@@ -265,6 +283,29 @@ pub fn arguments(bytes: &[u8], argc: u32) -> Vec<Text> {
         .take(argc as usize)
         .map(Text::from)
         .collect()
+}
+
+fn failed_exec(bytes: &[u8]) -> Result<FailedExec, Malformed> {
+    let raw = fixed::<abi::FailedExec>(bytes).ok_or(Malformed("failed exec cut short"))?;
+    let have = |bit: u32| raw.header.missing & bit == 0;
+    let mut tail = Tail::of::<abi::FailedExec>(bytes);
+    let filename = tail.take(raw.filename_len)?;
+    let argv = tail.take(raw.argv_len)?;
+    tail.end()?;
+    let filename = path::string(filename);
+    Ok(FailedExec {
+        filename: have(MISSING_FILENAME).then(|| match (raw.dirfd, filename) {
+            (AT_FDCWD, _) | (_, [b'/', ..]) => Text::from(filename),
+            // As the kernel names what is executed by a descriptor (fs/exec.c, `alloc_bprm`).
+            (descriptor, []) => Text::from(format!("/dev/fd/{descriptor}").into_bytes()),
+            (descriptor, name) => {
+                Text::from([format!("/dev/fd/{descriptor}/").as_bytes(), name].concat())
+            }
+        }),
+        argv: arguments(argv, u32::from(raw.argc)),
+        argv_truncated: raw.is_cut != 0 || !have(MISSING_ARGV),
+        result: raw.result,
+    })
 }
 
 fn fork(bytes: &[u8]) -> Result<Fork, Malformed> {

@@ -31,7 +31,9 @@ use std::{
 use foldhash::fast::RandomState;
 
 use self::held::{Held, Index, ProcessKey, Table};
-use skep_event::{ActRef, ConnectRef, Detail, Event, OpenRef, Phase, SessionId, UnixNanos};
+use skep_event::{
+    ActRef, ChangeRef, ConnectRef, Detail, Event, OpenRef, Phase, SessionId, UnixNanos,
+};
 
 use crate::{
     act::{Act, Folding, RecordId},
@@ -362,6 +364,11 @@ impl Fold {
                 addr.hash(&mut state);
                 state.write_u16(port.unwrap_or(0));
                 state.write(path.unwrap_or_default());
+            }
+            ActRef::Change(ChangeRef { op, path, to, .. }) => {
+                op.hash(&mut state);
+                state.write(path.unwrap_or_default());
+                state.write(to.unwrap_or_default());
             }
         }
         state.finish()

@@ -28,6 +28,7 @@ mod process;
 mod rings;
 mod session;
 mod step;
+mod storms;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +46,7 @@ use self::{
     kept::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
+    storms::Storms,
 };
 use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
 
@@ -98,6 +100,8 @@ pub struct Tracker<J> {
     emptied: Vec<SessionId>,
     /// Sessions with io_urings that are not told of yet.
     untold_rings: BTreeSet<SessionId>,
+    /// Changes of the second, by folder.
+    storms: Storms,
 }
 
 impl<J: Judge> Tracker<J> {
@@ -135,6 +139,7 @@ impl<J: Judge> Tracker<J> {
             resumed: Vec::new(),
             emptied: Vec::new(),
             untold_rings: BTreeSet::new(),
+            storms: Storms::default(),
         }
     }
 
@@ -185,6 +190,8 @@ impl<J: Judge> Tracker<J> {
             Body::Connect(connect) => self.connect(&common, connect, verdicts, out),
             Body::Uring => self.io_uring(&common, verdicts, out),
             Body::Socket(kind) => self.rare_socket(&common, kind, verdicts, out),
+            Body::Change(change) => self.change(&common, change, verdicts, out),
+            Body::FailedExec(failed) => self.failed_exec(&common, *failed, verdicts, out),
             Body::Task(task) => {
                 self.consumed += 1;
                 if self.walked.len() < self.bounds.walked {
@@ -296,7 +303,7 @@ impl<J: Judge> Tracker<J> {
             session,
             Some(image),
             None,
-            Detail::Exec(skep_event::Exec { filename }),
+            Detail::Exec(skep_event::Exec::done(filename)),
             out,
         );
         self.waited(common, session, verdicts, out);

@@ -6,7 +6,7 @@ use crate::{
     csv,
     error::ClientError,
     format::Format,
-    story::{Destination, File, Finding, Gap, Process, Story},
+    story::{Change, Destination, FailedExec, File, Finding, Gap, Process, Story},
     tree,
 };
 
@@ -93,12 +93,28 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
             exit,
         ],
     )?;
+    for exec in &process.failed_execs {
+        let FailedExec {
+            time,
+            filename,
+            argv,
+            result,
+        } = exec.clone();
+        let argv = argv.as_ref().map(serde_json::to_string).transpose()?;
+        let what = argv.or(filename).unwrap_or_default();
+        let result = result.to_string();
+        line(
+            "failed exec",
+            [what, none(), result, "1".to_owned(), time, none()],
+        )?;
+    }
     for file in &process.files {
         let File {
             path,
             access,
             result,
             links: _,
+            became: _,
             count,
             first,
             last,
@@ -107,6 +123,27 @@ fn csv_lines(process: &Process, out: &mut impl Write) -> Result<(), ClientError>
         line(
             "file",
             [path, access, number(result), count.to_string(), first, last],
+        )?;
+    }
+    for change in &process.changes {
+        let Change {
+            op,
+            path,
+            was,
+            many: _,
+            result,
+            count,
+            first,
+            last,
+        } = change.clone();
+        let path = path.unwrap_or_default();
+        let what = match was {
+            Some(was) => format!("{was} → {path}"),
+            None => path,
+        };
+        line(
+            "change",
+            [what, op, number(result), count.to_string(), first, last],
         )?;
     }
     for peer in &process.destinations {

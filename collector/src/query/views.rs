@@ -15,16 +15,23 @@ pub struct View {
 pub const VIEWS: &[View] = &[
     View {
         name: "exec",
-        about: "programs executed",
+        about: "programs executed, and those that were to be: where result is below 0, exe is the program \
+                that tried, and argv what it tried",
         sql: "
             SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, ppid,
-                   exe, argv, argv_truncated, cwd, uid, exec_filename AS filename, result, hook
+                   exe, CASE WHEN result < 0 THEN exec_argv ELSE argv END AS argv,
+                   CASE WHEN result < 0 THEN exec_argv_truncated ELSE argv_truncated END
+                       AS argv_truncated,
+                   cwd, uid, exec_filename AS filename, result, hook
             FROM events WHERE class = 'exec'",
     },
     View {
         name: "files",
-        about: "files opened; access is read, write, create (O_CREAT was given: it may have existed) \
-                or path (O_PATH: not opened for reading or writing)",
+        about: "files opened and changed; access is read, write, create (O_CREAT was given: it may have \
+                existed), path (O_PATH: not opened for reading or writing), or what was changed (rename, \
+                unlink …). Of a rename, exchange or link, path is the name the file got and was the one \
+                before: what is written under a temporary name and renamed is found by the name it got. many: \
+                path is a folder, in which count files were changed",
         sql: "
             SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe,
                    file_path AS path, file_resolved AS resolved,
@@ -33,8 +40,19 @@ pub const VIEWS: &[View] = &[
                         WHEN file_flags & 3 <> 0 OR file_flags & 512 <> 0 THEN 'write'
                         ELSE 'read' END AS access,
                    file_flags AS flags, file_mode AS mode, count, last, result, hook,
-                   file_inode AS inode, file_device AS device, file_links AS links
-            FROM events WHERE class = 'open'",
+                   file_inode AS inode, file_device AS device, file_links AS links,
+                   NULL AS was, false AS many
+            FROM events WHERE class = 'open'
+            UNION ALL
+            SELECT sensor_id, host, time, session, agent_family, agent_version, pid, start, exe,
+                   CASE WHEN change_op IN ('rename', 'exchange', 'link') THEN change_to
+                        ELSE file_path END AS path,
+                   file_resolved AS resolved, change_op AS access,
+                   NULL AS flags, file_mode AS mode, count, last, result, hook,
+                   file_inode AS inode, file_device AS device, NULL AS links,
+                   CASE WHEN change_op IN ('rename', 'exchange', 'link') THEN file_path END AS was,
+                   change_many AS many
+            FROM events WHERE class = 'change'",
     },
     View {
         name: "net",

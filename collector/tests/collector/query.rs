@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use skep_collector::{query::VIEWS, schema};
-use skep_proto::v1::{Event, finding::Severity};
+use skep_proto::v1::{Change, Event, Exec, event::Detail, finding::Severity};
 
 use crate::scene::{
-    CHILD_SESSION, Collector, SENSOR, SESSION, Sensor, ask, finding, session_with_gaps,
-    small_session,
+    CHILD_SESSION, Collector, NOON, SENSOR, SESSION, Sensor, ask, event, finding,
+    session_with_gaps, small_session,
 };
 
 async fn with_session(data: &std::path::Path) -> Collector {
@@ -151,6 +151,53 @@ async fn the_other_views_say_what_happened() {
         "hooks_not_live": ["open fallback: lsm/file_open: EPERM"], "last_self_test": null
     }]);
     assert_eq!(Value::Array(rows(&collector, hosts).await), expected);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_put_into_place_is_found_by_the_name_it_got_and_a_failed_exec_by_what_was_tried() {
+    let data = tempfile::tempdir().unwrap();
+    let renamed = Change {
+        op: "rename".to_owned(),
+        path: Some("/home/alice/.bashrc.tmp.7".to_owned()),
+        to: Some("/home/alice/.bashrc".to_owned()),
+        count: 1,
+        ..Change::default()
+    };
+    let removed = Change {
+        op: "unlink".to_owned(),
+        path: Some("/home/alice/app/old".to_owned()),
+        many: true,
+        count: 1_234,
+        ..Change::default()
+    };
+    let tried = Event {
+        result: Some(-2),
+        ..event(
+            NOON + 2,
+            Detail::Exec(Exec {
+                filename: Some("/usr/bin/nmap".to_owned()),
+                argv: vec!["nmap".to_owned(), "-sV".to_owned()],
+                argv_truncated: false,
+            }),
+        )
+    };
+    let events = vec![
+        event(NOON, Detail::Change(renamed)),
+        event(NOON + 1, Detail::Change(removed)),
+        tried,
+    ];
+    let collector = with_events(data.path(), events).await;
+    let sql = "SELECT access, was, many, count FROM files WHERE path = '/home/alice/.bashrc'";
+    let was = "/home/alice/.bashrc.tmp.7";
+    let expected = json!([{"access": "rename", "was": was, "many": false, "count": 1}]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    let sql = "SELECT path, was, count FROM files WHERE many AND access = 'unlink'";
+    let expected = json!([{"path": "/home/alice/app/old", "was": null, "count": 1_234}]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    let sql = "SELECT filename, argv, result FROM exec WHERE result < 0";
+    let expected = json!([{"filename": "/usr/bin/nmap", "argv": ["nmap", "-sV"], "result": -2}]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
     collector.stop();
 }
 

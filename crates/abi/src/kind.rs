@@ -15,10 +15,14 @@ pub enum Kind {
     Uring = 7,
     /// A socket was made whose peers no connect hook sees.
     Socket = 8,
+    /// An exec was tried and failed: the process goes on as what it was.
+    FailedExec = 9,
+    /// A name or the attributes of a file were changed.
+    Change = 10,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Exec,
         Kind::Fork,
         Kind::Exit,
@@ -27,6 +31,8 @@ impl Kind {
         Kind::Task,
         Kind::Uring,
         Kind::Socket,
+        Kind::FailedExec,
+        Kind::Change,
     ];
 
     pub const fn from_u16(value: u16) -> Option<Self> {
@@ -39,6 +45,8 @@ impl Kind {
             6 => Some(Kind::Task),
             7 => Some(Kind::Uring),
             8 => Some(Kind::Socket),
+            9 => Some(Kind::FailedExec),
+            10 => Some(Kind::Change),
             _ => None,
         }
     }
@@ -53,6 +61,8 @@ impl Kind {
             Kind::Task => "task",
             Kind::Uring => "io_uring",
             Kind::Socket => "socket",
+            Kind::FailedExec => "failed_exec",
+            Kind::Change => "change",
         }
     }
 }

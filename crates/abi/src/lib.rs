@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 mod account;
+mod change;
 mod fold;
 mod hook;
 mod kind;
@@ -29,13 +30,15 @@ mod walk;
 pub use account::{
     COUNTERS, COUNTERS_PER_KIND, Cause, Counters, folded_index, lost_index, sent_index,
 };
+pub use change::{CHANGE_FOLLOWS, CHANGE_GUESSED, Change, ChangeOp};
 pub use fold::{Control, FoldCount, FoldKey, FoldShare};
 pub use hook::Hook;
 pub use kind::Kind;
 pub use limits::{
     ARGV_MAX, CANARY_SESSION, COMPONENTS_MAX, FILTER_SLOTS, FOLD_KINDS, FOLD_KINDS_A_SESSION,
     FOLD_SHARES, LOST_WAITING_CLAIMS, NAME_MAX, PATH_MAX, PENDING_SESSION, PENDING_SHARES,
-    SCRATCH_BYTES, SCRATCH_SLOTS, SESSION_FIRST, TTY_MAX, UNIX_PATH_MAX, WALK_TASKS,
+    SCRATCH_BYTES, SCRATCH_SLOTS, SESSION_FIRST, TRIED_ARGUMENT_MAX, TRIED_ARGUMENTS, TTY_MAX,
+    UNIX_PATH_MAX, WALK_TASKS,
 };
 pub use log::LogLine;
 pub use offsets::{ABSENT, Offset, Offsets};
@@ -44,10 +47,10 @@ pub use process::{
     STATE_PENDING, VERDICT_NOT_AGENT,
 };
 pub use record::{
-    Connect, Exec, Exit, Fork, Header, MISSING_ADDR, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
-    MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
-    MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START, Open, PathForm, Socket, Task,
-    Uring,
+    Connect, Exec, Exit, FailedExec, Fork, Header, MISSING_ADDR, MISSING_ARGV, MISSING_CRED,
+    MISSING_CWD, MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
+    MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_SIZE, MISSING_START, MISSING_TO,
+    MISSING_TO_FOLDER, MISSING_TO_HEAD, Open, PathForm, Socket, Task, Uring,
 };
 pub use session::{SessionState, Share};
 pub use walk::{WALK_DONE, WALK_LOST, WALK_MORE, Walk};

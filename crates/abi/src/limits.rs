@@ -4,6 +4,9 @@
 pub const PATH_MAX: usize = 4096;
 /// Most bytes of argv carried by an exec record; `Exec::argv_bytes` tells how many there were.
 pub const ARGV_MAX: usize = 8192;
+/// Most arguments of a failed exec that are read, and most bytes of each with its terminator.
+pub const TRIED_ARGUMENTS: usize = 64;
+pub const TRIED_ARGUMENT_MAX: usize = 1024;
 /// Longest path component (`NAME_MAX`, linux/limits.h) with its terminator.
 pub const NAME_MAX: usize = 256;
 /// Most components walked from a file to its root.

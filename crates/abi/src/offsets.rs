@@ -52,6 +52,7 @@ offsets! {
     MmArgEnd = "mm_struct"."arg_end";
     MmExeFile = "mm_struct"."exe_file";
     FsPwd = "fs_struct"."pwd";
+    FsRoot = "fs_struct"."root";
     FilesFdt = "files_struct"."fdt";
     FdtableFd = "fdtable"."fd";
     FdtableMaxFds = "fdtable"."max_fds";
@@ -67,7 +68,9 @@ offsets! {
     DentryName = "dentry"."d_name.name";
     DentryNameHash = "dentry"."d_name.hash";
     DentryInode = "dentry"."d_inode";
+    DentrySb = "dentry"."d_sb";
     VfsmountRoot = "vfsmount"."mnt_root";
+    VfsmountSb = "vfsmount"."mnt_sb";
     MountParent = "mount"."mnt_parent";
     MountMountpoint = "mount"."mnt_mountpoint";
     MountMnt = "mount"."mnt";
@@ -86,6 +89,8 @@ offsets! {
     RegistersDi = "pt_regs"."di";
     RegistersSi = "pt_regs"."si";
     RegistersDx = "pt_regs"."dx";
+    RegistersR10 = "pt_regs"."r10";
+    RegistersR8 = "pt_regs"."r8";
     UnixSockAddr = "unix_sock"."addr";
     UnixSockPeer = "unix_sock"."peer";
     UnixAddressLen = "unix_address"."len";

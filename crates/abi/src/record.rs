@@ -70,6 +70,14 @@ pub const MISSING_ADDR: u32 = 1 << 10;
 pub const MISSING_START: u32 = 1 << 11;
 /// The transport protocol is not known at this hook.
 pub const MISSING_PROTO: u32 = 1 << 12;
+/// The size a file was to get is not known at this hook.
+pub const MISSING_SIZE: u32 = 1 << 13;
+/// The second name of a change could not be read.
+pub const MISSING_TO: u32 = 1 << 14;
+/// What the second name is relative to could not be read.
+pub const MISSING_TO_FOLDER: u32 = 1 << 15;
+/// The walk of the second name stopped early: the leading part is absent.
+pub const MISSING_TO_HEAD: u32 = 1 << 16;
 
 /// An exec. Tail: executable path (components, see [`PathForm`]), file name as given,
 /// working directory (components), argv (NUL-terminated strings), terminal name.
@@ -102,6 +110,24 @@ pub struct Exec {
     pub tty_len: u16,
     /// Permission and type bits of the file (`inode::i_mode`).
     pub mode: u16,
+}
+
+/// An exec that failed. The header is the process that tried. Tail: file name as given, arguments
+/// (NUL-terminated strings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FailedExec {
+    pub header: Header,
+    /// A negative errno.
+    pub result: i32,
+    /// What the name is relative to (`AT_FDCWD` is -100).
+    pub dirfd: i32,
+    pub filename_len: u16,
+    pub argv_len: u16,
+    /// Arguments in the tail.
+    pub argc: u16,
+    /// 1: there were more, or longer ones.
+    pub is_cut: u16,
 }
 
 /// A new process (not a thread). The header is the parent's; the child starts in the same state.
@@ -226,6 +252,7 @@ const _: () = {
     assert!(offset_of!(Header, uid) == 72);
     assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 12);
     assert!(offset_of!(Exec, exe_len) == 164);
+    assert!(size_of::<FailedExec>() == 96);
     assert!(size_of::<Fork>() == 96);
     assert!(size_of::<Exit>() == 88);
     assert!(size_of::<Open>() == 136);

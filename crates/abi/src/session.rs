@@ -31,4 +31,4 @@ pub struct Share {
     pub bytes: u64,
 }
 
-const _: () = assert!(size_of::<SessionState>() == 40 * 8 + 24);
+const _: () = assert!(size_of::<SessionState>() == 50 * 8 + 24);

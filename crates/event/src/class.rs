@@ -1,5 +1,6 @@
 //! The classes of events: one file each, and what is the same for all of them.
 
+mod change;
 mod connect;
 mod coverage;
 mod exec;
@@ -9,6 +10,7 @@ mod lost;
 mod open;
 mod session;
 
+pub use change::{Change, ChangeOp, ChangeRef};
 pub use connect::{Connect, ConnectRef, NetFamily, Protocol};
 pub use coverage::{Coverage, CoverageKind, CoveragePhase};
 pub use exec::Exec;
@@ -187,6 +189,7 @@ classes! {
     Lost(Lost), "lost", Lost = 15, Findings;
     Coverage(Coverage), "coverage", Coverage = 16, Findings;
     Finding(Finding), "finding", Finding = 17, Findings;
+    Change(Change), "change", Change = 18, Bulk;
 }
 
 /// What an act was, borrowed from its record: the classes that repeat.
@@ -194,6 +197,7 @@ classes! {
 pub enum ActRef<'a> {
     Open(OpenRef<'a>),
     Connect(ConnectRef<'a>),
+    Change(ChangeRef<'a>),
 }
 
 /// Which of the two spools, and streams, of a sensor. What must not be crowded out goes apart.
@@ -202,7 +206,7 @@ pub enum ActRef<'a> {
 pub enum Lane {
     /// finding, session, lost, coverage
     Findings,
-    /// exec, exit, open, connect
+    /// exec, exit, open, connect, change
     Bulk,
 }
 
@@ -266,9 +270,9 @@ impl Detail {
     /// How many acts the event reports, and the time of the last where there are several.
     pub fn counted(&mut self) -> Option<(&mut u64, &mut Option<UnixNanos>)> {
         match self {
-            Self::Open(Open { count, last, .. }) | Self::Connect(Connect { count, last, .. }) => {
-                Some((count, last))
-            }
+            Self::Open(Open { count, last, .. })
+            | Self::Connect(Connect { count, last, .. })
+            | Self::Change(Change { count, last, .. }) => Some((count, last)),
             Self::Exec(_)
             | Self::Exit(_)
             | Self::Session(_)
@@ -283,6 +287,7 @@ impl Detail {
         match self {
             Self::Open(open) => open.heap_bytes(),
             Self::Connect(connect) => connect.heap_bytes(),
+            Self::Change(change) => change.heap_bytes(),
             Self::Exec(_)
             | Self::Exit(_)
             | Self::Session(_)
@@ -301,6 +306,7 @@ impl ActRef<'_> {
         match self {
             Self::Open(open) => Detail::Open(open.own()),
             Self::Connect(connect) => Detail::Connect(connect.own()),
+            Self::Change(change) => Detail::Change(change.own()),
         }
     }
 
@@ -309,6 +315,7 @@ impl ActRef<'_> {
         match (self, known) {
             (Self::Open(open), Detail::Open(known)) => open.repeats(known),
             (Self::Connect(connect), Detail::Connect(known)) => connect.repeats(known),
+            (Self::Change(change), Detail::Change(known)) => change.repeats(known),
             _ => false,
         }
     }

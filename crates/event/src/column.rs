@@ -36,6 +36,25 @@ pub const LAST: Column = Column::at(
     "time of the last of them; null when there is one",
 );
 
+/// Columns of the classes that are about a file.
+pub const FILE_PATH: Column = Column::at(
+    21,
+    "file_path",
+    "file opened, or changed: by the name it had before",
+);
+pub const FILE_RESOLVED: Column = Column::at(
+    22,
+    "file_resolved",
+    "true: the kernel's own path; false: as the program gave it",
+);
+pub const FILE_MODE: Column = Column::at(
+    24,
+    "file_mode",
+    "file type and permission bits; null when the open failed; of a change, the bits it was to get",
+);
+pub const FILE_INODE: Column = Column::at(52, "file_inode", "number of the file on its device");
+pub const FILE_DEVICE: Column = Column::at(53, "file_device", "device of the file, major:minor");
+
 impl Column {
     pub const fn at(ordinal: usize, name: &'static str, about: &'static str) -> Self {
         Self {

@@ -35,7 +35,7 @@ pub mod columns {
     pub const CLASS: Column = Column::at(
         6,
         "class",
-        "exec, exit, open, connect, session, lost, coverage or finding",
+        "exec, exit, open, connect, session, lost, coverage, finding or change",
     );
     pub const SESSION: Column = Column::at(
         7,
@@ -130,7 +130,7 @@ const OUTCOME: [Field; 2] = [
     Field {
         name: Some("result"),
         wire: Some("result"),
-        classes: &[Class::Exec, Class::Open, Class::Connect],
+        classes: &[Class::Exec, Class::Open, Class::Connect, Class::Change],
         meaning: "0, or the error",
         example: "ENOENT",
         why: "tells attempts from successes",

@@ -11,7 +11,10 @@ pub fn write(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Connect, Coverage, Detail, Exit, Finding, Lost, Open, SessionInfo, Text, sample};
+    use crate::{
+        Change, Connect, Coverage, Detail, Exec, Exit, Finding, Lost, Open, SessionInfo, Text,
+        sample,
+    };
 
     #[test]
     fn the_example_in_the_documentation_is_what_is_written() {
@@ -25,6 +28,7 @@ mod tests {
     #[test]
     fn each_class_has_its_part_and_null_for_the_others() {
         let cases = [
+            (sample::failed_exec(), Exec::SAMPLE_FAILED_JSON),
             (sample::exit(), Exit::SAMPLE_JSON),
             (sample::open(), Open::SAMPLE_JSON),
             (sample::connect(), Connect::SAMPLE_JSON),
@@ -33,6 +37,7 @@ mod tests {
             (sample::lost(), Lost::SAMPLE_JSON),
             (sample::coverage(), Coverage::SAMPLE_JSON),
             (sample::finding(), Finding::SAMPLE_JSON),
+            (sample::change(), Change::SAMPLE_JSON),
         ];
         for (event, part) in cases {
             let line = write(&event);
@@ -46,11 +51,12 @@ mod tests {
                 "lost",
                 "coverage",
                 "finding",
+                "change",
             ];
             let empty = parts
                 .iter()
                 .filter(|key| line.contains(&format!("\"{key}\":null")));
-            assert_eq!(empty.count(), 7, "{line}");
+            assert_eq!(empty.count(), 8, "{line}");
         }
     }
 

@@ -38,9 +38,9 @@ pub mod wire;
 
 pub use borrowed::Borrowed;
 pub use class::{
-    ActRef, Class, Classes, Connect, ConnectRef, Coverage, CoverageKind, CoveragePhase, Detail,
-    Device, Exec, Exit, FileMode, Finding, Found, Lane, Lost, NetFamily, OfClass, Open, OpenRef,
-    Phase, Protocol, SessionInfo, Severity,
+    ActRef, Change, ChangeOp, ChangeRef, Class, Classes, Connect, ConnectRef, Coverage,
+    CoverageKind, CoveragePhase, Detail, Device, Exec, Exit, FileMode, Finding, Found, Lane, Lost,
+    NetFamily, OfClass, Open, OpenRef, Phase, Protocol, SessionInfo, Severity,
 };
 pub use column::{Cells, Column, Columns, Unfit};
 pub use event::{Event, columns};

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Agent, Connect, Coverage, Detail, Event, Exec, Exit, Facts, Finding, Lost, Open, Process,
-    Secrets, SessionId, SessionInfo, Text, UnixNanos,
+    Agent, Change, Connect, Coverage, Detail, Event, Exec, Exit, Facts, Finding, Lost, Open,
+    Process, Secrets, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
@@ -14,6 +14,7 @@ pub(crate) const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
 pub fn all() -> Vec<Event> {
     vec![
         exec(),
+        failed_exec(),
         exit(),
         open(),
         connect(),
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Event> {
         lost(),
         coverage(),
         finding(),
+        change(),
     ]
 }
 
@@ -40,7 +42,13 @@ fn with(detail: Detail) -> Event {
 }
 
 pub fn exec() -> Event {
-    with(Detail::Exec(Exec::sample()))
+    with(Detail::Exec(Exec::done(Exec::sample().filename)))
+}
+
+pub fn failed_exec() -> Event {
+    let mut event = with(Detail::Exec(Exec::sample()));
+    event.result = Some(-libc::ENOENT);
+    event
 }
 
 pub fn exit() -> Event {
@@ -87,6 +95,10 @@ pub fn coverage() -> Event {
 /// A finding of the sensor's own; one about a session would have all of its parts.
 pub fn finding() -> Event {
     with(Detail::Finding(Finding::sample()))
+}
+
+pub fn change() -> Event {
+    with(Detail::Change(Change::sample()))
 }
 
 /// Puts a secret into every text of an event that can hold one.

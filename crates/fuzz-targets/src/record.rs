@@ -40,6 +40,14 @@ fn text_bytes(record: &Record<'_>) -> usize {
             let texts = [&exec.exe, &exec.filename, &exec.cwd, &exec.terminal];
             argv + texts.into_iter().map(of).sum::<usize>()
         }
+        Body::FailedExec(failed) => {
+            let argv: usize = failed.argv.iter().map(|text| text.as_bytes().len()).sum();
+            argv + of(&failed.filename)
+        }
+        Body::Change(change) => {
+            let texts = [change.facts.path, change.facts.to, change.facts.attribute];
+            texts.into_iter().flatten().map(<[u8]>::len).sum()
+        }
         Body::Open(open) => open.facts.path.map_or(0, <[u8]>::len),
         Body::Connect(connect) => connect.facts.path.map_or(0, <[u8]>::len),
         Body::Fork(_) | Body::Exit(_) | Body::Task(_) | Body::Uring | Body::Socket(_) => 0,

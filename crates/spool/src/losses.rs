@@ -82,6 +82,7 @@ impl Losses {
                 let (count, last) = match detail {
                     Detail::Open(open) => (open.count, open.last_unix_nano),
                     Detail::Connect(connect) => (connect.count, connect.last_unix_nano),
+                    Detail::Change(change) => (change.count, change.last_unix_nano),
                     _ => (1, None),
                 };
                 (Class::of(detail).name(), count, last)

@@ -16,7 +16,7 @@ const MARK: &str = "skep-canary ";
 pub struct Deeds(u32);
 
 /// Every deed with its name for people.
-const NAMES: [(Deeds, &str); 15] = [
+const NAMES: [(Deeds, &str); 28] = [
     (Deeds::LIFE, "start and end"),
     (Deeds::OPENAT, "openat"),
     (Deeds::OPENAT2, "openat2"),
@@ -32,6 +32,19 @@ const NAMES: [(Deeds, &str); 15] = [
     (Deeds::IO_URING, "an io_uring"),
     (Deeds::CONNECT_OTHER, "a connect of another family"),
     (Deeds::RARE_SOCKET, "a socket of a rare kind"),
+    (Deeds::EXECVE, "an execve that fails"),
+    (Deeds::EXECVEAT, "an execveat that fails"),
+    (Deeds::RENAME, "rename"),
+    (Deeds::LINK, "link"),
+    (Deeds::SYMLINK, "symlink"),
+    (Deeds::UNLINK, "unlink"),
+    (Deeds::RMDIR, "rmdir"),
+    (Deeds::MKDIR, "mkdir"),
+    (Deeds::TRUNCATE, "truncate"),
+    (Deeds::CHMOD, "chmod"),
+    (Deeds::CHOWN, "chown"),
+    (Deeds::SETXATTR, "setxattr"),
+    (Deeds::REMOVEXATTR, "removexattr"),
 ];
 
 impl Deeds {
@@ -52,7 +65,22 @@ impl Deeds {
     pub const IO_URING: Self = Self(1 << 12);
     pub const CONNECT_OTHER: Self = Self(1 << 13);
     pub const RARE_SOCKET: Self = Self(1 << 14);
-    pub const ALL: Self = Self((1 << 15) - 1);
+    pub const EXECVE: Self = Self(1 << 15);
+    pub const EXECVEAT: Self = Self(1 << 16);
+    pub const RENAME: Self = Self(1 << 17);
+    pub const LINK: Self = Self(1 << 18);
+    pub const SYMLINK: Self = Self(1 << 19);
+    pub const UNLINK: Self = Self(1 << 20);
+    pub const RMDIR: Self = Self(1 << 21);
+    pub const MKDIR: Self = Self(1 << 22);
+    pub const TRUNCATE: Self = Self(1 << 23);
+    pub const CHMOD: Self = Self(1 << 24);
+    pub const CHOWN: Self = Self(1 << 25);
+    pub const SETXATTR: Self = Self(1 << 26);
+    pub const REMOVEXATTR: Self = Self(1 << 27);
+    pub const ALL: Self = Self((1 << 28) - 1);
+    /// Those that change names or attributes.
+    pub const CHANGES: Self = Self(Self::ALL.0 & !((1 << 17) - 1));
 
     /// Those of which each makes the hook report; none for a hook no canary reaches.
     pub const fn reaching(hook: Hook) -> Self {
@@ -82,6 +110,20 @@ impl Deeds {
             Hook::FentrySocketPostCreate | Hook::LsmSocketPostCreate | Hook::TpSocket => {
                 Self::RARE_SOCKET
             }
+            Hook::FexitExecve | Hook::TpExecve => Self::EXECVE,
+            Hook::FexitExecveat | Hook::TpExecveat => Self::EXECVEAT,
+            Hook::FentryPathRename => Self::RENAME,
+            Hook::FentryPathLink => Self::LINK,
+            Hook::FentryPathSymlink => Self::SYMLINK,
+            Hook::FentryPathUnlink => Self::UNLINK,
+            Hook::FentryPathRmdir => Self::RMDIR,
+            Hook::FentryPathMkdir => Self::MKDIR,
+            Hook::FentryPathTruncate | Hook::FentryFileTruncate => Self::TRUNCATE,
+            Hook::FentryPathChmod => Self::CHMOD,
+            Hook::FentryPathChown => Self::CHOWN,
+            Hook::FentryInodeSetxattr => Self::SETXATTR,
+            Hook::FentryInodeRemovexattr => Self::REMOVEXATTR,
+            Hook::TpChange => Self::CHANGES,
             Hook::FentryFinishOpen | Hook::TaskWalk => Self::NONE,
         }
     }

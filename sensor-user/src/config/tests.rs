@@ -103,7 +103,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[kernel]\navoid = ['lsm/', 'kprobe/']",
             "FILE:2:18: `kprobe/` is the start of no hook that the sensor can do without, \
-             expected `cgroup/`, `fentry/`, `lsm/`, `tp/` or more",
+             expected `cgroup/`, `fentry/`, `fexit/`, `lsm/`, `tp/` or more",
         ),
         (
             "[kernel]\navoid = ['raw_tp/']",

@@ -9,13 +9,19 @@ const CUT: &[u8] = "…".as_bytes();
 /// mounted nowhere: its one name is then not a path below `/`. `whole` false: the head is missing.
 /// Written into `out`, which is emptied first and keeps its room.
 pub fn components<'a>(bytes: &[u8], whole: bool, out: &'a mut Vec<u8>) -> &'a [u8] {
-    let mut bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     out.clear();
+    append(bytes, whole, out);
+    out
+}
+
+/// The same, after what `out` holds.
+pub fn append(bytes: &[u8], whole: bool, out: &mut Vec<u8>) {
+    let mut bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     if !whole {
         out.extend_from_slice(CUT);
     } else if bytes.is_empty() {
         out.push(b'/');
-        return out;
+        return;
     }
     out.reserve(bytes.len() + 1);
     let mounted = !matches!(bytes, [] | [.., 0]);
@@ -28,7 +34,6 @@ pub fn components<'a>(bytes: &[u8], whole: bool, out: &'a mut Vec<u8>) -> &'a [u
         }
         out.extend_from_slice(name);
     }
-    out
 }
 
 /// What NULs separate, from the back.

@@ -171,6 +171,48 @@ fn an_ipv4_mapped_address_is_an_ipv4_connection() {
 }
 
 #[test]
+fn a_failed_exec_has_its_name_as_the_kernel_names_it_and_its_arguments() {
+    let record = |dirfd, name: &[u8], is_cut, missing| {
+        let tail = [name, b"sh\0-c\0\0"].concat();
+        let mut header = header(
+            Kind::FailedExec,
+            Hook::TpExecveat,
+            size_of::<abi::FailedExec>() + tail.len(),
+        );
+        header.missing = missing;
+        let failed = abi::FailedExec {
+            header,
+            result: -2,
+            dirfd,
+            filename_len: name.len() as u16,
+            argv_len: 7,
+            argc: 3,
+            is_cut,
+        };
+        let bytes = bytes(&failed, &tail);
+        match decode(&bytes, &mut Vec::new()).unwrap().body {
+            Body::FailedExec(failed) => *failed,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = record(AT_FDCWD, b"./x\0", 0, 0);
+    assert_eq!(plain.filename, Some(Text::from("./x")));
+    assert_eq!(plain.argv, ["sh", "-c", ""].map(Text::from));
+    assert_eq!((plain.result, plain.argv_truncated), (-2, false));
+    for (name, expected) in [
+        (&b"\0"[..], "/dev/fd/7"),
+        (b"x\0", "/dev/fd/7/x"),
+        (b"/x\0", "/x"),
+    ] {
+        let failed = record(7, name, 1, 0);
+        assert_eq!(failed.filename, Some(Text::from(expected)));
+        assert!(failed.argv_truncated);
+    }
+    let unread = record(AT_FDCWD, b"", 0, MISSING_FILENAME | MISSING_ARGV);
+    assert_eq!((unread.filename, unread.argv_truncated), (None, true));
+}
+
+#[test]
 fn a_vsock_peer_is_context_and_port_and_other_families_are_their_number() {
     let mut record = abi::Connect {
         header: header(

@@ -168,7 +168,7 @@ fn an_open_after_the_window_starts_anew() {
 #[test]
 fn exec_and_exit_do_not_overtake_opens_of_their_process() {
     for last in [
-        Detail::Exec(Exec { filename: None }),
+        Detail::Exec(Exec::done(None)),
         Detail::Exit(Exit {
             code: None,
             signal: None,

@@ -110,6 +110,7 @@ fn every_json_line_has_every_top_level_key() {
             "lost",
             "coverage",
             "finding",
+            "change",
         ];
         expected.sort_unstable();
         assert_eq!(have, expected);

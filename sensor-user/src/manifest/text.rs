@@ -135,6 +135,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("Programs it runs", "exec"),
     ("How they end", "exit"),
     ("Files it opens", "file"),
+    ("Files it renames, removes or changes", "change"),
     ("Connections it makes", "net"),
     ("Once a session", "session_info"),
     ("What was missed", "lost"),

@@ -13,8 +13,9 @@ use std::fmt::Write;
 use jiff::tz::TimeZone;
 
 use skep_event::{
-    Agent, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit, Finding,
-    Found, Lost, NetFamily, Open, Phase, Process, SessionInfo, Text, UnixNanos, result_name,
+    Agent, Change, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit,
+    Finding, Found, Lost, NetFamily, Open, Phase, Process, SessionInfo, Text, UnixNanos,
+    result_name,
 };
 use skep_human::terminal::{self, is_hidden, pad};
 
@@ -84,11 +85,10 @@ impl Human {
         let agent = agent.as_deref().map(agent_name).unwrap_or_default();
         let process = process.as_deref();
         let (style, word, text) = match detail {
-            Detail::Exec(Exec { filename }) => {
-                (Style::Exec, "exec", exec_text(process, filename.as_ref()))
-            }
+            Detail::Exec(exec) => (Style::Exec, "exec", exec_text(process, exec, *result)),
             Detail::Exit(exit) => (Style::Dim, "exit", exit_text(exit)),
             Detail::Open(open) => open_text(open),
+            Detail::Change(change) => (Style::Write, change.op.name(), change_text(change)),
             Detail::Connect(connect) => (Style::Connect, "connect", connect_text(connect)),
             Detail::Session(info) => (Style::Session, phase_word(info.phase), session_text(info)),
             Detail::Lost(lost) => (Style::Lost, "LOST", lost_text(lost)),
@@ -166,12 +166,28 @@ fn process_name(process: &Process) -> String {
     format!("{mark}{name}[{}]", process.pid)
 }
 
-fn exec_text(process: Option<&Process>, filename: Option<&Text>) -> String {
-    let Some(process) = process.filter(|process| !process.argv.is_empty()) else {
-        return filename.map_or_else(|| "?".to_owned(), plain);
+/// The command line; of one that failed, the name that was to be executed, and its arguments.
+fn exec_text(process: Option<&Process>, exec: &Exec, result: Option<i32>) -> String {
+    let Exec {
+        filename,
+        argv,
+        argv_truncated,
+    } = exec;
+    let name = || filename.as_ref().map_or_else(|| "?".to_owned(), plain);
+    let (mut text, is_cut) = match process {
+        _ if result.is_some_and(|result| result < 0) => {
+            let arguments = match argv.get(1..) {
+                None | Some([]) => String::new(),
+                Some(arguments) => format!(" {}", command(arguments)),
+            };
+            (name() + &arguments, *argv_truncated)
+        }
+        Some(process) if !process.argv.is_empty() => {
+            (command(&process.argv), process.argv_truncated)
+        }
+        Some(_) | None => return name(),
     };
-    let mut text = command(&process.argv);
-    if process.argv_truncated {
+    if is_cut {
         text.push_str(" …");
     }
     text
@@ -288,6 +304,51 @@ fn connect_text(connect: &Connect) -> String {
     };
     if let Some(proto) = proto {
         let _ = write!(text, "/{proto}");
+    }
+    push_count(&mut text, *count);
+    text
+}
+
+fn change_text(change: &Change) -> String {
+    let Change {
+        path,
+        to,
+        resolved,
+        many,
+        mode,
+        uid,
+        gid,
+        size,
+        attribute,
+        count,
+        ..
+    } = change;
+    let name = |path: &Option<Text>| match path {
+        Some(path) => plain(path),
+        None => "(path unknown)".to_owned(),
+    };
+    let mut text = name(path);
+    if to.is_some() {
+        let _ = write!(text, " -> {}", name(to));
+    }
+    if let Some(mode) = mode {
+        let _ = write!(text, " {:04o}", mode.0);
+    }
+    let id = |id: &Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
+    if uid.is_some() || gid.is_some() {
+        let _ = write!(text, " {}:{}", id(uid), id(gid));
+    }
+    if let Some(size) = size {
+        let _ = write!(text, " to {size} bytes");
+    }
+    if let Some(attribute) = attribute {
+        let _ = write!(text, " {}", plain(attribute));
+    }
+    if !resolved && path.is_some() {
+        text.push_str(" (as given)");
+    }
+    if *many {
+        text.push_str(" (files in it)");
     }
     push_count(&mut text, *count);
     text

@@ -1,16 +1,22 @@
 //! Loading, attaching and taking down of single programs.
 
-use std::fs::File;
+use std::{fs::File, io::ErrorKind};
 
 use aya::{
-    Ebpf,
-    programs::{CgroupAttachMode, Program as AyaProgram, ProgramError},
+    BtfError, Ebpf,
+    programs::{
+        CgroupAttachMode, Program as AyaProgram, ProgramError, TracePoint,
+        trace_point::TracePointError,
+    },
 };
 
 use super::candidates::{Attach, ProgramSpec};
 use crate::causes::with_causes;
 
-/// The kernel's types, which only LSM and fentry programs need, to name their hook: some ten megabytes,
+/// The reason of a program whose function this kernel does not have.
+pub const NOT_THERE: &str = "this kernel has no such function";
+
+/// The kernel's types, which only LSM, fentry and fexit programs need, to name their hook: some ten megabytes,
 /// read when one of those is first attached.
 #[derive(Default)]
 pub struct KernelTypes(Option<Option<aya::Btf>>);
@@ -42,10 +48,16 @@ pub fn load_and_attach(
         (AyaProgram::TracePoint(p), Attach::Tracepoint(hook)) => {
             p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
         }
+        (AyaProgram::TracePoint(p), Attach::Tracepoints(hooks)) => {
+            p.load().and_then(|()| attach_each(p, hooks))
+        }
         (AyaProgram::Lsm(p), Attach::Lsm(hook)) => p
             .load(hook, types.get()?)
             .and_then(|()| p.attach().map(drop)),
         (AyaProgram::FEntry(p), Attach::Fentry(hook)) => p
+            .load(hook, types.get()?)
+            .and_then(|()| p.attach().map(drop)),
+        (AyaProgram::FExit(p), Attach::Fexit(hook)) => p
             .load(hook, types.get()?)
             .and_then(|()| p.attach().map(drop)),
         // A cgroup link (5.7) shares the cgroup with others by itself, and takes no flags.
@@ -74,6 +86,19 @@ pub fn load_and_attach(
     })
 }
 
+/// Attaches to each tracepoint that this kernel has, and to the first in any case.
+fn attach_each(program: &mut TracePoint, hooks: &[&str]) -> Result<(), ProgramError> {
+    for (index, hook) in hooks.iter().enumerate() {
+        match program.attach("syscalls", hook) {
+            Ok(_) => {}
+            Err(ProgramError::TracePointError(TracePointError::FileError { io_error, .. }))
+                if index > 0 && io_error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Detaches and unloads a program; one that is not loaded is left as it is.
 pub fn unload(object: &mut Ebpf, name: &str) {
     // The errors say "not loaded", which is what is wanted.
@@ -82,6 +107,7 @@ pub fn unload(object: &mut Ebpf, name: &str) {
         Some(AyaProgram::TracePoint(p)) => p.unload(),
         Some(AyaProgram::Lsm(p)) => p.unload(),
         Some(AyaProgram::FEntry(p)) => p.unload(),
+        Some(AyaProgram::FExit(p)) => p.unload(),
         Some(AyaProgram::CgroupSockAddr(p)) => p.unload(),
         _ => Ok(()),
     };
@@ -108,6 +134,7 @@ fn program_error(error: &ProgramError) -> String {
                 None => format!("load refused: {io_error}"),
             }
         }
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { .. }) => NOT_THERE.to_owned(),
         error => with_causes(error),
     }
 }

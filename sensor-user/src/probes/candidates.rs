@@ -8,8 +8,11 @@ pub enum Attach {
     RawTracepoint(&'static str),
     /// `syscalls:<name>`
     Tracepoint(&'static str),
+    /// The same program on `syscalls:<name>` of each that this kernel has; the first it must have.
+    Tracepoints(&'static [&'static str]),
     Lsm(&'static str),
     Fentry(&'static str),
+    Fexit(&'static str),
     /// On the root of cgroup v2.
     Cgroup,
 }
@@ -28,6 +31,8 @@ pub struct Program {
     pub spec: ProgramSpec,
     /// Without it the candidate is no use (some system calls do not exist on some architectures).
     pub required: bool,
+    /// A kernel without its function does by another program of the candidate what this is for.
+    pub only_if_there: bool,
 }
 
 /// One way to see a fact.
@@ -61,6 +66,10 @@ pub enum Trial {
     ConnectInet,
     ConnectUnix,
     Socket,
+    /// Executes a program that does not exist.
+    FailedExec,
+    /// Makes, renames and removes a file, where that is possible.
+    Change,
     /// Loading and attaching is all that can be tried without running a program.
     Attach,
 }
@@ -121,6 +130,23 @@ pub fn serves(program: &str) -> Option<Hook> {
         "fentry_socket_post_create" => Hook::FentrySocketPostCreate,
         "lsm_socket_post_create" => Hook::LsmSocketPostCreate,
         "exit_socket" | "enter_socket" | "leave_socket" => Hook::TpSocket,
+        "fexit_execve" => Hook::FexitExecve,
+        "fexit_execveat" => Hook::FexitExecveat,
+        "exit_execve" => Hook::TpExecve,
+        "exit_execveat" => Hook::TpExecveat,
+        "fentry_path_rename" => Hook::FentryPathRename,
+        "fentry_path_link" => Hook::FentryPathLink,
+        "fentry_path_symlink" => Hook::FentryPathSymlink,
+        "fentry_path_unlink" => Hook::FentryPathUnlink,
+        "fentry_path_rmdir" => Hook::FentryPathRmdir,
+        "fentry_path_mkdir" => Hook::FentryPathMkdir,
+        "fentry_path_truncate" => Hook::FentryPathTruncate,
+        "fentry_file_truncate" => Hook::FentryFileTruncate,
+        "fentry_path_chmod" => Hook::FentryPathChmod,
+        "fentry_path_chown" => Hook::FentryPathChown,
+        "fentry_inode_setxattr" => Hook::FentryInodeSetxattr,
+        "fentry_inode_removexattr" => Hook::FentryInodeRemovexattr,
+        "exit_change" => Hook::TpChange,
         _ => return None,
     })
 }
@@ -129,6 +155,7 @@ const fn required(name: &'static str, attach: Attach) -> Program {
     Program {
         spec: ProgramSpec { name, attach },
         required: true,
+        only_if_there: false,
     }
 }
 
@@ -136,6 +163,14 @@ const fn optional(name: &'static str, attach: Attach) -> Program {
     Program {
         spec: ProgramSpec { name, attach },
         required: false,
+        only_if_there: false,
+    }
+}
+
+const fn if_there(name: &'static str, attach: Attach) -> Program {
+    Program {
+        only_if_there: true,
+        ..optional(name, attach)
     }
 }
 
@@ -268,8 +303,86 @@ const TP_ENTER_SOCKET: Candidate = Candidate {
     ..TP_SOCKET
 };
 
+const FENTRY_CHANGE: Candidate = Candidate {
+    name: "fentry/security_path_*",
+    programs: &[
+        required("fentry_path_rename", Attach::Fentry("security_path_rename")),
+        required("fentry_path_link", Attach::Fentry("security_path_link")),
+        required(
+            "fentry_path_symlink",
+            Attach::Fentry("security_path_symlink"),
+        ),
+        required("fentry_path_unlink", Attach::Fentry("security_path_unlink")),
+        required("fentry_path_rmdir", Attach::Fentry("security_path_rmdir")),
+        required("fentry_path_mkdir", Attach::Fentry("security_path_mkdir")),
+        required(
+            "fentry_path_truncate",
+            Attach::Fentry("security_path_truncate"),
+        ),
+        // Since 6.2, in place of the other where there is a descriptor.
+        if_there(
+            "fentry_file_truncate",
+            Attach::Fentry("security_file_truncate"),
+        ),
+        required("fentry_path_chmod", Attach::Fentry("security_path_chmod")),
+        required("fentry_path_chown", Attach::Fentry("security_path_chown")),
+        required(
+            "fentry_inode_setxattr",
+            Attach::Fentry("security_inode_setxattr"),
+        ),
+        required(
+            "fentry_inode_removexattr",
+            Attach::Fentry("security_inode_removexattr"),
+        ),
+    ],
+    limits: "",
+    reports: Hook::FentryPathRename,
+};
+/// The system calls that change a name or an attribute; the newest do not exist on older kernels.
+const TP_CHANGE: Candidate = Candidate {
+    name: "tp/sys_change*",
+    programs: &[required(
+        "exit_change",
+        Attach::Tracepoints(&[
+            "sys_exit_renameat2",
+            "sys_exit_rename",
+            "sys_exit_renameat",
+            "sys_exit_link",
+            "sys_exit_linkat",
+            "sys_exit_symlink",
+            "sys_exit_symlinkat",
+            "sys_exit_unlink",
+            "sys_exit_unlinkat",
+            "sys_exit_rmdir",
+            "sys_exit_mkdir",
+            "sys_exit_mkdirat",
+            "sys_exit_truncate",
+            "sys_exit_ftruncate",
+            "sys_exit_chmod",
+            "sys_exit_fchmod",
+            "sys_exit_fchmodat",
+            "sys_exit_fchmodat2",
+            "sys_exit_chown",
+            "sys_exit_fchown",
+            "sys_exit_lchown",
+            "sys_exit_fchownat",
+            "sys_exit_setxattr",
+            "sys_exit_lsetxattr",
+            "sys_exit_fsetxattr",
+            "sys_exit_setxattrat",
+            "sys_exit_removexattr",
+            "sys_exit_lremovexattr",
+            "sys_exit_fremovexattr",
+            "sys_exit_removexattrat",
+        ]),
+    )],
+    limits: "changes made through io_uring or by 32-bit system calls are not seen, and names are as the \
+             program gave them",
+    reports: Hook::TpChange,
+};
+
 /// Every fact, in the order of attaching: what ends or follows a process before what starts one.
-pub const FACTS: [Fact; 7] = [
+pub const FACTS: [Fact; 9] = [
     Fact {
         name: "exit",
         candidates: &[Candidate {
@@ -397,6 +510,38 @@ pub const FACTS: [Fact; 7] = [
         ],
         required: false,
         trial: Trial::Socket,
+    },
+    Fact {
+        name: "failed_exec",
+        candidates: &[
+            Candidate {
+                name: "fexit/__x64_sys_execve",
+                programs: &[
+                    required("fexit_execve", Attach::Fexit("__x64_sys_execve")),
+                    required("fexit_execveat", Attach::Fexit("__x64_sys_execveat")),
+                ],
+                limits: "",
+                reports: Hook::FexitExecve,
+            },
+            Candidate {
+                name: "tp/sys_execve*",
+                programs: &[
+                    required("exit_execve", Attach::Tracepoint("sys_exit_execve")),
+                    required("exit_execveat", Attach::Tracepoint("sys_exit_execveat")),
+                ],
+                // It sees as much; every system call of every process costs more.
+                limits: "system calls are traced",
+                reports: Hook::TpExecve,
+            },
+        ],
+        required: false,
+        trial: Trial::FailedExec,
+    },
+    Fact {
+        name: "change",
+        candidates: &[FENTRY_CHANGE, TP_CHANGE],
+        required: false,
+        trial: Trial::Change,
     },
     Fact {
         name: "exec",

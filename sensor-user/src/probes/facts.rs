@@ -3,9 +3,10 @@
 use skep_abi::Hook;
 
 use super::{
+    attach::NOT_THERE,
     candidates::{Candidate, Fact, serves},
     programs::Programs,
-    report::{AttachedHook, HookReport, HookStatus, join},
+    report::{AttachedHook, HookReport, HookStatus, ProgramReport, join},
 };
 
 /// A fact, and the candidate that was taken for it at the start.
@@ -42,7 +43,11 @@ impl ServedFact {
             let hook = serves(program.spec.name).map_or(program.spec.name, Hook::name);
             is_off |= program.required;
             // Two programs may serve one hook: said once.
-            if let Some(report) = report.filter(|_| !missing.contains(hook)) {
+            let is_missing = |report: &ProgramReport| {
+                let is_there = !report.reason.starts_with(NOT_THERE);
+                (is_there || !program.only_if_there) && !missing.contains(hook)
+            };
+            if let Some(report) = report.filter(is_missing) {
                 missing = join(&missing, &format!("without {hook}: {}", report.reason));
             }
         }

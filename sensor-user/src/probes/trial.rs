@@ -85,6 +85,8 @@ fn act(trial: Trial) {
         Trial::ConnectUnix => drop(UnixStream::connect("/proc/self/no-such-socket")),
         Trial::Socket => drop(canary::rare_socket()),
         Trial::Child => drop(Command::new("/proc/self/no-such-program").spawn()),
+        Trial::Change => drop(canary::changes()),
+        Trial::FailedExec => drop(canary::failed_execs()),
         Trial::Attach => {}
     }
 }

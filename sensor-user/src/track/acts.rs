@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{IGNORED, Judge, Tracker, process::Member};
+use super::{IGNORED, Judge, Tracker, process::Member, storms::Storms};
 use skep_event::{ActRef, CoverageKind, Detail, Process, SessionId};
 
 use crate::{
@@ -56,6 +56,22 @@ impl<J: Judge> Tracker<J> {
         self.act(common, result, facts, None, verdicts, out);
     }
 
+    /// What one process changes in one folder, in the same way and beyond a handful a second, is told as
+    /// so many changes of that folder.
+    pub(super) fn change(
+        &mut self,
+        common: &Common,
+        change: decode::Change<'_>,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let decode::Change { mut facts, result } = change;
+        if self.storms.is_more(common.tgid, common.time_ns, &facts) {
+            facts = Storms::of_folder(facts);
+        }
+        self.act(common, result, ActRef::Change(facts), None, verdicts, out);
+    }
+
     /// The hot path: nothing is copied or allocated for a process that acted before.
     fn act(
         &mut self,
@@ -89,6 +105,32 @@ impl<J: Judge> Tracker<J> {
             facts,
             folding,
         });
+    }
+
+    /// An exec that failed is one of the process that tried it, with what it tried.
+    pub(super) fn failed_exec(
+        &mut self,
+        common: &Common,
+        failed: decode::FailedExec,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let decode::FailedExec {
+            filename,
+            argv,
+            argv_truncated,
+            result,
+        } = failed;
+        let Some((id, process)) = self.doer(common, verdicts, out) else {
+            return;
+        };
+        let exec = skep_event::Exec {
+            filename,
+            argv,
+            argv_truncated,
+        };
+        let detail = Detail::Exec(exec);
+        self.emit(common, id, Some(process), Some(result), detail, out);
     }
 
     /// A socket whose peers no hook sees: told once for each kind, and a gap of the session.

@@ -17,7 +17,9 @@
 
 mod adoption;
 mod agents;
+mod changes;
 mod evasion;
+mod failed_execs;
 mod folding;
 mod liveness;
 mod log;

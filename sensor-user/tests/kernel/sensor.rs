@@ -10,7 +10,7 @@ use std::{
 
 use skep_abi::Kind;
 use skep_catalogue::Catalogue;
-use skep_event::{Connect, Detail, Event, Open, Phase, Process, SessionId, Text};
+use skep_event::{Change, Connect, Detail, Event, Exec, Open, Phase, Process, SessionId, Text};
 
 use skep_sensor::{
     clock::BootClock,
@@ -362,11 +362,28 @@ impl Run {
             .collect()
     }
 
+    /// The execs that failed: of which process, and as what.
+    pub fn failed_execs(&self) -> Vec<(&Event, &Exec)> {
+        let failed = self.events.iter().filter_map(|event| match &event.detail {
+            Detail::Exec(exec) if event.result.is_some() => Some((event, exec)),
+            _ => None,
+        });
+        failed.collect()
+    }
+
+    pub fn changes(&self) -> Vec<(&Event, &Change)> {
+        let changes = self.events.iter().filter_map(|event| match &event.detail {
+            Detail::Change(change) => Some((event, change)),
+            _ => None,
+        });
+        changes.collect()
+    }
+
     /// The processes executed, with their arguments as text.
     pub fn execs(&self) -> Vec<(Arc<Process>, Vec<String>)> {
         self.events
             .iter()
-            .filter(|event| matches!(event.detail, Detail::Exec(_)))
+            .filter(|event| matches!(event.detail, Detail::Exec(_)) && event.result.is_none())
             .filter_map(|event| event.process.clone())
             .map(|process| {
                 let argv = process.argv.iter().map(Text::escaped).collect();

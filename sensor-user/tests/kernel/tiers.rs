@@ -100,7 +100,7 @@ fn fentry_serves_where_the_lsm_does_not() {
 
 #[test]
 fn tracepoints_serve_where_nothing_else_does() {
-    let tier = scenario(&["lsm/", "fentry/", "cgroup/"]);
+    let tier = scenario(&["lsm/", "fentry/", "fexit/", "cgroup/"]);
     served_by_tracepoints(&tier, "tp/sys_");
 }
 

@@ -10,6 +10,7 @@
 //! A script holds the same, one or more actions a line; `"$@"` stands for the script's arguments.
 
 mod action;
+mod changes;
 mod deed;
 mod files;
 mod inner;

@@ -288,6 +288,7 @@ impl Common {
             Detail::Exit(exit) => exit.encode_to_vec(),
             Detail::Open(open) => open.encode_to_vec(),
             Detail::Connect(connect) => connect.encode_to_vec(),
+            Detail::Change(change) => change.encode_to_vec(),
         };
         self.event.message(Class::of(detail).tag(), &bytes);
     }

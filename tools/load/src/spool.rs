@@ -112,7 +112,7 @@ impl Spool {
             let made = self.machine.make();
             let lane = match made.class {
                 Class::Session | Class::Lost | Class::Coverage | Class::Finding => FINDINGS,
-                Class::Exec | Class::Exit | Class::Open | Class::Connect => BULK,
+                Class::Exec | Class::Exit | Class::Open | Class::Connect | Class::Change => BULK,
             };
             let lane = lane.min(self.lanes.len() - 1);
             let gather = &mut self.lanes[lane].gather;

@@ -71,6 +71,7 @@ impl Tally {
         let (count, path_bytes) = match detail {
             Detail::Open(open) => (open.count, open.path.as_ref().map_or(0, String::len) as u64),
             Detail::Connect(connect) => (connect.count, 0),
+            Detail::Change(change) => (change.count, 0),
             Detail::Lost(lost) => (lost.count, 0),
             Detail::Coverage(coverage) => (coverage.count, 0),
             Detail::Exec(_) | Detail::Exit(_) | Detail::SessionInfo(_) | Detail::Finding(_) => {

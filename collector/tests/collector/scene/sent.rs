@@ -124,6 +124,7 @@ pub fn small_session() -> Vec<Event> {
     let exec = |filename: &str| {
         Detail::Exec(Exec {
             filename: Some(filename.to_owned()),
+            ..Exec::default()
         })
     };
     let net = |family: &str, addr: Option<&str>, port, proto: Option<&str>, path: Option<&str>| {

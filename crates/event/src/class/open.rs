@@ -20,7 +20,7 @@ class! {
     /// `None` when neither the kernel's path nor what the program passed could be read.
     path: Option<Text> {
         wire: path,
-        column: text(Column::at(21, "file_path", "file opened")),
+        column: text(column::FILE_PATH),
         secrets: text,
         meaning: "path of the file that was opened; never what is in it",
         example: "/home/dev/app/src/main.rs",
@@ -31,7 +31,7 @@ class! {
     /// where that needed no guess.
     resolved: bool {
         wire: path_resolved,
-        column: flag(Column::at(22, "file_resolved", "true: the kernel's own path; false: as the program gave it")),
+        column: flag(column::FILE_RESOLVED),
         secrets: none,
         meaning: "whether the path is the kernel's, or as the program gave it",
         example: "true",
@@ -51,7 +51,7 @@ class! {
     /// `st_mode` (type and permission bits).
     mode: Option<FileMode> {
         wire: mode,
-        column: int(Column::at(24, "file_mode", "file type and permission bits; null when the open failed")),
+        column: int(column::FILE_MODE),
         secrets: none,
         meaning: "type and permissions of the file",
         example: "100644",
@@ -82,7 +82,7 @@ class! {
     /// `st_ino`; with the device it names the file whatever path led to it.
     inode: Option<u64> {
         wire: inode,
-        column: wide(Column::at(52, "file_inode", "number of the file on its device")),
+        column: wide(column::FILE_INODE),
         secrets: none,
         meaning: "number of the file on its device",
         example: "1048577",
@@ -91,7 +91,7 @@ class! {
     }
     device: Option<Device> {
         wire: device,
-        column: text(Column::at(53, "file_device", "device of the file, major:minor")),
+        column: text(column::FILE_DEVICE),
         secrets: none,
         meaning: "device the file is on, major:minor",
         example: "8:1",

@@ -14,6 +14,7 @@ pub(crate) const PROCESSES: &[Class] = &[
     Class::Session,
     Class::Coverage,
     Class::Finding,
+    Class::Change,
 ];
 
 facts! {
@@ -94,7 +95,7 @@ facts! {
     }
     euid: Option<u32> {
         wire: euid,
-        column: long(Column::at(69, "euid", "effective user id of the process: whose rights it has")),
+        column: long(Column::at(78, "euid", "effective user id of the process: whose rights it has")),
         secrets: none,
         meaning: "effective user id: whose rights it has",
         example: "0",

@@ -28,7 +28,7 @@ fn unknown_stays_unknown_on_the_wire() {
         bare.hook,
         bare.result,
     ) = (None, None, None, None, None);
-    bare.detail = Detail::Exec(Exec { filename: None });
+    bare.detail = Detail::Exec(Exec::done(None));
     assert_eq!(round_trip(&bare), bare);
 }
 

@@ -78,6 +78,7 @@ fn every_class_has_its_lane() {
         sample::exit(),
         sample::open(),
         sample::connect(),
+        sample::change(),
     ];
     assert!(bulk.map(lane).iter().all(|lane| *lane == Lane::Bulk));
     let findings = [
@@ -92,7 +93,7 @@ fn every_class_has_its_lane() {
             .iter()
             .all(|lane| *lane == Lane::Findings)
     );
-    assert_eq!(sample::all().len(), 9, "a class without a lane");
+    assert_eq!(sample::all().len(), 11, "a class without a lane");
 }
 
 #[test]

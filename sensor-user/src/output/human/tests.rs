@@ -20,6 +20,7 @@ fn an_exec_reads_as_in_the_documentation() {
 #[test]
 fn each_class_shows_what_matters() {
     let cases = [
+        (sample::failed_exec(), "exec     /bin/bash -sV  ENOENT"),
         (sample::exit(), "exit     3"),
         (sample::open(), "open     c /home/dev/new (2 hard links) ×2"),
         (

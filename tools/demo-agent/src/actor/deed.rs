@@ -5,7 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{files, inner::Inner, int80, place, process, socket, spawn, storm, syscall, uring};
+use super::{
+    changes, files, inner::Inner, int80, place, process, socket, spawn, storm, syscall, uring,
+};
 
 /// What an action takes, and what performs it.
 #[derive(Clone, Copy)]
@@ -59,6 +61,17 @@ pub const ALL: &[(&str, How)] = &[
     ("rename-open", TwoPaths(files::rename_open)),
     // A bind mount; meant to be performed in a mount namespace of its own.
     ("bind-open", TwoPaths(files::bind_open)),
+    // In the folder: a file written under a temporary name and renamed (`final`), and one written
+    // without a name that is then linked (`dropped`).
+    ("into-place", Path(changes::into_place)),
+    // In the folder: each kind of change, by path.
+    ("changes", Path(changes::by_path)),
+    // The same by descriptors, and relative to one.
+    ("changes-by-descriptor", Path(changes::by_descriptor)),
+    // Makes so many names in the folder, and removes them again.
+    ("remove-storm", PathAndNumber(changes::storm)),
+    ("uring-rename", TwoPaths(uring::rename)),
+    ("uring-unlink", Path(uring::unlink)),
     // `unlink`.
     ("remove", Path(files::remove)),
     // In the folder, `NUMBER` folders deep, one step at a time; then a file there.

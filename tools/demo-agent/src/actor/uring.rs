@@ -15,6 +15,8 @@ use super::{c_string, check, syscall};
 const ENTRIES: u32 = 4;
 const OP_CONNECT: u8 = 16;
 const OP_OPENAT: u8 = 18;
+const OP_RENAMEAT: u8 = 35;
+const OP_UNLINKAT: u8 = 36;
 /// `IOSQE_ASYNC`: hand the operation to a kernel worker at once.
 const BY_WORKER: u8 = 1 << 4;
 /// `IORING_SETUP_SQPOLL`: a kernel thread takes entries from the ring by itself.
@@ -129,6 +131,32 @@ fn open_with(path: &OsStr, flags: u8, setup: u32) -> io::Result<()> {
         ..Entry::default()
     };
     syscall::close(perform(entry, setup)?.into())
+}
+
+/// `renameat`.
+pub fn rename(path: &OsStr, new: &OsStr) -> io::Result<()> {
+    let (path, new) = (c_string(path)?, c_string(new)?);
+    let entry = Entry {
+        opcode: OP_RENAMEAT,
+        fd: libc::AT_FDCWD,
+        addr: path.as_ptr() as u64,
+        len: libc::AT_FDCWD as u32,
+        offset: new.as_ptr() as u64,
+        ..Entry::default()
+    };
+    perform(entry, 0).map(drop)
+}
+
+/// `unlinkat`.
+pub fn unlink(path: &OsStr) -> io::Result<()> {
+    let path = c_string(path)?;
+    let entry = Entry {
+        opcode: OP_UNLINKAT,
+        fd: libc::AT_FDCWD,
+        addr: path.as_ptr() as u64,
+        ..Entry::default()
+    };
+    perform(entry, 0).map(drop)
 }
 
 /// A TCP connection.

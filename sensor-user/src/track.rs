@@ -148,6 +148,11 @@ impl<J: Judge> Tracker<J> {
         std::mem::take(&mut self.canaries)
     }
 
+    /// Who judges.
+    pub fn judge(&self) -> &J {
+        &self.judge
+    }
+
     /// Whether no process is followed.
     pub fn is_idle(&self) -> bool {
         self.processes.len() == 0
@@ -231,7 +236,7 @@ impl<J: Judge> Tracker<J> {
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
-                self.unjudged += u64::from(judgement.unseen);
+                self.unjudged += u64::from(judgement.unjudged.is_some());
                 if let Some(claim) = common.claim {
                     verdicts.settle(claim, IGNORED);
                 }
@@ -363,7 +368,10 @@ impl<J: Judge> Tracker<J> {
             parent,
             found,
         } = beginning;
-        let facts = self.enrich.session(common.tgid, exec);
+        let repository = self
+            .judge
+            .repository(&candidate(common, exec), &mut || verdicts.meanwhile());
+        let facts = self.enrich.session(exec, repository);
         let mut session = Session::new(agent, parent, facts);
         session.found = found;
         let info = session.info(Phase::Start);
@@ -565,6 +573,8 @@ fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
         exe: exec.exe.as_ref(),
         filename: exec.filename.as_ref(),
         argv: &exec.argv,
+        argv_truncated: exec.argv_truncated,
         cwd: exec.cwd.as_ref(),
+        uid: exec.uid,
     }
 }

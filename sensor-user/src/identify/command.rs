@@ -19,6 +19,18 @@ pub(super) enum Program<'a> {
     None,
 }
 
+impl Program<'_> {
+    /// Whether it would be another one if arguments had been cut off at the end.
+    pub(super) fn may_be_cut(&self, argv: &[Text]) -> bool {
+        match self {
+            Self::File { index } => index + 1 == argv.len(),
+            // A lone hyphen is not the end of something.
+            Self::Stdin => argv.last().is_none_or(|last| last.as_bytes() != b"-"),
+            Self::Module(_) | Self::None => false,
+        }
+    }
+}
+
 pub(super) fn program<'a>(runtime: &Runtime, argv: &'a [Text]) -> Program<'a> {
     let has = |list: &[String], word: &[u8]| list.iter().any(|known| known.as_bytes() == word);
     let mut index = 1;

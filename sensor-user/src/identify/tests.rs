@@ -149,6 +149,8 @@ impl Exec {
             exe: Some(&exe),
             filename: Some(&self.filename),
             argv: &self.argv,
+            argv_truncated: false,
+            uid: None,
             cwd: Some(&self.cwd),
         })
     }

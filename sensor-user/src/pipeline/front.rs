@@ -17,7 +17,7 @@ use crate::{
     journal::Journal,
     probes::Probes,
     step::Sink,
-    track::Judge,
+    track::{Judge, adopt::Running},
 };
 use skep_event::UnixNanos;
 
@@ -50,7 +50,7 @@ enum Fetched {
     Exec(Record<'static>),
 }
 
-impl<J: Judge> Front<J> {
+impl<J: Judge + Running + Clone> Front<J> {
     pub fn new(
         probes: Probes,
         head: Head<J>,

@@ -10,7 +10,7 @@ use crate::step::{About, Step, grouped};
 impl<J: Judge> Step for Tracker<J> {
     const ABOUT: About = About {
         name: "track",
-        module: "`track/`; calls `identify/`, `enrich.rs`",
+        module: "`track/`; asks `inspect/`, calls `enrich.rs`",
         takes: "typed records",
         passes_on: "events and acts of agents, verdicts to the kernel",
         bound: || {

@@ -21,6 +21,7 @@ mod command;
 mod content;
 mod elf;
 mod evidence;
+mod filesystems;
 #[doc(hidden)]
 pub mod fuzz;
 mod judge;

@@ -86,6 +86,11 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         &self.front.probes.hooks
     }
 
+    /// Who looks at foreign processes and files.
+    pub fn judge(&self) -> &J {
+        self.front.head.track.judge()
+    }
+
     /// How long the caller may wait for the ring before the next round. Records that somebody waits for
     /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched. A canary is
     /// started when it is due, and not long waited for.

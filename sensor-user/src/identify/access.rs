@@ -30,6 +30,7 @@ use skep_abi::FileKey;
 
 use super::{
     candidate::{Candidate, Unjudged},
+    filesystems::{self, Filesystem},
     looks::Looks,
     source::Source,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Root {
     /// Reading it may have to wait for the process's memory map: only when it matters.
     environment: Option<File>,
     descriptors: Vec<(u32, OwnedFd)>,
+    /// Its mounts, read only where a file lies on FUSE.
+    mounts: Option<File>,
     pub looks: Looks,
 }
 
@@ -131,6 +134,7 @@ impl Root {
             executed: of_process("exe", held),
             environment: of_process("environ", READ).map(File::from),
             descriptors: descriptors.collect(),
+            mounts: of_process("mountinfo", READ).map(File::from),
             fd,
             prefix,
             is_own,
@@ -147,6 +151,7 @@ impl Root {
             executed: None,
             environment: None,
             descriptors: Vec::new(),
+            mounts: None,
             looks,
         }
     }
@@ -262,6 +267,10 @@ impl Root {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
+        if let Err(why) = self.may_be_read(fd) {
+            self.looks.note(why, Some(path));
+            return None;
+        }
         let reopened = again(|| openat(CWD, fd_link(fd), READ, Mode::empty()));
         let reopened = reopened.map_err(|error| self.missed(error, path)).ok()?;
         let seen = path_of(fd)?;
@@ -274,6 +283,26 @@ impl Root {
             key: key_of(stat),
             real,
         })
+    }
+
+    /// Whether the file lies on a file system whose files are files.
+    fn may_be_read(&self, fd: &OwnedFd) -> Result<(), Unjudged> {
+        match filesystems::kind(fd).map_err(unreadable)? {
+            Filesystem::Files => Ok(()),
+            Filesystem::Kernel => Err(Unjudged::Refused),
+            Filesystem::Fuse => {
+                let me = rustix::process::geteuid().as_raw();
+                let owner = self
+                    .mounts
+                    .as_ref()
+                    .and_then(|mounts| filesystems::owner(fd, mounts));
+                // Who serves it decides what is read and for how long. Root serves what the host has mounted.
+                match owner {
+                    Some(owner) if owner != me && owner != 0 => Err(Unjudged::Refused),
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
     }
 
     fn source(&self, fd: OwnedFd, stat: &Stat) -> Source {

@@ -45,6 +45,8 @@ pub enum Unjudged {
     Gone,
     /// Something is there and could not be read.
     Unreadable { errno: i32 },
+    /// It lies on a file system that is not read: one of the kernel's own, or another user's FUSE.
+    Refused,
     /// It took longer than it may.
     Late,
     /// It would have needed more bytes, directory entries or memory than it may.

@@ -525,6 +525,7 @@ impl Reason {
             Unjudged::CutArguments => (5, 0),
             Unjudged::UnknownDirectory => (6, 0),
             Unjudged::NotLookedAt => (7, 0),
+            Unjudged::Refused => (8, 0),
         };
         Self { reason, errno }
     }
@@ -538,6 +539,7 @@ impl Reason {
             5 => Unjudged::CutArguments,
             6 => Unjudged::UnknownDirectory,
             7 => Unjudged::NotLookedAt,
+            8 => Unjudged::Refused,
             _ => return None,
         })
     }

@@ -145,6 +145,65 @@ fn a_fifo_and_a_lease_hold_nobody_up() {
 }
 
 #[test]
+fn files_of_the_kernel_are_not_read_and_not_called_no_agent() {
+    let place = Place::new();
+    let mut inspector = inspector(limits());
+    let node = place.program("node");
+    let process = Running::start(&node, None);
+    let link = place.path("link.js");
+    std::os::unix::fs::symlink("/proc/version", &link).expect("links");
+    for script in [
+        "/proc/version",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+        str_of(&link),
+    ] {
+        let judgement = judge(
+            &mut inspector,
+            &node,
+            (process.pid(), me()),
+            &["node", script],
+        );
+        assert_eq!(judgement.unjudged, Some(Unjudged::Refused), "{script}");
+        assert_eq!(judgement.agent, None);
+    }
+}
+
+#[test]
+fn a_repository_counts_when_its_user_or_root_has_made_it() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let mut inspector = inspector(limits());
+    let tool = place.program("tool");
+    let process = Running::start(&tool, Some(NOBODY));
+    let git = place.path("work/.git");
+    place.file("work/.git/HEAD", "ref: refs/heads/main\n");
+    place.file("work/deep/x", "");
+    let cwd = crate::desk::text(&place.path("work/deep"));
+    let mut repository_of = |owner: u32| {
+        chown(&git, Some(owner), Some(owner)).expect("owner");
+        let candidate = skep_sensor::identify::Candidate {
+            pid: process.pid(),
+            file: skep_abi::FileKey::UNKNOWN,
+            file_size: 0,
+            exe: None,
+            filename: None,
+            argv: &[],
+            argv_truncated: false,
+            cwd: Some(&cwd),
+            uid: Some(NOBODY),
+        };
+        skep_sensor::track::Judge::repository(&mut inspector, &candidate, &mut || ())
+    };
+    for owner in [NOBODY, 0] {
+        let found = repository_of(owner).expect("a repository");
+        assert_eq!(found.branch, Some(skep_event::Text::from("main")));
+    }
+    assert_eq!(repository_of(SOMEBODY), None);
+}
+
+#[test]
 fn an_inspector_that_is_killed_is_replaced() {
     let place = Place::new();
     let mut inspector = inspector(limits());

@@ -60,6 +60,7 @@ fn an_answer_arrives_as_it_was_given() {
         Unjudged::CutArguments,
         Unjudged::UnknownDirectory,
         Unjudged::NotLookedAt,
+        Unjudged::Refused,
     ];
     let mut judgements: Vec<Judgement> = every.map(Judgement::not).into();
     judgements.push(Judgement {

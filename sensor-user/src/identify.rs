@@ -47,6 +47,7 @@ use scan::Markers;
 
 pub(crate) use access::Root;
 pub use candidate::{Candidate, Judgement, Unjudged};
+pub(crate) use command::script_by_name;
 pub(crate) use judge::descriptors;
 
 const REMEMBERED: usize = 2_048;

@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     decode::{self, Common},
-    identify::{Candidate, Judgement, Unjudged, cache::Cache},
+    identify::{Candidate, Judgement, Unjudged, cache::Cache, script_by_name},
     proc::{Image, Proc},
     track::{Judge, adopt::Running},
 };
@@ -288,6 +288,14 @@ impl Running for Inspector {
 
 impl Desk {
     fn judge(&mut self, candidate: &Candidate<'_>, meanwhile: &mut dyn FnMut()) -> Judgement {
+        let mut judgement = self.judged(candidate, meanwhile);
+        if judgement.unjudged.is_some() && judgement.place.is_none() {
+            judgement.place = script_by_name(&self.catalogue, candidate).cloned();
+        }
+        judgement
+    }
+
+    fn judged(&mut self, candidate: &Candidate<'_>, meanwhile: &mut dyn FnMut()) -> Judgement {
         let file = candidate.file;
         let known = (file.ino != 0).then(|| self.known.get(file)).flatten();
         if known.as_ref().is_some_and(|known| known.never) {

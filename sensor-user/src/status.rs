@@ -160,7 +160,7 @@ pub struct Tracker {
     /// Records that gave no event because a table was full.
     #[serde(default)]
     pub refused: u64,
-    /// Programs that were gone before they could be judged.
+    /// Programs that could not be judged.
     #[serde(default)]
     pub unjudged: u64,
     /// Entries that tables at their bound let go of.

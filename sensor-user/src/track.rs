@@ -30,6 +30,7 @@ mod session;
 mod step;
 #[cfg(test)]
 mod tests;
+mod unjudged;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -45,6 +46,7 @@ use self::{
     kept::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
+    unjudged::NotJudgeds,
 };
 use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
 
@@ -60,6 +62,7 @@ use crate::{
 pub use self::{
     bounds::{Bounds, Evicted},
     counts::TrackCounts,
+    unjudged::NotJudged,
 };
 
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
@@ -78,8 +81,8 @@ pub struct Tracker<J> {
     ignored: u64,
     refused: Refused,
     consumed: u64,
-    /// Execs of which there was nothing left to look at.
-    unjudged: u64,
+    /// Execs that were not judged.
+    unjudged: NotJudgeds,
     unaccounted: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
@@ -123,7 +126,7 @@ impl<J: Judge> Tracker<J> {
             ignored: 0,
             refused: Refused::default(),
             consumed: 0,
-            unjudged: 0,
+            unjudged: NotJudgeds::default(),
             unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
@@ -216,6 +219,7 @@ impl<J: Judge> Tracker<J> {
         let judgement = self
             .judge
             .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
+        self.unjudged.note(common.time_ns, &exec, &judgement);
         if judgement.never
             && let Some(file) = exec.file
         {
@@ -236,7 +240,6 @@ impl<J: Judge> Tracker<J> {
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
-                self.unjudged += u64::from(judgement.unjudged.is_some());
                 if let Some(claim) = common.claim {
                     verdicts.settle(claim, IGNORED);
                 }

@@ -59,6 +59,34 @@ pub enum Unjudged {
     NotLookedAt,
 }
 
+// === impl Unjudged ===
+
+impl std::fmt::Display for Unjudged {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Gone => "it had ended, and its file was gone, before it could be looked at",
+            Self::Unreadable { errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                return write!(out, "it could not be read: {error}");
+            }
+            Self::Refused => {
+                "it lies on a file system that is not read (of the kernel, or another user's FUSE)"
+            }
+            Self::Late => {
+                "looking at it took longer than it may ([inspector] question_milliseconds)"
+            }
+            Self::OverBudget => {
+                "looking at it would have cost more than it, or its user, may ([inspector])"
+            }
+            Self::CutArguments => "its script may be among the arguments that were cut off",
+            Self::UnknownDirectory => {
+                "its script is named relative to a directory that is not known"
+            }
+            Self::NotLookedAt => "the inspector could not look at it",
+        })
+    }
+}
+
 // === impl Judgement ===
 
 impl Judgement {

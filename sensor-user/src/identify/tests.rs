@@ -7,6 +7,7 @@ mod overflows;
 mod real_packages;
 mod runtimes;
 mod scripts;
+mod unjudged;
 
 use std::{
     fs,

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
@@ -40,6 +40,8 @@ pub fn confine(memory: u64, millis: u64) -> io::Result<()> {
     limit(Resource::Cpu, (millis / 1000 + 1).min(CPU_SECONDS_MAX))?;
     limit(Resource::Data, data_bytes()?.saturating_add(memory))?;
     rustix::thread::set_no_new_privs(true)?;
+    // Ids have changed, which takes it back: it ends with the inspector.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     landlock();
     let filter: seccompiler::BpfProgram = filter()?.try_into().map_err(io::Error::other)?;
     apply_filter(&filter).map_err(io::Error::other)

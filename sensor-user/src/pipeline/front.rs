@@ -148,8 +148,9 @@ impl<J: Judge + Running + Clone> Front<J> {
         let now = self.clock.now();
         self.head.track.tell_due_rings(now, last, sink);
         self.accounted = Instant::now();
+        let not_judged = self.head.track.take_unjudged();
         self.evicted
-            .tell(self.head.track.counts(), self.clock.now(), sink);
+            .tell(self.head.track.counts(), not_judged, self.clock, sink);
     }
 
     // === duties ===

@@ -250,6 +250,9 @@ impl<J: Judge> Tracker<J> {
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };
+        if let Some(exec) = &exec {
+            self.unjudged.note(common.time_ns, exec, &judgement);
+        }
         if judgement.never && exec.is_some() {
             verdicts.never(task.file);
         }

@@ -44,6 +44,7 @@ impl<J: Judge> Step for Tracker<J> {
             refused,
             consumed,
             unjudged,
+            unnamed: _,
             unaccounted: _,
             evicted,
             image_bytes: _,
@@ -63,7 +64,8 @@ impl<J: Judge> Tracker<J> {
             ignored: self.ignored,
             refused: self.refused.total(),
             consumed: self.consumed,
-            unjudged: self.unjudged,
+            unjudged: self.unjudged.total,
+            unnamed: self.unjudged.unnamed,
             unaccounted: self.unaccounted,
             evicted: Evicted {
                 images: self.processes.cut(),

@@ -77,6 +77,8 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
         exe: Some(&exe),
         filename: Some(&exe),
         argv: &argv,
+        argv_truncated: false,
+        uid: None,
         cwd: None,
     };
     let start = Instant::now();

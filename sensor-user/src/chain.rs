@@ -4,7 +4,7 @@
 //! ring ─▶ decode ─▶ track ─▶ fold ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
 //! ```
 //!
-//! `track` calls `identify` and `enrich`, which take no part in the passing on. [`Head::record`] joins the
+//! `track` asks the inspector and calls `enrich`, which take no part in the passing on. [`Head::record`] joins the
 //! steps up to `track`, [`Tail::to`] those after it: a step goes between two others by a field of [`Tail`]
 //! and one call in [`Tail::to`]. docs/architecture.md prints [`table`] and [`diagram`].
 
@@ -15,7 +15,7 @@ use skep_event::Event;
 use crate::{
     decode::{Body, Record, step::Decode},
     fold::{Fold, Limits},
-    identify::Identifier,
+    inspect::Inspector,
     redact::Redact,
     step::{About, Out, Relay, Sink, Step, StepCounts},
     track::{Judge, Tracker},
@@ -106,7 +106,7 @@ impl Tail {
 
 /// Every step, in the order in which a record passes them.
 pub fn steps(memory_bytes: usize) -> Vec<About> {
-    let mut steps = vec![Decode::ABOUT, Tracker::<Identifier>::ABOUT];
+    let mut steps = vec![Decode::ABOUT, Tracker::<Inspector>::ABOUT];
     Tail::within(memory_bytes)
         .to(Instant::now(), |_| ())
         .show(&mut |about, _| steps.push(*about));

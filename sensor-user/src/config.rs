@@ -42,6 +42,12 @@ const FINDINGS_SHARE: u64 = 8;
 /// Bounds of the time between two self-tests of the hooks, seconds.
 pub const LIVENESS_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
 
+/// Bounds of what one question to the inspector may cost. A program that is not judged in time is no agent to
+/// the kernel side, so the least is what an ordinary judgement takes on a busy machine.
+pub const QUESTION_MILLISECONDS: std::ops::RangeInclusive<u64> = 100..=60_000;
+pub const QUESTION_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 40;
+pub const QUESTION_ENTRIES: std::ops::RangeInclusive<u64> = 1000..=100_000_000;
+
 /// Longest socket path: `sun_path` of unix(7) less the suffix of the name it is created under.
 const MAX_SOCKET_PATH: usize = 100;
 
@@ -56,6 +62,7 @@ pub struct Config {
     pub kernel: Kernel,
     pub liveness: Liveness,
     pub limits: Limits,
+    pub inspector: Inspector,
     pub catalogue: Catalogue,
     pub log: Log,
 }
@@ -101,6 +108,16 @@ pub struct Liveness {
 pub struct Limits {
     /// The tables of the sensor are bounded so that it takes no more memory than this.
     pub memory_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inspector {
+    /// How long one question about a foreign process or file may take.
+    pub question_milliseconds: u64,
+    /// How much of files may be read for it.
+    pub question_bytes: u64,
+    /// How many paths and names in directories may be looked at for it.
+    pub question_entries: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -156,6 +173,8 @@ struct RawConfig {
     #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
+    inspector: RawInspector,
+    #[serde(default)]
     catalogue: RawCatalogue,
     #[serde(default)]
     log: RawLog,
@@ -199,6 +218,14 @@ struct RawLiveness {
 #[serde(deny_unknown_fields, expecting = "a table [limits]")]
 struct RawLimits {
     memory_bytes: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, expecting = "a table [inspector]")]
+struct RawInspector {
+    question_milliseconds: Option<Spanned<i64>>,
+    question_bytes: Option<Spanned<i64>>,
+    question_entries: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -246,6 +273,11 @@ impl Default for Config {
             },
             limits: Limits {
                 memory_bytes: 64 << 20,
+            },
+            inspector: Inspector {
+                question_milliseconds: 2000,
+                question_bytes: 1 << 30,
+                question_entries: 200_000,
             },
             catalogue: Catalogue {
                 directory: "/etc/skep/catalogue".into(),
@@ -312,6 +344,7 @@ impl Config {
             kernel,
             liveness,
             limits,
+            inspector,
             catalogue,
             log,
         } = raw;
@@ -329,6 +362,11 @@ impl Config {
         } = kernel;
         let RawLiveness { interval_seconds } = liveness;
         let RawLimits { memory_bytes } = limits;
+        let RawInspector {
+            question_milliseconds,
+            question_bytes,
+            question_entries,
+        } = inspector;
         let RawCatalogue {
             directory: catalogue_directory,
         } = catalogue;
@@ -372,6 +410,18 @@ impl Config {
         }
         if let Some(value) = memory_bytes {
             config.limits.memory_bytes = checked(value, memory_size)?;
+        }
+        if let Some(value) = question_milliseconds {
+            let between = |value| within(value, &QUESTION_MILLISECONDS, "milliseconds");
+            config.inspector.question_milliseconds = checked(value, between)?;
+        }
+        if let Some(value) = question_bytes {
+            let between = |value| within(value, &QUESTION_BYTES, "bytes");
+            config.inspector.question_bytes = checked(value, between)?;
+        }
+        if let Some(value) = question_entries {
+            let between = |value| within(value, &QUESTION_ENTRIES, "entries");
+            config.inspector.question_entries = checked(value, between)?;
         }
         if let Some(value) = catalogue_directory {
             config.catalogue.directory = checked(value, existing_directory)?;
@@ -475,11 +525,15 @@ fn findings_share(value: i64, all: u64) -> Result<u64, String> {
 }
 
 fn memory_size(value: i64) -> Result<u64, String> {
-    let (low, high) = (MEMORY_BYTES.start(), MEMORY_BYTES.end());
+    within(value, &MEMORY_BYTES, "bytes")
+}
+
+fn within(value: i64, range: &std::ops::RangeInclusive<u64>, unit: &str) -> Result<u64, String> {
+    let (low, high) = (range.start(), range.end());
     u64::try_from(value)
         .ok()
-        .filter(|value| MEMORY_BYTES.contains(value))
-        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
+        .filter(|value| range.contains(value))
+        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} {unit}"))
 }
 
 fn ring_size(value: i64) -> Result<u32, String> {

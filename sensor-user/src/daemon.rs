@@ -19,6 +19,7 @@ use skep_spool::{Lane, Lanes};
 
 use crate::{
     clock::BootClock,
+    inspect::{InspectCounts, Inspector},
     install_id::{InstallId, InstallIdError},
     journal::Journal,
     logging::Logging,
@@ -133,6 +134,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
             figures_at = Some(Instant::now());
             answered = asked;
             let counts = pipeline.counts();
+            let inspector = shown_inspector(pipeline.judge());
             let journal_error = pipeline.journal_error().map(str::to_owned);
             let liveness = pipeline.liveness();
             canaries.judged = liveness.as_ref().and_then(|liveness| liveness.last);
@@ -142,6 +144,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
                 status.settings = shown_settings(&handle.current());
                 status.canary.error = liveness.and_then(|liveness| liveness.error);
                 status.journal_error = journal_error;
+                status.inspector = inspector;
                 fill(status, &counts, &classes);
                 for lane in Lane::ALL {
                     *status.spool.lane_mut(lane) = spool.lane(lane).stats();
@@ -216,6 +219,40 @@ fn fill(
         .iter()
         .map(|(class, count)| ((*class).to_owned(), *count))
         .collect();
+}
+
+fn shown_inspector(inspector: &Inspector) -> status::Inspector {
+    let InspectCounts {
+        pid,
+        asked,
+        late,
+        over_budget,
+        unreadable,
+        failed,
+        replaced,
+    } = inspector.counts();
+    // Children are listed where the kernel was built to (CONFIG_PROC_CHILDREN).
+    let workers = pid
+        .and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
+    let workers: Vec<&str> = workers
+        .iter()
+        .flat_map(|text| text.split_whitespace())
+        .collect();
+    let own = pid.and_then(|pid| status::resident_bytes_of(&pid.to_string()));
+    let theirs = workers
+        .iter()
+        .filter_map(|pid| status::resident_bytes_of(pid));
+    status::Inspector {
+        pid,
+        rss_bytes: own.map(|own| theirs.fold(own, u64::saturating_add)),
+        workers: workers.len() as u64,
+        asked,
+        late,
+        over_budget,
+        unreadable,
+        failed,
+        replaced,
+    }
 }
 
 fn step_counts(counts: &StepCounts) -> status::StepCounters {

@@ -1,10 +1,8 @@
 //! What a session is worth knowing by: user, terminal, working directory, repository.
 
-use std::path::{Path, PathBuf};
-
 use skep_event::{Repository, Text};
 
-use crate::{decode, git, users::Users};
+use crate::{decode, users::Users};
 
 /// Facts of a session, as of its first exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,35 +48,17 @@ impl Enrich {
         Self { users }
     }
 
-    /// Facts of the session whose root process has just executed `exec`.
-    pub fn session(&mut self, pid: u32, exec: &decode::Exec) -> SessionFacts {
+    /// Facts of the session whose root process has just executed `exec`, in this repository.
+    pub fn session(&mut self, exec: &decode::Exec, repository: Option<Repository>) -> SessionFacts {
         SessionFacts {
             user: exec.uid.and_then(|uid| self.users.name(uid)),
             uid: exec.uid,
             login_uid: exec.login_uid,
             terminal: exec.terminal.as_ref().map(terminal),
             cwd: exec.cwd.clone(),
-            repository: exec.cwd.as_ref().and_then(|cwd| repository(pid, cwd)),
+            repository,
         }
     }
-}
-
-/// The repository around a working directory, looked at through the process's own root so that a
-/// container's paths mean what they mean there.
-fn repository(pid: u32, cwd: &Text) -> Option<Repository> {
-    let cwd = path_of(cwd)?;
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
-    if root.is_dir() {
-        git::read_repository(&cwd, &root)
-    } else {
-        git::read_repository(&cwd, Path::new("/"))
-    }
-}
-
-fn path_of(text: &Text) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = Path::new(std::ffi::OsStr::from_bytes(text.as_bytes()));
-    path.is_absolute().then(|| path.to_owned())
 }
 
 /// The kernel calls `/dev/pts/3` "pts3" (drivers/tty/pty.c); people call it `pts/3`.

@@ -14,18 +14,19 @@
 
 use std::{
     ffi::OsStr,
-    io::Read,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{self, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use skep_event::{Repository, Text};
 
-const MAX_FILE: u64 = 256 << 10;
+use crate::identify::{
+    Root,
+    looks::{Budget, Looks},
+};
+
+const MAX_FILE: usize = 256 << 10;
 const MAX_DEPTH: usize = 64;
 /// A longer branch is none.
 pub const MAX_BRANCH: usize = 1024;
@@ -34,57 +35,48 @@ pub const MAX_REMOTE: usize = 4096;
 
 /// The repository that `start` lies in; `start` is absolute as seen from `root`.
 pub fn read_repository(start: &Path, root: &Path) -> Option<Repository> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = fs::openat(CWD, root, flags, Mode::empty()).ok()?;
+    let root = Root::directory(fd, Looks::within(Budget::UNBOUNDED));
+    repository_in(start, &root, None)
+}
+
+/// The same in a root that was taken hold of. With an `owner`, a `.git` counts only if that user or root owns
+/// it, as for git itself: what others put into a directory above says nothing of who works below it.
+pub(crate) fn repository_in(start: &Path, root: &Root, owner: Option<u32>) -> Option<Repository> {
     if !start.is_absolute() {
         return None;
     }
-    let tree = Tree::open(root)?;
-    start
-        .ancestors()
-        .take(MAX_DEPTH)
-        .find_map(|directory| tree.repository_at(directory))
+    let tree = Tree { root };
+    for directory in start.ancestors().take(MAX_DEPTH) {
+        let Some((_, uid)) = root.kind_and_owner(bytes(&directory.join(".git"))) else {
+            continue;
+        };
+        if owner.is_some_and(|owner| uid != owner && uid != 0) {
+            return None;
+        }
+        if let Some(repository) = tree.repository_at(directory) {
+            return Some(repository);
+        }
+    }
+    None
 }
 
 /// The file system as a process sees it.
-struct Tree {
-    root: OwnedFd,
+struct Tree<'a> {
+    root: &'a Root,
 }
 
 // === impl Tree ===
 
-impl Tree {
-    fn open(root: &Path) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Some(Self {
-            root: fs::openat(CWD, root, flags, Mode::empty()).ok()?,
-        })
-    }
-
-    /// An `O_PATH` descriptor, and what it is.
-    fn find(&self, path: &Path) -> Option<(OwnedFd, FileType)> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let fd = fs::openat2(self.root.as_fd(), path, flags, Mode::empty(), resolve).ok()?;
-        let kind = FileType::from_raw_mode(fs::fstat(&fd).ok()?.st_mode);
-        Some((fd, kind))
-    }
-
+impl Tree<'_> {
     fn is_directory(&self, path: &Path) -> bool {
-        self.find(path)
-            .is_some_and(|(_, kind)| kind == FileType::Directory)
+        let found = self.root.kind_and_owner(bytes(path));
+        found.is_some_and(|(kind, _)| kind == FileType::Directory)
     }
 
     fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let (fd, kind) = self.find(path)?;
-        if kind != FileType::RegularFile {
-            return None;
-        }
-        // Through /proc it is the very file that was looked at, not what its name is now.
-        let again = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = std::fs::File::from(fs::openat(CWD, again, flags, Mode::empty()).ok()?);
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+        self.root.read_start(bytes(path), MAX_FILE)
     }
 
     fn repository_at(&self, directory: &Path) -> Option<Repository> {
@@ -107,6 +99,10 @@ impl Tree {
             branch: branch(&head),
         })
     }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 /// The first line, trimmed; `None` when there is nothing on it.

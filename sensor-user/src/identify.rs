@@ -15,15 +15,18 @@
 
 mod access;
 mod bundle;
-mod cache;
+pub(crate) mod cache;
 mod candidate;
 mod command;
 mod content;
 mod elf;
 mod evidence;
+mod filesystems;
 #[doc(hidden)]
 pub mod fuzz;
 mod judge;
+mod learned;
+pub mod looks;
 mod package;
 mod python;
 mod scan;
@@ -37,12 +40,15 @@ use std::sync::Arc;
 use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
 
-use access::{Opened, Root, Trust};
+use access::{Opened, Trust};
 use cache::Cache;
 use content::Nature;
 use scan::Markers;
 
-pub use candidate::{Candidate, Judgement};
+pub(crate) use access::Root;
+pub use candidate::{Candidate, Judgement, Unjudged};
+pub(crate) use command::script_by_name;
+pub(crate) use judge::descriptors;
 
 const REMEMBERED: usize = 2_048;
 
@@ -66,11 +72,6 @@ impl Identifier {
         }
     }
 
-    /// Whether what the executed file is, is remembered: judging it reads little then.
-    pub fn knows(&mut self, candidate: &Candidate<'_>) -> bool {
-        candidate.file.ino != 0 && self.natures.get(candidate.file).is_some()
-    }
-
     /// What the executed file is, remembered or looked at.
     fn nature(&mut self, candidate: &Candidate<'_>, root: &Root) -> Option<(Nature, Trust)> {
         if let Some(known) = self
@@ -80,22 +81,24 @@ impl Identifier {
         {
             return Some(known);
         }
-        let (opened, trust) = access::executed(candidate, root)?;
+        let (opened, trust) = root.executed(candidate)?;
         let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
-        if trust > Trust::Unverified {
+        if trust > Trust::Unverified && root.looks.noted().is_none() {
             self.natures.insert(candidate.file, (nature.clone(), trust));
         }
         Some((nature, trust))
     }
 
     /// What a program is that was opened by its path.
-    fn nature_of(&mut self, opened: &Opened) -> Nature {
+    fn nature_of(&mut self, opened: &Opened, root: &Root) -> Nature {
         if let Some((nature, _)) = self.natures.get(opened.key) {
             return nature;
         }
         let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
-        self.natures
-            .insert(opened.key, (nature.clone(), Trust::Exact));
+        if root.looks.noted().is_none() {
+            self.natures
+                .insert(opened.key, (nature.clone(), Trust::Exact));
+        }
         nature
     }
 }

@@ -16,6 +16,7 @@ pub mod fold;
 pub mod fold_epochs;
 pub mod git;
 pub mod identify;
+pub mod inspect;
 pub mod install_id;
 pub mod journal;
 pub mod liveness;

@@ -3,13 +3,19 @@
 //! Exit codes: 0 done, 1 failed while running (or the daemon asked for is not there), 2 bad
 //! configuration or usage, 3 this host cannot do it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{Parser, Subcommand};
 use skep_sensor::{
     canary,
     config::{Config, ConfigError},
     daemon::{self, DaemonError},
+    identify::Identifier,
+    inspect::serve,
     logging::Logging,
     manifest::{self, Family},
     settings::Settings,
@@ -81,6 +87,9 @@ fn main() -> ExitCode {
         canary::act().report();
         return ExitCode::SUCCESS;
     }
+    if let Some(directory) = serve::is_asked(std::env::args_os()) {
+        return be_inspector(Path::new(&directory));
+    }
     let logging = Logging::start();
     let failure = match run(Cli::parse().command, &logging) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -93,6 +102,16 @@ fn main() -> ExitCode {
     };
     eprintln!("skep-sensor: {text}");
     ExitCode::from(code)
+}
+
+/// Nobody reads what it would say: that it ended tells the sensor.
+fn be_inspector(directory: &Path) -> ExitCode {
+    let served = start::catalogue(directory)
+        .map(|catalogue| serve::serve(Identifier::new(Arc::new(catalogue))));
+    match served {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(_)) | Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn run(command: Command, logging: &Logging) -> Result<(), Failure> {
@@ -178,7 +197,9 @@ impl From<StartError> for Failure {
         match error {
             StartError::Host(error) => Self::Host(error.to_string()),
             StartError::Catalogue(error) => Self::Configuration(error.to_string()),
-            error @ StartError::Accounts(_) => Self::Running(error.to_string()),
+            error @ (StartError::Accounts(_) | StartError::Inspector(_)) => {
+                Self::Running(error.to_string())
+            }
         }
     }
 }

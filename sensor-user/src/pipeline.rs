@@ -34,7 +34,7 @@ use crate::{
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes, ProgramId, ProgramReport, ProgramSpec},
     step::{Sink, StepCounts},
-    track::{Judge, TrackCounts, Tracker, kept::Kept},
+    track::{Judge, TrackCounts, Tracker, adopt::Running, kept::Kept},
 };
 
 /// How long a round may wait for the next: with an agent at work, and without.
@@ -64,7 +64,7 @@ pub struct PipelineCounts {
     pub steps: Vec<StepCounts>,
 }
 
-impl<J: Judge> Pipeline<J> {
+impl<J: Judge + Running + Clone> Pipeline<J> {
     /// `memory_bytes`: what the sensor may take in all.
     pub fn new(
         probes: Probes,
@@ -84,6 +84,11 @@ impl<J: Judge> Pipeline<J> {
 
     pub fn hooks(&self) -> &[HookReport] {
         &self.front.probes.hooks
+    }
+
+    /// Who looks at foreign processes and files.
+    pub fn judge(&self) -> &J {
+        self.front.head.track.judge()
     }
 
     /// How long the caller may wait for the ring before the next round. Records that somebody waits for

@@ -2,7 +2,8 @@
 //!
 //! A pid can be another process by the time it is read: what is read counts only if, after the
 //! reading, the process with that pid still has the exact start the kernel's task list gave (as far as
-//! `/proc` shows it, in hundredths of a second) and its executable is the file the task list named.
+//! `/proc` shows it, in hundredths of a second). Whether its executable is the file the task list named, whoever
+//! reads that file says.
 //! Arguments are as the process shows them *now*: it may have written over them.
 //!
 //! `docs/decisions/0015-what-we-keep-by-hand.md` says why the procfs crate does not parse these files.
@@ -16,10 +17,7 @@ use std::{
 use skep_abi::ARGV_MAX;
 use skep_event::Text;
 
-use crate::{
-    decode::{self, Common},
-    track::adopt::Running,
-};
+use crate::decode;
 
 /// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
 /// the sensor runs on.
@@ -56,16 +54,27 @@ pub struct Stat {
     pub start_ticks: u64,
 }
 
-impl Running for Proc {
-    fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec> {
-        let (pid, start_ns) = (common.tgid, common.start_ns?);
-        let exe_link = format!("/proc/{pid}/exe");
-        // Follows the link to the file itself, whatever has become of its name.
-        let exe_file = fs::metadata(&exe_link).ok()?;
-        if exe_file.ino() != task.file.ino {
-            return None;
-        }
-        let exe = link(&exe_link);
+/// What a process that runs already executes, as far as `/proc` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    pub exe: Option<Text>,
+    pub argv: Vec<Text>,
+    pub argv_truncated: bool,
+    pub cwd: Option<Text>,
+    pub login_uid: Option<u32>,
+    pub terminal: Option<Text>,
+    /// Of the executable; `None` when its file system does not say.
+    pub size: Option<u64>,
+    pub mode: u16,
+}
+
+// === impl Image ===
+
+impl Image {
+    /// Of the process that started then; `None` when the pid is another's, or it has ended. Reads its
+    /// arguments, which waits while somebody holds its memory map, and nothing of its executable.
+    pub fn read(pid: u32, start_ns: u64) -> Option<Self> {
+        let exe = link(&format!("/proc/{pid}/exe"))?;
         let (argv, argv_truncated) = arguments(pid);
         let cwd = link(&format!("/proc/{pid}/cwd"));
         let stat = stat(pid)?;
@@ -74,33 +83,63 @@ impl Running for Proc {
         if !stat.is_running() || stat.start_ticks != start_ns / TICK_NS {
             return None;
         }
-        Some(decode::Exec {
-            file: Some(decode::ExecFile {
+        Some(Self {
+            exe: Some(exe),
+            argv,
+            argv_truncated,
+            cwd,
+            login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
+            terminal: terminal(stat.tty),
+            size: None,
+            mode: 0,
+        })
+    }
+
+    /// As an exec would have told it.
+    pub fn exec(self, task: &decode::Task) -> decode::Exec {
+        let Self {
+            exe,
+            argv,
+            argv_truncated,
+            cwd,
+            login_uid,
+            terminal,
+            size,
+            mode,
+        } = self;
+        decode::Exec {
+            file: size.map(|size| decode::ExecFile {
                 key: task.file,
-                size: exe_file.size(),
-                mode: (exe_file.mode() & 0xffff) as u16,
+                size,
+                mode,
             }),
             previous_claim: None,
             ppid: Some(task.ppid),
             parent_start_ns: Some(task.parent_start_ns),
             uid: Some(task.uid),
             euid: Some(task.euid),
-            login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
+            login_uid,
             cgroup_id: 0,
             filename: None,
             exe,
             cwd,
             argv,
             argv_truncated,
-            terminal: terminal(stat.tty),
-        })
+            terminal,
+        }
     }
+}
 
-    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool {
+// === impl Proc ===
+
+impl Proc {
+    /// See [`crate::track::adopt::Running::alive`].
+    pub fn alive(&self, tgid: u32, start_ns: Option<u64>) -> bool {
         running(tgid, start_ns).is_some()
     }
 
-    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool {
+    /// See [`crate::track::adopt::Running::end_is_to_come`].
+    pub fn end_is_to_come(&self, tgid: u32, start_ns: u64) -> bool {
         let Some(first) = running(tgid, Some(start_ns)) else {
             return false;
         };
@@ -223,6 +262,7 @@ mod tests {
     use skep_abi::{FileKey, Hook};
 
     use super::*;
+    use crate::decode::Common;
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
@@ -312,7 +352,9 @@ mod tests {
     #[test]
     fn a_running_process_shows_what_it_executes() {
         let (common, task) = myself();
-        let exec = Proc.image(&common, &task).unwrap();
+        let image = Image::read(common.tgid, common.start_ns.unwrap()).unwrap();
+        let exec = image.exec(&task);
+        assert_eq!(exec.file, None, "nobody has looked at it");
         let exe = std::env::current_exe().unwrap();
         assert_eq!(
             exec.exe.unwrap().as_bytes(),
@@ -330,18 +372,15 @@ mod tests {
 
     #[test]
     fn a_pid_that_is_another_process_now_shows_nothing() {
-        let (common, task) = myself();
+        let (common, _) = myself();
         let other = Common {
             start_ns: common.start_ns.map(|ns| ns - TICK_NS),
             ..common
         };
-        assert!(Proc.image(&other, &task).is_none());
+        assert!(Image::read(other.tgid, other.start_ns.unwrap()).is_none());
         assert!(!Proc.alive(other.tgid, other.start_ns));
         assert!(Proc.alive(other.tgid, None), "of whatever start");
         assert!(!Proc.end_is_to_come(other.tgid, other.start_ns.unwrap()));
-        let mut another_file = task;
-        another_file.file.ino += 1;
-        assert!(Proc.image(&common, &another_file).is_none());
     }
 
     #[test]

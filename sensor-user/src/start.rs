@@ -8,7 +8,7 @@ use crate::{
     clock::BootClock,
     config::Config,
     enrich::Enrich,
-    identify::Identifier,
+    inspect::{Inspector, InspectorError, Launch, Limits},
     memory::give_back_heap,
     pipeline::Pipeline,
     probes::{HostError, ProbeConfig, Probes, log_ring_bytes},
@@ -25,6 +25,8 @@ pub enum StartError {
     Host(#[from] HostError),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Inspector(#[from] InspectorError),
     #[error("cannot read the kernel's accounts: {0}")]
     Accounts(std::io::Error),
 }
@@ -46,9 +48,18 @@ pub fn catalogue(directory: &Path) -> Result<Catalogue, CatalogueError> {
 }
 
 /// Attaches the hooks and makes the pipeline ready. Call it before any other thread exists.
-pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier>, StartError> {
+pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>, StartError> {
     let catalogue = Arc::new(catalogue(&config.catalogue.directory)?);
     let memory_bytes = config.limits.memory();
+    let limits = Limits {
+        millis: config.inspector.question_milliseconds,
+        bytes: config.inspector.question_bytes,
+        entries: config.inspector.question_entries,
+        ..Limits::within(memory_bytes)
+    };
+    let launch = Launch::own(&config.catalogue.directory);
+    // Before the hooks: nothing it does at its start is anybody's to see.
+    let inspector = Inspector::start(launch, limits, Arc::clone(&catalogue))?;
     let log = config.kernel.log;
     let probes = Probes::attach(ProbeConfig {
         ring_bytes: config.kernel.ring_bytes,
@@ -71,7 +82,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Identifier
     let tracker = Tracker::with_bounds(
         boot_id(),
         clock,
-        Identifier::new(catalogue),
+        inspector,
         enrich,
         Bounds::within(memory_bytes),
     );

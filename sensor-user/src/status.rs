@@ -51,6 +51,9 @@ pub struct Status {
     #[serde(default)]
     pub folds: Folds,
     pub tracker: Tracker,
+    /// Who looks at foreign processes and files.
+    #[serde(default)]
+    pub inspector: Inspector,
     /// Why the journal of sessions cannot be written, while that is so.
     #[serde(default)]
     pub journal_error: Option<String>,
@@ -157,12 +160,30 @@ pub struct Tracker {
     /// Records that gave no event because a table was full.
     #[serde(default)]
     pub refused: u64,
-    /// Programs that were gone before they could be judged.
+    /// Programs that could not be judged.
     #[serde(default)]
     pub unjudged: u64,
     /// Entries that tables at their bound let go of.
     #[serde(default)]
     pub evicted: u64,
+}
+
+/// The inspector and what it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspector {
+    pub pid: Option<u32>,
+    /// Resident memory of it and its workers; what they share is counted for each.
+    pub rss_bytes: Option<u64>,
+    /// Questions somebody looks into now, or that the kernel could not end.
+    pub workers: u64,
+    pub asked: u64,
+    pub late: u64,
+    pub over_budget: u64,
+    pub unreadable: u64,
+    /// Questions that failed for another reason.
+    pub failed: u64,
+    /// Inspectors that had to be started after the first.
+    pub replaced: u64,
 }
 
 /// One spool a lane.
@@ -393,7 +414,12 @@ impl StatusBoard {
 
 /// Resident memory of this process, from `/proc/self/statm`.
 pub fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    resident_bytes_of("self")
+}
+
+/// Resident memory of the process with this name in `/proc`.
+pub fn resident_bytes_of(process: &str) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     pages.checked_mul(rustix::param::page_size() as u64)
 }

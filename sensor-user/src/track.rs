@@ -31,6 +31,7 @@ mod step;
 mod storms;
 #[cfg(test)]
 mod tests;
+mod unjudged;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -47,6 +48,7 @@ use self::{
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
     storms::Storms,
+    unjudged::NotJudgeds,
 };
 use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
 
@@ -62,6 +64,7 @@ use crate::{
 pub use self::{
     bounds::{Bounds, Evicted},
     counts::TrackCounts,
+    unjudged::NotJudged,
 };
 
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
@@ -80,8 +83,8 @@ pub struct Tracker<J> {
     ignored: u64,
     refused: Refused,
     consumed: u64,
-    /// Execs of which there was nothing left to look at.
-    unjudged: u64,
+    /// Execs that were not judged.
+    unjudged: NotJudgeds,
     unaccounted: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
@@ -127,7 +130,7 @@ impl<J: Judge> Tracker<J> {
             ignored: 0,
             refused: Refused::default(),
             consumed: 0,
-            unjudged: 0,
+            unjudged: NotJudgeds::default(),
             unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
@@ -151,6 +154,11 @@ impl<J: Judge> Tracker<J> {
     /// The records of the sensor's own canaries, since the last time.
     pub fn take_canaries(&mut self) -> Vec<Common> {
         std::mem::take(&mut self.canaries)
+    }
+
+    /// Who judges.
+    pub fn judge(&self) -> &J {
+        &self.judge
     }
 
     /// Whether no process is followed.
@@ -218,6 +226,7 @@ impl<J: Judge> Tracker<J> {
         let judgement = self
             .judge
             .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
+        self.unjudged.note(common.time_ns, &exec, &judgement);
         if judgement.never
             && let Some(file) = exec.file
         {
@@ -239,7 +248,6 @@ impl<J: Judge> Tracker<J> {
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
-                self.unjudged += u64::from(judgement.unseen);
                 if let Some(claim) = common.claim {
                     verdicts.settle(claim, IGNORED);
                 }
@@ -371,7 +379,10 @@ impl<J: Judge> Tracker<J> {
             parent,
             found,
         } = beginning;
-        let facts = self.enrich.session(common.tgid, exec);
+        let repository = self
+            .judge
+            .repository(&candidate(common, exec), &mut || verdicts.meanwhile());
+        let facts = self.enrich.session(exec, repository);
         let mut session = Session::new(agent, parent, facts);
         session.found = found;
         let info = session.info(Phase::Start);
@@ -573,6 +584,8 @@ fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
         exe: exec.exe.as_ref(),
         filename: exec.filename.as_ref(),
         argv: &exec.argv,
+        argv_truncated: exec.argv_truncated,
         cwd: exec.cwd.as_ref(),
+        uid: exec.uid,
     }
 }

@@ -47,7 +47,8 @@ fn every_key_is_taken() {
         "state_directory = '/s'\n[collector]\naddress = 'http://[::1]:99/'\n[spool]\n\
          max_bytes = 1_048_576\nfindings_bytes = 200_000\n[status]\nsocket = '/r/s.sock'\n[kernel]\nring_bytes = 4096\n\
          avoid = ['lsm/', 'fentry/security_file_open']\nlog = 'warn'\n[limits]\n\
-         memory_bytes = 50_331_648\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n[log]\nlevel = 'debug'\n",
+         memory_bytes = 50_331_648\n[inspector]\nquestion_milliseconds = 500\n\
+         question_bytes = 16_777_216\nquestion_entries = 1000\n[liveness]\ninterval_seconds = 0\n[catalogue]\ndirectory = '/'\n[log]\nlevel = 'debug'\n",
     )
     .unwrap();
     assert_eq!(config.collector.address, "http://[::1]:99");
@@ -59,6 +60,9 @@ fn every_key_is_taken() {
     assert_eq!(config.kernel.avoid, ["lsm/", "fentry/security_file_open"]);
     assert_eq!(config.kernel.log, KernelLevel::Warn);
     assert_eq!(config.limits.memory(), 48 << 20);
+    assert_eq!(config.inspector.question_milliseconds, 500);
+    assert_eq!(config.inspector.question_bytes, 16 << 20);
+    assert_eq!(config.inspector.question_entries, 1000);
     assert_eq!(config.liveness.interval_seconds, 0);
     assert_eq!(config.catalogue.directory, Path::new("/"));
     assert_eq!(config.log.level, Level::Debug);
@@ -79,6 +83,10 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "[spool]\nmax_bytes = 1_048_576\nfindings_bytes = 524_289",
             "FILE:3:18: 524289 is out of range, expected 131072 to 524288 bytes, half of max_bytes",
+        ),
+        (
+            "[inspector]\nquestion_milliseconds = 10",
+            "FILE:2:25: 10 is out of range, expected 100 to 60000 milliseconds",
         ),
         (
             "[kernel]\nring_bytes = '4M'",

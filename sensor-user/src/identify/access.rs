@@ -1,12 +1,16 @@
 //! Opening the files of another process as that process sees them.
 //!
+//! [`Root::of`] takes hold of what only `/proc` leads to, which may need privileges; everything after it opens
+//! files by paths, with the rights of whoever calls.
+//!
 //! Invariants:
 //! - a path of the process is resolved within its root directory (`openat2`, `RESOLVE_IN_ROOT`):
 //!   absolute symbolic links never lead into the sensor's own tree, links of `/proc` are not
 //!   followed, loops end with an error from the kernel;
 //! - a file is first taken hold of without opening it (`O_PATH`), and opened only when it is a
 //!   regular file: a FIFO cannot block, a device cannot be touched;
-//! - the executed file is trusted as far as it is the file the kernel named ([`Trust`]).
+//! - the executed file is trusted as far as it is the file the kernel named ([`Trust`]);
+//! - what is not there is a no; what is there and cannot be read is noted ([`Looks`]), and is never a no.
 
 use std::{
     ffi::OsStr,
@@ -16,17 +20,24 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::Path,
 };
 
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat,
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat},
+    io::Errno,
 };
 use skep_abi::FileKey;
 
-use super::{candidate::Candidate, source::Source};
+use super::{
+    candidate::{Candidate, Unjudged},
+    filesystems::{self, Filesystem},
+    looks::Looks,
+    source::Source,
+};
 
 const ENVIRONMENT_MAX: u64 = 256 << 10;
+/// Descriptors of a process that are taken hold of: standard input, and those its arguments name.
+const DESCRIPTORS_MAX: usize = 8;
 
 /// How sure it is that an opened file is the one the kernel saw executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,14 +51,22 @@ pub(super) enum Trust {
     Exact,
 }
 
-/// The root directory of a process.
+/// The root directory of a process, and what else of it was taken hold of.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     fd: OwnedFd,
     /// Path of the root as the sensor sees it, without a slash at the end.
     prefix: Vec<u8>,
     /// The process had ended: this is the sensor's own root.
     pub is_own: bool,
+    /// What the process executes now.
+    executed: Option<OwnedFd>,
+    /// Reading it may have to wait for the process's memory map: only when it matters.
+    environment: Option<File>,
+    descriptors: Vec<(u32, OwnedFd)>,
+    /// Its mounts, read only where a file lies on FUSE.
+    mounts: Option<File>,
+    pub looks: Looks,
 }
 
 /// A regular file of a process.
@@ -78,37 +97,83 @@ pub(super) enum Switch {
 // === impl Root ===
 
 impl Root {
-    /// The root of `pid`, else, when the process has ended, of the sensor.
-    pub(super) fn of(pid: u32) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = |path: &str| openat(CWD, path, flags, Mode::empty()).ok();
-        let (fd, is_own) = match open(&format!("/proc/{pid}/root")) {
-            Some(fd) => (fd, false),
-            None => (open("/")?, true),
+    /// Takes hold of the root of a candidate's process (when it has ended, of the sensor's own), of what it
+    /// executes, its environment, and the descriptors that `numbers` gives. Reads nothing.
+    pub(crate) fn of(
+        candidate: &Candidate<'_>,
+        numbers: impl Iterator<Item = u32>,
+        looks: Looks,
+    ) -> Result<Self, Unjudged> {
+        let held = OFlags::PATH | OFlags::CLOEXEC;
+        let open = |path: &str, flags| openat(CWD, path, flags, Mode::empty());
+        // One descriptor for all: what is found beneath it is of one process, whoever gets its pid later.
+        let process = open(
+            &format!("/proc/{}", candidate.pid),
+            held | OFlags::DIRECTORY,
+        );
+        let of_process = |path: &str, flags| {
+            let process = process.as_ref().ok()?;
+            openat(process, path, flags, Mode::empty()).ok()
         };
-        let mut prefix = path_of(&fd)?;
+        let (fd, is_own) = match of_process("root", held | OFlags::DIRECTORY) {
+            Some(fd) => (fd, false),
+            None => (
+                open("/", held | OFlags::DIRECTORY).map_err(unreadable)?,
+                true,
+            ),
+        };
+        let mut prefix = path_of(&fd).ok_or(Unjudged::Gone)?;
         while prefix.last() == Some(&b'/') {
             prefix.pop();
         }
-        Some(Self { fd, prefix, is_own })
+        let descriptors = numbers.take(DESCRIPTORS_MAX).filter_map(|number| {
+            let fd = of_process(&format!("fd/{number}"), held)?;
+            Some((number, fd))
+        });
+        Ok(Self {
+            executed: of_process("exe", held),
+            environment: of_process("environ", READ).map(File::from),
+            descriptors: descriptors.collect(),
+            mounts: of_process("mountinfo", READ).map(File::from),
+            fd,
+            prefix,
+            is_own,
+            looks,
+        })
+    }
+
+    /// The same of any directory that stands for a process's root.
+    pub(crate) fn directory(fd: OwnedFd, looks: Looks) -> Self {
+        Self {
+            fd,
+            prefix: Vec::new(),
+            is_own: false,
+            executed: None,
+            environment: None,
+            descriptors: Vec::new(),
+            mounts: None,
+            looks,
+        }
+    }
+
+    /// What a path within the root leads to, and what that is; `None` as well when it cannot be looked at,
+    /// which is noted.
+    fn find(&self, path: &[u8]) -> Option<(OwnedFd, Stat)> {
+        self.looks.entry().ok()?;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let name = OsStr::from_bytes(path);
+        let found = again(|| openat2(&self.fd, name, flags, Mode::empty(), resolve))
+            .and_then(|fd| fstat(&fd).map(|stat| (fd, stat)));
+        found.map_err(|error| self.missed(error, path)).ok()
     }
 
     /// A regular file or a directory by its path within the root.
     pub(super) fn reach(&self, path: &[u8]) -> Option<Reached> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let fd = openat2(
-            &self.fd,
-            OsStr::from_bytes(path),
-            flags,
-            Mode::empty(),
-            resolve,
-        )
-        .ok()?;
-        let stat = fstat(&fd).ok()?;
+        let (fd, stat) = self.find(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Some(Reached::Directory),
-            FileType::RegularFile => self.open_held(&fd, &stat).map(Reached::File),
+            FileType::RegularFile => self.open_held(&fd, &stat, path).map(Reached::File),
             _ => None,
         }
     }
@@ -120,8 +185,26 @@ impl Root {
         }
     }
 
+    /// Whether it is there, readable or not.
     pub(super) fn is_file(&self, path: &[u8]) -> bool {
-        self.open(path).is_some()
+        self.find(path)
+            .is_some_and(|(_, stat)| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+    }
+
+    /// What the process executes now, if it has not ended.
+    pub(crate) fn executed_fd(&self) -> Option<&OwnedFd> {
+        self.executed.as_ref()
+    }
+
+    /// What a path within the root is, and whose.
+    pub(crate) fn kind_and_owner(&self, path: &[u8]) -> Option<(FileType, u32)> {
+        let (_, stat) = self.find(path)?;
+        Some((FileType::from_raw_mode(stat.st_mode), stat.st_uid))
+    }
+
+    /// The first `max` bytes of a regular file.
+    pub(crate) fn read_start(&self, path: &[u8], max: usize) -> Option<Vec<u8>> {
+        Some(self.open(path)?.source.read(0, max))
     }
 
     /// At most `max` bytes of a regular file; `None` when it is longer.
@@ -133,90 +216,178 @@ impl Root {
         Some(opened.source.read(0, max))
     }
 
-    /// Names in a directory, at most `max` of them, in no order.
-    pub(super) fn names_in(&self, path: &[u8], max: usize) -> Vec<Vec<u8>> {
+    /// Those of the names in a directory that are wanted, out of at most `max`, in no order.
+    pub(super) fn names_in(
+        &self,
+        path: &[u8],
+        max: usize,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Vec<u8>> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let opened = openat2(
-            &self.fd,
-            OsStr::from_bytes(path),
-            flags,
-            Mode::empty(),
-            resolve,
-        );
-        let Some(entries) = opened
-            .ok()
-            .and_then(|fd| rustix::fs::Dir::read_from(fd).ok())
-        else {
-            return Vec::new();
+        let name = OsStr::from_bytes(path);
+        let opened = again(|| openat2(&self.fd, name, flags, Mode::empty(), resolve))
+            .and_then(rustix::fs::Dir::read_from);
+        let entries = match opened {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.missed(error, path);
+                return Vec::new();
+            }
         };
-        let names = entries.take(max).filter_map(Result::ok);
-        names
-            .map(|entry| entry.file_name().to_bytes().to_vec())
-            .collect()
-    }
-
-    /// Whether the process's descriptor `number` is a regular file, and that file.
-    pub(super) fn descriptor(&self, pid: u32, number: u32) -> Option<Opened> {
-        if self.is_own {
-            return None;
+        let mut names = Vec::new();
+        for entry in entries.take(max) {
+            if self.looks.entry().is_err() {
+                break;
+            }
+            match entry {
+                Ok(entry) if wanted(entry.file_name().to_bytes()) => {
+                    names.push(entry.file_name().to_bytes().to_vec());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.missed(error, path);
+                    break;
+                }
+            }
         }
-        let path = format!("/proc/{pid}/fd/{number}");
-        let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        let stat = fstat(&fd).ok()?;
-        self.open_held(&fd, &stat)
+        names
     }
 
-    fn open_held(&self, fd: &OwnedFd, stat: &Stat) -> Option<Opened> {
+    /// The process's descriptor `number`, if it is a regular file and was taken hold of.
+    pub(super) fn descriptor(&self, number: u32) -> Option<Opened> {
+        let (_, fd) = self.descriptors.iter().find(|(held, _)| *held == number)?;
+        let path = format!("/proc/self/fd/{number}");
+        let stat = fstat(fd).map_err(|error| self.missed(error, path.as_bytes()));
+        self.open_held(fd, &stat.ok()?, path.as_bytes())
+    }
+
+    /// `path` is what it was found by.
+    fn open_held(&self, fd: &OwnedFd, stat: &Stat, path: &[u8]) -> Option<Opened> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
-        let reopened = openat(CWD, fd_link(fd), READ, Mode::empty()).ok()?;
+        if let Err(why) = self.may_be_read(fd) {
+            self.looks.note(why, Some(path));
+            return None;
+        }
+        let reopened = again(|| openat(CWD, fd_link(fd), READ, Mode::empty()));
+        let reopened = reopened.map_err(|error| self.missed(error, path)).ok()?;
         let seen = path_of(fd)?;
         let real = match seen.strip_prefix(self.prefix.as_slice()) {
             Some(real) if real.first() == Some(&b'/') => real.to_vec(),
             _ => seen,
         };
         Some(Opened {
-            source: source(reopened, stat),
+            source: self.source(reopened, stat),
             key: key_of(stat),
             real,
         })
     }
+
+    /// Whether the file lies on a file system whose files are files.
+    fn may_be_read(&self, fd: &OwnedFd) -> Result<(), Unjudged> {
+        match filesystems::kind(fd).map_err(unreadable)? {
+            Filesystem::Files => Ok(()),
+            Filesystem::Kernel => Err(Unjudged::Refused),
+            Filesystem::Fuse => {
+                let me = rustix::process::geteuid().as_raw();
+                let owner = self
+                    .mounts
+                    .as_ref()
+                    .and_then(|mounts| filesystems::owner(fd, mounts));
+                // Who serves it decides what is read and for how long. Root serves what the host has mounted.
+                match owner {
+                    Some(owner) if owner != me && owner != 0 => Err(Unjudged::Refused),
+                    Some(_) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn source(&self, fd: OwnedFd, stat: &Stat) -> Source {
+        let len = u64::try_from(stat.st_size).unwrap_or(0);
+        Source::new(File::from(fd), len).counted_by(&self.looks)
+    }
+
+    fn missed(&self, error: Errno, path: &[u8]) {
+        if !is_not_there(error) {
+            self.looks.note(unreadable(error), Some(path));
+        }
+    }
+
+    /// The executed file of `candidate`: what the process executes, which is right whatever happened to its
+    /// name, else by its path while that still names the same file.
+    pub(super) fn executed(&self, candidate: &Candidate<'_>) -> Option<(Opened, Trust)> {
+        let by_process = || {
+            let held = self.executed.as_ref()?;
+            let stat = fstat(held).ok()?;
+            let trust = trust(&stat, candidate)?;
+            let path = candidate.exe.map_or(&b""[..], |exe| exe.as_bytes());
+            let opened = self.open_held(held, &stat, path)?;
+            Some((opened, trust))
+        };
+        let by_path = || {
+            let opened = self.open(candidate.exe?.as_bytes())?;
+            let trust = trust_key(opened.key, opened.source.len(), candidate)?;
+            // A path may name another file by now; without an inode to compare, it proves nothing.
+            (trust > Trust::Unverified).then_some((opened, trust))
+        };
+        by_process().or_else(by_path)
+    }
+
+    /// Whether the process was started with the variable `name` switched on, as Bun 1.3 reads its
+    /// switches: anything but nothing, `0` and `false`. Looks at nothing else of the environment and
+    /// keeps nothing of it.
+    pub(super) fn switch(&self, name: &str) -> Switch {
+        use std::io::Seek;
+        let Some(mut file) = self.environment.as_ref() else {
+            return Switch::Unknown;
+        };
+        let mut environment = Vec::new();
+        let read = file
+            .rewind()
+            .and_then(|()| file.take(ENVIRONMENT_MAX).read_to_end(&mut environment));
+        if read.is_err() || environment.is_empty() {
+            return Switch::Unknown;
+        }
+        switch_in(&environment, name)
+    }
+}
+
+/// Not there, in this process's view: a path that leads nowhere, or is none.
+fn is_not_there(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::ISDIR
+    )
+}
+
+fn unreadable(error: Errno) -> Unjudged {
+    Unjudged::Unreadable {
+        errno: error.raw_os_error(),
+    }
+}
+
+/// Tries again what was refused only for now: a file system that says `EAGAIN` (a lease that is being given
+/// up, a path that changes while it is resolved), a signal.
+fn again<T>(attempt: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    const TRIES: u32 = 20;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
 }
 
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
-
-/// The executed file of `candidate`: by `/proc/PID/exe`, which is right whatever happened to its
-/// name, else by its path while that still names the same file.
-pub(super) fn executed(candidate: &Candidate<'_>, root: &Root) -> Option<(Opened, Trust)> {
-    let link = format!("/proc/{}/exe", candidate.pid);
-    let by_process = openat(CWD, &*link, READ, Mode::empty())
-        .ok()
-        .and_then(|fd| {
-            let stat = fstat(&fd).ok()?;
-            let trust = trust(&stat, candidate)?;
-            let real = path_of(&fd).unwrap_or_default();
-            Some((
-                Opened {
-                    source: source(fd, &stat),
-                    key: key_of(&stat),
-                    real,
-                },
-                trust,
-            ))
-        });
-    let by_path = || {
-        let opened = root.open(candidate.exe?.as_bytes())?;
-        let trust = trust_key(opened.key, opened.source.len(), candidate)?;
-        // A path may name another file by now; without an inode to compare, it proves nothing.
-        (trust > Trust::Unverified).then_some((opened, trust))
-    };
-    by_process.or_else(by_path)
-}
 
 fn trust(stat: &Stat, candidate: &Candidate<'_>) -> Option<Trust> {
     trust_key(
@@ -258,10 +429,6 @@ fn key_of(stat: &Stat) -> FileKey {
     }
 }
 
-fn source(fd: OwnedFd, stat: &Stat) -> Source {
-    Source::new(File::from(fd), u64::try_from(stat.st_size).unwrap_or(0))
-}
-
 fn fd_link(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -271,16 +438,7 @@ fn path_of(fd: &OwnedFd) -> Option<Vec<u8>> {
     Some(std::ffi::OsString::from_vec(link.into_bytes()).into_vec())
 }
 
-/// Whether the process was started with the variable `name` switched on, as Bun 1.3 reads its
-/// switches: anything but nothing, `0` and `false`. Looks at nothing else of the environment and
-/// keeps nothing of it.
-pub(super) fn switch(pid: u32, name: &str) -> Switch {
-    let mut environment = Vec::new();
-    let opened = File::open(Path::new("/proc").join(pid.to_string()).join("environ"));
-    let read = opened.and_then(|file| file.take(ENVIRONMENT_MAX).read_to_end(&mut environment));
-    if read.is_err() || environment.is_empty() {
-        return Switch::Unknown;
-    }
+fn switch_in(environment: &[u8], name: &str) -> Switch {
     let value = environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="));

@@ -5,8 +5,8 @@
 
 use std::{collections::HashMap, hash::Hash, mem};
 
-#[derive(Debug)]
-pub(super) struct Cache<K, V> {
+#[derive(Clone, Debug)]
+pub(crate) struct Cache<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     capacity: usize,
@@ -15,7 +15,7 @@ pub(super) struct Cache<K, V> {
 // === impl Cache ===
 
 impl<K: Eq + Hash, V: Clone> Cache<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
@@ -23,7 +23,7 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    pub(super) fn get(&mut self, key: K) -> Option<V> {
+    pub(crate) fn get(&mut self, key: K) -> Option<V> {
         if let Some(value) = self.young.get(&key) {
             return Some(value.clone());
         }
@@ -32,7 +32,7 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         Some(value)
     }
 
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.capacity {
             self.old = mem::take(&mut self.young);
         }

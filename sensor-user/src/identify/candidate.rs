@@ -17,7 +17,11 @@ pub struct Candidate<'a> {
     /// As given to `execve`.
     pub filename: Option<&'a Text>,
     pub argv: &'a [Text],
+    /// There were more arguments, or longer ones.
+    pub argv_truncated: bool,
     pub cwd: Option<&'a Text>,
+    /// As whom it runs, as far as is known.
+    pub uid: Option<u32>,
 }
 
 /// What an exec is.
@@ -28,17 +32,75 @@ pub struct Judgement {
     pub never: bool,
     /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
     pub multicall: bool,
-    /// It was not judged: neither the file nor the process could be looked at any more, or looking at
-    /// them failed.
-    pub unseen: bool,
+    /// It is no agent as far as could be seen, and something could not be looked at.
+    pub unjudged: Option<Unjudged>,
+    /// What that was, if it has a path.
+    pub place: Option<Text>,
 }
+
+/// Why an exec was not judged, or not to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unjudged {
+    /// Neither the file nor the process was there any more.
+    Gone,
+    /// Something is there and could not be read.
+    Unreadable { errno: i32 },
+    /// It lies on a file system that is not read: one of the kernel's own, or another user's FUSE.
+    Refused,
+    /// It took longer than it may.
+    Late,
+    /// It would have needed more bytes, directory entries or memory than it may.
+    OverBudget,
+    /// The script may stand among the arguments that were cut off.
+    CutArguments,
+    /// The script is named relative to a directory that is not known.
+    UnknownDirectory,
+    /// What should have looked at it did not work.
+    NotLookedAt,
+}
+
+// === impl Unjudged ===
+
+impl std::fmt::Display for Unjudged {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Gone => "it had ended, and its file was gone, before it could be looked at",
+            Self::Unreadable { errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                return write!(out, "it could not be read: {error}");
+            }
+            Self::Refused => {
+                "it lies on a file system that is not read (of the kernel, or another user's FUSE)"
+            }
+            Self::Late => {
+                "looking at it took longer than it may ([inspector] question_milliseconds)"
+            }
+            Self::OverBudget => {
+                "looking at it would have cost more than it, or its user, may ([inspector])"
+            }
+            Self::CutArguments => "its script may be among the arguments that were cut off",
+            Self::UnknownDirectory => {
+                "its script is named relative to a directory that is not known"
+            }
+            Self::NotLookedAt => "the inspector could not look at it",
+        })
+    }
+}
+
+// === impl Judgement ===
 
 impl Judgement {
     /// There was nothing to look at.
-    pub const UNSEEN: Self = Self {
-        agent: None,
-        never: false,
-        multicall: false,
-        unseen: true,
-    };
+    pub const UNSEEN: Self = Self::not(Unjudged::Gone);
+
+    /// Not judged, for this reason.
+    pub const fn not(unjudged: Unjudged) -> Self {
+        Self {
+            agent: None,
+            never: false,
+            multicall: false,
+            unjudged: Some(unjudged),
+            place: None,
+        }
+    }
 }

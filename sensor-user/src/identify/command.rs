@@ -3,8 +3,10 @@
 //! The catalogue says which options of a runtime take a value and after which there is no script;
 //! an unknown option is taken for one without a value.
 
-use skep_catalogue::Runtime;
+use skep_catalogue::{Catalogue, Runtime};
 use skep_event::Text;
+
+use super::Candidate;
 
 /// The program a runtime runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,18 @@ pub(super) enum Program<'a> {
     Stdin,
     /// Code in an argument, or nothing to run.
     None,
+}
+
+impl Program<'_> {
+    /// Whether it would be another one if arguments had been cut off at the end.
+    pub(super) fn may_be_cut(&self, argv: &[Text]) -> bool {
+        match self {
+            Self::File { index } => index + 1 == argv.len(),
+            // A lone hyphen is not the end of something.
+            Self::Stdin => argv.last().is_none_or(|last| last.as_bytes() != b"-"),
+            Self::Module(_) | Self::None => false,
+        }
+    }
 }
 
 pub(super) fn program<'a>(runtime: &Runtime, argv: &'a [Text]) -> Program<'a> {
@@ -79,6 +93,26 @@ pub(super) fn program<'a>(runtime: &Runtime, argv: &'a [Text]) -> Program<'a> {
     }
 }
 
+/// The argument that is the script, as far as the program's name tells that it is a runtime: for words, where
+/// nobody could look.
+pub(crate) fn script_by_name<'a>(
+    catalogue: &Catalogue,
+    candidate: &Candidate<'a>,
+) -> Option<&'a Text> {
+    let name = base_name(candidate.exe?.as_bytes());
+    let is = |runtime: &&Runtime| {
+        runtime
+            .file_name
+            .iter()
+            .any(|pattern| pattern.matches(name))
+    };
+    let runtime = catalogue.runtimes().iter().find(is)?;
+    match program(runtime, candidate.argv) {
+        Program::File { index } => candidate.argv.get(index),
+        Program::Module(_) | Program::Stdin | Program::None => None,
+    }
+}
+
 enum Cluster<'a> {
     Flags,
     TakesNext,
@@ -131,8 +165,6 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use skep_catalogue::Catalogue;
-
     use super::*;
 
     fn run(runtime: &str, line: &str) -> String {
@@ -214,6 +246,35 @@ mod tests {
         let line = "ld-linux-x86-64.so.2 --library-path /lib /usr/bin/node cli.js";
         assert_eq!(run("dynamic-linker", line), "/usr/bin/node");
         assert_eq!(run("dynamic-linker", "ld.so --list /usr/bin/node"), "none");
+    }
+
+    #[test]
+    fn a_script_is_named_by_the_name_of_its_runtime_alone() {
+        let catalogue = Catalogue::embedded();
+        let named = |exe: &str, line: &str| {
+            let (exe, argv) = (
+                Text::from(exe),
+                line.split(' ').map(Text::from).collect::<Vec<_>>(),
+            );
+            let candidate = Candidate {
+                pid: 1,
+                file: skep_abi::FileKey::UNKNOWN,
+                file_size: 0,
+                exe: Some(&exe),
+                filename: None,
+                argv: &argv,
+                argv_truncated: false,
+                cwd: None,
+                uid: None,
+            };
+            script_by_name(&catalogue, &candidate).map(Text::escaped)
+        };
+        assert_eq!(
+            named("/usr/bin/node", "node --x /h/x.js").as_deref(),
+            Some("/h/x.js")
+        );
+        assert_eq!(named("/usr/bin/node", "node -e 1"), None);
+        assert_eq!(named("/usr/bin/cat", "cat /h/x.js"), None);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use skep_event::{Agent, Text};
 use super::{
     Candidate, Identifier, Judgement,
     access::{self, Opened, Reached, Root, Switch, Trust},
+    candidate::Unjudged,
     command::{self, Program, absolute, base_name},
     content::{self, Nature},
     evidence::{self, Doubt, Kind, Piece},
+    looks::{Budget, Looks},
     package, python,
 };
 
@@ -33,21 +35,50 @@ impl Identifier {
     /// Judges one exec. Reads files of the process, so call it soon after; a process that has ended
     /// is judged by what its paths still name.
     pub fn judge(&mut self, candidate: &Candidate<'_>) -> Judgement {
-        let Some(root) = Root::of(candidate.pid) else {
-            return Judgement::UNSEEN;
+        match Root::of(
+            candidate,
+            descriptors(candidate),
+            Looks::within(Budget::UNBOUNDED),
+        ) {
+            Ok(root) => self.judge_in(candidate, &root),
+            Err(unjudged) => Judgement::not(unjudged),
+        }
+    }
+
+    /// The same of a process that was taken hold of.
+    pub(crate) fn judge_in(&mut self, candidate: &Candidate<'_>, root: &Root) -> Judgement {
+        let judged = self.nature(candidate, root).map(|(nature, trust)| {
+            let doubts = match trust {
+                Trust::Exact => Vec::new(),
+                Trust::OtherDevice => vec![evidence::OTHER_DEVICE],
+                Trust::Unverified => vec![evidence::UNVERIFIED],
+            };
+            let mut judgement = Case::new(self, candidate, root, doubts).judge(&nature);
+            judgement.never &= trust > Trust::Unverified;
+            judgement
+        });
+        let noted = root.looks.noted();
+        let mut judgement = match (judged, &noted) {
+            (Some(judgement), _) => judgement,
+            (None, Some(_)) => Judgement::default(),
+            (None, None) => return Judgement::UNSEEN,
         };
-        let Some((nature, trust)) = self.nature(candidate, &root) else {
-            return Judgement::UNSEEN;
-        };
-        let doubts = match trust {
-            Trust::Exact => Vec::new(),
-            Trust::OtherDevice => vec![evidence::OTHER_DEVICE],
-            Trust::Unverified => vec![evidence::UNVERIFIED],
-        };
-        let mut judgement = Case::new(self, candidate, &root, doubts).judge(&nature);
-        judgement.never &= trust > Trust::Unverified;
+        if let Some((unjudged, place)) = noted {
+            // Of what could not be read nothing is said for good.
+            judgement.never = false;
+            if judgement.agent.is_none() && !judgement.multicall {
+                judgement.unjudged = Some(unjudged);
+                judgement.place = place.map(Text::new);
+            }
+        }
         judgement
     }
+}
+
+/// The descriptors a program may be read from: standard input, and those that arguments name.
+pub(crate) fn descriptors<'a>(candidate: &Candidate<'a>) -> impl Iterator<Item = u32> + use<'a> {
+    let named = candidate.argv.iter().map(Text::as_bytes);
+    std::iter::once(0).chain(named.filter_map(descriptor).filter(|number| *number != 0))
 }
 
 // === impl Case ===
@@ -92,7 +123,7 @@ impl<'a> Case<'a> {
                     never: exe.is_some(),
                     ..Judgement::default()
                 },
-                Some(switch) => match access::switch(self.candidate.pid, switch) {
+                Some(switch) => match self.root.switch(switch) {
                     Switch::On => self.run(&runtimes[*index]),
                     Switch::Off | Switch::Unknown => Judgement::default(),
                 },
@@ -116,7 +147,7 @@ impl<'a> Case<'a> {
             return Judgement::default();
         };
         for name in &family.plain_runtime_env {
-            match access::switch(self.candidate.pid, name) {
+            match self.root.switch(name) {
                 Switch::Off => {}
                 Switch::Unknown => self.doubts.push(evidence::ENVIRONMENT_UNREADABLE),
                 Switch::On => {
@@ -141,10 +172,14 @@ impl<'a> Case<'a> {
     /// A runtime: what counts is the program it runs.
     fn run(mut self, runtime: &Runtime) -> Judgement {
         let argv = self.candidate.argv;
-        let (pieces, script) = match command::program(runtime, argv) {
+        let program = command::program(runtime, argv);
+        if self.candidate.argv_truncated && program.may_be_cut(argv) {
+            self.root.looks.note(Unjudged::CutArguments, None);
+        }
+        let (pieces, script) = match program {
             Program::None => return Judgement::default(),
             Program::Module(name) => (self.python_pieces(runtime, python::Run::Module(name)), None),
-            Program::Stdin => match self.root.descriptor(self.candidate.pid, 0) {
+            Program::Stdin => match self.root.descriptor(0) {
                 Some(opened) => (self.script_pieces(runtime, &opened), Some(opened)),
                 None => return Judgement::default(),
             },
@@ -188,7 +223,7 @@ impl<'a> Case<'a> {
             argv: &self.candidate.argv[index..],
             ..*self.candidate
         };
-        let nature = self.identifier.nature_of(&opened);
+        let nature = self.identifier.nature_of(&opened, self.root);
         let mut case = Case::new(self.identifier, &loaded, self.root, self.doubts);
         case.depth = self.depth + 1;
         // `never` would be said of the linker.
@@ -201,9 +236,13 @@ impl<'a> Case<'a> {
     /// The script an argument names, as the runtime would find it.
     fn find_script(&self, runtime: &Runtime, argument: &[u8]) -> Option<Opened> {
         if let Some(number) = descriptor(argument) {
-            return self.root.descriptor(self.candidate.pid, number);
+            return self.root.descriptor(number);
         }
-        let path = absolute(argument, self.candidate.cwd.map(Text::as_bytes))?;
+        let Some(path) = absolute(argument, self.candidate.cwd.map(Text::as_bytes)) else {
+            let looks = &self.root.looks;
+            looks.note(Unjudged::UnknownDirectory, Some(argument));
+            return None;
+        };
         match self.root.reach(&path) {
             Some(Reached::File(opened)) => Some(opened),
             Some(Reached::Directory) => self.root.open(&package::main_of(self.root, &path)),

@@ -118,11 +118,9 @@ fn sites(root: &Root, prefix: &[u8]) -> Vec<Vec<u8>> {
     let mut sites = Vec::new();
     for library in [b"lib".as_slice(), b"lib64"] {
         let library = [prefix, b"/", library].concat();
-        let names = root.names_in(&library, NAMES_MAX);
-        let python = names
-            .into_iter()
-            .filter(|name| name.starts_with(b"python3") || name.starts_with(b"pypy3"));
-        for name in python.take(LIBRARIES_MAX) {
+        let is_python = |name: &[u8]| name.starts_with(b"python3") || name.starts_with(b"pypy3");
+        let names = root.names_in(&library, NAMES_MAX, is_python);
+        for name in names.into_iter().take(LIBRARIES_MAX) {
             for leaf in [b"site-packages".as_slice(), b"dist-packages"] {
                 sites.push([&library, b"/".as_slice(), &name, b"/", leaf].concat());
             }
@@ -136,13 +134,13 @@ fn metadata_in(
     site: &[u8],
     distribution: &PythonDistribution,
 ) -> Option<(Vec<u8>, String)> {
-    let is_it = |name: &Vec<u8>| {
+    let is_it = |name: &[u8]| {
         let stem = name.strip_suffix(b".dist-info")?;
         let end = stem.iter().position(|byte| *byte == b'-')?;
         (normalised(&stem[..end]) == distribution.name).then_some(())
     };
-    let names = root.names_in(site, NAMES_MAX);
-    let directory = names.into_iter().find(|name| is_it(name).is_some())?;
+    let names = root.names_in(site, NAMES_MAX, |name| is_it(name).is_some());
+    let directory = names.into_iter().next()?;
     let path = [site, b"/", &directory, b"/METADATA"].concat();
     let metadata = root.read_whole(&path, METADATA_BYTES_MAX)?;
     let fields = || {

@@ -2,15 +2,18 @@
 //!
 //! Invariants: nothing is mapped, so a file that shrinks gives a short read and not a signal, and
 //! reading it leaves nothing in this process; every read is of a length the caller has bounded; an
-//! I/O error is a short read.
+//! I/O error, or a budget that is used up, is a short read, and is noted.
 
 use std::{fs::File, os::unix::fs::FileExt};
+
+use super::{candidate::Unjudged, looks::Looks};
 
 /// A regular file opened for reading.
 #[derive(Debug)]
 pub(super) struct Source {
     file: File,
     len: u64,
+    looks: Option<Looks>,
 }
 
 // === impl Source ===
@@ -18,7 +21,19 @@ pub(super) struct Source {
 impl Source {
     /// `len` is the size the file had when it was opened; nothing past it is read.
     pub(super) fn new(file: File, len: u64) -> Self {
-        Self { file, len }
+        Self {
+            file,
+            len,
+            looks: None,
+        }
+    }
+
+    /// What is read counts there, and what cannot be read is noted there.
+    pub(super) fn counted_by(self, looks: &Looks) -> Self {
+        Self {
+            looks: Some(looks.clone()),
+            ..self
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -31,6 +46,10 @@ impl Source {
         let wanted = usize::try_from(available)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
+        let is_refused = |looks: &Looks| looks.read(wanted).is_err();
+        if self.looks.as_ref().is_some_and(is_refused) {
+            return 0;
+        }
         let mut filled = 0;
         while filled < wanted {
             match self
@@ -40,7 +59,13 @@ impl Source {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(error) => {
+                    if let Some(looks) = &self.looks {
+                        let errno = error.raw_os_error().unwrap_or(0);
+                        looks.note(Unjudged::Unreadable { errno }, None);
+                    }
+                    break;
+                }
             }
         }
         filled

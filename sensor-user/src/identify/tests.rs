@@ -7,6 +7,7 @@ mod overflows;
 mod real_packages;
 mod runtimes;
 mod scripts;
+mod unjudged;
 
 use std::{
     fs,
@@ -149,6 +150,8 @@ impl Exec {
             exe: Some(&exe),
             filename: Some(&self.filename),
             argv: &self.argv,
+            argv_truncated: false,
+            uid: None,
             cwd: Some(&self.cwd),
         })
     }

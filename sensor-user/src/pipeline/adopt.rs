@@ -29,7 +29,7 @@ use crate::{
 /// followed from the processes that were found on.
 const WALKS_MAX: u32 = 32;
 
-impl<J: Judge> Front<J> {
+impl<J: Judge + Running + Clone> Front<J> {
     /// To be called once, before the first round, with what an earlier life of the sensor kept. Gives
     /// the events of what was found.
     pub fn adopt(&mut self, kept: Option<Kept>) -> Vec<Event> {
@@ -71,7 +71,8 @@ impl<J: Judge> Front<J> {
             // Who runs is judged, which takes its time: the ring is emptied meanwhile.
             let mut verdicts = self.probes.verdicts_beside(&mut self.backlog);
             let track = &mut self.head.track;
-            let adopted = track.adopt(tasks, &mut Proc, &mut verdicts, sink);
+            let mut running = track.judge().clone();
+            let adopted = track.adopt(tasks, &mut running, &mut verdicts, sink);
             let members = adopted.len();
             let settled = adopted
                 .into_iter()
@@ -82,7 +83,8 @@ impl<J: Judge> Front<J> {
                 break;
             }
         }
-        let settled = self.head.track.settle_expected(&mut Proc);
+        let mut running = self.head.track.judge().clone();
+        let settled = self.head.track.settle_expected(&mut running);
         for process in settled.running {
             self.watch(process, &mut gone);
         }

@@ -23,7 +23,7 @@ use crate::{
     probes::Processes,
     proc::{self, Proc},
     step::Sink,
-    track::{Judge, Tracker, Who, adopt::Running},
+    track::{Judge, Tracker, Who},
 };
 
 const EVERY: Duration = Duration::from_secs(10);

@@ -1,8 +1,12 @@
 //! Tables at their bound, and execs that could not be judged: told as `coverage` events.
 
-use skep_event::{Coverage, CoverageKind, UnixNanos};
+use skep_event::{Coverage, CoverageKind, Detail, Event, UnixNanos};
 
-use crate::{step::Sink, track::TrackCounts};
+use crate::{
+    clock::BootClock,
+    step::Sink,
+    track::{NotJudged, TrackCounts},
+};
 
 /// What has been told of them, and when.
 pub struct EvictedTold {
@@ -18,9 +22,29 @@ impl EvictedTold {
         }
     }
 
-    /// Says that tables were at their bound, and what they let go of; and how many execs there was
-    /// nothing left to judge of.
-    pub fn tell(&mut self, counts: TrackCounts, now: UnixNanos, sink: &mut impl Sink) {
+    /// Says that tables were at their bound, and what they let go of; which execs were not judged, and how
+    /// many more.
+    pub fn tell(
+        &mut self,
+        counts: TrackCounts,
+        not_judged: Vec<NotJudged>,
+        clock: BootClock,
+        sink: &mut impl Sink,
+    ) {
+        let now = clock.now();
+        for NotJudged {
+            count,
+            first_ns,
+            last_ns,
+            reason,
+            ..
+        } in not_judged
+        {
+            tracing::info!(count, reason, "a program was not judged");
+            let range = (clock.unix(first_ns), clock.unix(last_ns));
+            let coverage = Coverage::point(CoverageKind::Unjudged, range, count, reason);
+            sink.event(Event::told(None, now, Detail::Coverage(coverage)));
+        }
         let first = std::mem::replace(&mut self.at, now);
         let before = std::mem::replace(&mut self.counts, counts);
         let count = counts.evicted.total() - before.evicted.total();
@@ -30,11 +54,11 @@ impl EvictedTold {
             let coverage = Coverage::point(CoverageKind::Evicted, (first, now), count, reason);
             sink.event(coverage.of_machine());
         }
-        let count = counts.unjudged - before.unjudged;
+        let count = counts.unnamed - before.unnamed;
         if count > 0 {
-            tracing::info!(count, "programs were gone before they could be judged");
-            let reason = "a program had ended and its file was gone before it could be looked at, or \
-                          looking at it failed; an agent among them was not recognised";
+            tracing::info!(count, "programs were not judged");
+            let reason = "programs were not judged that were named within ten minutes before, for the same \
+                          reason, or are too many to be named; an agent among them was not recognised";
             let coverage = Coverage::point(CoverageKind::Unjudged, (first, now), count, reason);
             sink.event(coverage.of_machine());
         }

@@ -17,7 +17,7 @@ use crate::{
     journal::Journal,
     probes::Probes,
     step::Sink,
-    track::Judge,
+    track::{Judge, adopt::Running},
 };
 use skep_event::UnixNanos;
 
@@ -50,7 +50,7 @@ enum Fetched {
     Exec(Record<'static>),
 }
 
-impl<J: Judge> Front<J> {
+impl<J: Judge + Running + Clone> Front<J> {
     pub fn new(
         probes: Probes,
         head: Head<J>,
@@ -148,8 +148,9 @@ impl<J: Judge> Front<J> {
         let now = self.clock.now();
         self.head.track.tell_due_rings(now, last, sink);
         self.accounted = Instant::now();
+        let not_judged = self.head.track.take_unjudged();
         self.evicted
-            .tell(self.head.track.counts(), self.clock.now(), sink);
+            .tell(self.head.track.counts(), not_judged, self.clock, sink);
     }
 
     // === duties ===

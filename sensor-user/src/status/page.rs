@@ -6,8 +6,8 @@ use skep_human::terminal::plain;
 use skep_spool::Stats;
 
 use super::{
-    Canary, Folds, Hook, HookCanary, HookStatus, KernelCounters, ShownSetting, Spools, Status,
-    Stream, Tracker, Uplink,
+    Canary, Folds, Hook, HookCanary, HookStatus, Inspector, KernelCounters, ShownSetting, Spools,
+    Status, Stream, Tracker, Uplink,
 };
 
 /// A page of text, ending in a line break.
@@ -42,6 +42,7 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
                 unjudged,
                 evicted,
             },
+        inspector,
         events,
         spool,
         uplink,
@@ -122,9 +123,10 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(
             out,
             "                  {refused} refused and {evicted} let go by full tables, \
-             {unjudged} programs gone before they could be judged"
+             {unjudged} programs that could not be judged"
         )?;
     }
+    write_inspector(out, inspector)?;
     if let Some(error) = journal_error {
         writeln!(out, "  the journal cannot be written: {}", plain(error))?;
     }
@@ -146,6 +148,40 @@ fn write(out: &mut String, status: &Status) -> std::fmt::Result {
             "log               {}{}",
             plain(value),
             set_by(settings, "log.level")
+        )?;
+    }
+    Ok(())
+}
+
+fn write_inspector(out: &mut String, inspector: &Inspector) -> std::fmt::Result {
+    let Inspector {
+        pid,
+        rss_bytes,
+        workers,
+        asked,
+        late,
+        over_budget,
+        unreadable,
+        failed,
+        replaced,
+    } = inspector;
+    let process = match pid {
+        Some(pid) => format!("pid {pid}"),
+        None => "not there".to_owned(),
+    };
+    let memory = rss_bytes.map_or_else(|| "unknown".to_owned(), bytes);
+    writeln!(
+        out,
+        "inspector         {process}, memory {memory}, {workers} at work, {asked} questions"
+    )?;
+    if [late, over_budget, unreadable, failed, replaced]
+        .iter()
+        .any(|count| **count > 0)
+    {
+        writeln!(
+            out,
+            "                  {late} late, {over_budget} over budget, {unreadable} unreadable, \
+             {failed} failed; replaced {replaced} times"
         )?;
     }
     Ok(())

@@ -37,11 +37,16 @@ use crate::{
     verdicts::Verdicts,
 };
 
-/// Reads processes that run. The real one is `/proc`.
+/// Reads processes that run. The real one is [`crate::inspect::Inspector`], by `/proc`.
 pub trait Running {
     /// What a process runs, as an exec would have told it; `None` when it is not that process any
-    /// more, or another executable than `task` says.
-    fn image(&mut self, common: &Common, task: &decode::Task) -> Option<decode::Exec>;
+    /// more, or another executable than `task` says. `meanwhile` is called while that takes its time.
+    fn image(
+        &mut self,
+        common: &Common,
+        task: &decode::Task,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Option<decode::Exec>;
     /// Whether the process with this pid that started then, if that is known, still runs. One that is
     /// ending does until it is a zombie.
     fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool;
@@ -237,7 +242,7 @@ impl<J: Judge> Tracker<J> {
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) -> Option<SessionId> {
-        let exec = running.image(common, task);
+        let exec = running.image(common, task, &mut || verdicts.meanwhile());
         let judgement = match &exec {
             Some(exec) => self
                 .judge
@@ -245,6 +250,9 @@ impl<J: Judge> Tracker<J> {
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };
+        if let Some(exec) = &exec {
+            self.unjudged.note(common.time_ns, exec, &judgement);
+        }
         if judgement.never && exec.is_some() {
             verdicts.never(task.file);
         }

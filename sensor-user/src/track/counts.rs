@@ -14,8 +14,9 @@ pub struct TrackCounts {
     pub refused: u64,
     /// Records that give no event of their own and did what they are for.
     pub consumed: u64,
-    /// Execs that could not be judged: process and file were gone.
+    /// Execs that could not be judged, and how many of those are told without a name.
     pub unjudged: u64,
+    pub unnamed: u64,
     /// Sessions without an account of their own in the kernel.
     pub unaccounted: u64,
     pub evicted: Evicted,

@@ -10,7 +10,7 @@ use crate::step::{About, Step, grouped};
 impl<J: Judge> Step for Tracker<J> {
     const ABOUT: About = About {
         name: "track",
-        module: "`track/`; calls `identify/`, `enrich.rs`",
+        module: "`track/`; asks `inspect/`, calls `enrich.rs`",
         takes: "typed records",
         passes_on: "events and acts of agents, verdicts to the kernel",
         bound: || {
@@ -44,6 +44,7 @@ impl<J: Judge> Step for Tracker<J> {
             refused,
             consumed,
             unjudged,
+            unnamed: _,
             unaccounted: _,
             evicted,
             image_bytes: _,
@@ -63,7 +64,8 @@ impl<J: Judge> Tracker<J> {
             ignored: self.ignored,
             refused: self.refused.total(),
             consumed: self.consumed,
-            unjudged: self.unjudged,
+            unjudged: self.unjudged.total,
+            unnamed: self.unjudged.unnamed,
             unaccounted: self.unaccounted,
             evicted: Evicted {
                 images: self.processes.cut(),

@@ -124,7 +124,12 @@ impl Verdicts for Nowhere {
 struct ByInode;
 
 impl Running for ByInode {
-    fn image(&mut self, _: &Common, task: &decode::Task) -> Option<decode::Exec> {
+    fn image(
+        &mut self,
+        _: &Common,
+        task: &decode::Task,
+        _: &mut dyn FnMut(),
+    ) -> Option<decode::Exec> {
         let (exe, argv) = match task.file.ino {
             AGENT_RUNS => ("/opt/claude/cli", ["claude", "--resume"]),
             SHELL_RUNS => ("/usr/bin/bash", ["bash", "-i"]),

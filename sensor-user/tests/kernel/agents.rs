@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use skep_event::{Detail, Phase, Text};
+use skep_event::{CoverageKind, Detail, Phase, Text};
 use skep_testing::Finish;
 
 use crate::sensor::{actor, scratch, sensor, wait_for};
@@ -242,4 +242,35 @@ fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
             .sum::<usize>(),
         8192 + 1
     );
+}
+
+#[test]
+fn a_program_its_user_may_run_and_not_read_is_named_as_not_judged() {
+    use std::os::unix::fs::PermissionsExt;
+    const NOBODY: u32 = 65_534;
+    let sensor = sensor();
+    let directory = scratch("unreadable");
+    let program = directory.join("tool");
+    std::fs::copy(actor(), &program).expect("own directory");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o711)).expect("mode");
+    let ran = Command::new(&program)
+        .args(["do", "open", "/dev/null"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .output()
+        .expect("everybody may run it");
+    assert!(ran.status.success(), "{ran:?}");
+    let named = format!(
+        "program {}, uid {NOBODY}: it could not be read",
+        program.display()
+    );
+    let told = wait_for("what was not judged", || {
+        let told = crate::liveness::coverage(sensor, CoverageKind::Unjudged);
+        told.into_iter()
+            .find(|coverage| coverage.reason.contains(&named))
+    });
+    assert_eq!(told.count, 1);
+    assert!(told.reason.contains("Permission denied"), "{}", told.reason);
+    std::fs::remove_dir_all(&directory).expect("own directory");
 }

@@ -15,14 +15,14 @@ use skep_event::{Change, Connect, Detail, Event, Exec, Open, Phase, Process, Ses
 use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
-    identify::Identifier,
+    inspect::{Inspector, Launch, Limits},
     log_level::KernelLevel,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes, log_ring_bytes},
     track::{Bounds, Tracker},
     users::Users,
 };
-use skep_testing::{eventually, eventually_or, output_of};
+use skep_testing::{eventually, eventually_or, output_of, test_program};
 
 /// How long a test waits for something that must come. On a busy host an emulated machine takes a minute
 /// to attach a sensor; only what hangs takes as long as this.
@@ -34,7 +34,7 @@ const MEMORY_BYTES: usize = 64 << 20;
 /// A sensor and everything it reported so far.
 pub struct Sensor {
     events: Arc<Mutex<Vec<Event>>>,
-    pipeline: Arc<Mutex<Pipeline<Identifier>>>,
+    pipeline: Arc<Mutex<Pipeline<Inspector>>>,
     pub hooks: Vec<HookReport>,
 }
 
@@ -90,7 +90,7 @@ impl Sensor {
         sensor
     }
 
-    fn run_pipeline(pipeline: Pipeline<Identifier>, folding: bool) -> Self {
+    fn run_pipeline(pipeline: Pipeline<Inspector>, folding: bool) -> Self {
         let hooks = pipeline.hooks().to_vec();
         for hook in &hooks {
             println!("{hook:?}");
@@ -126,7 +126,7 @@ impl Sensor {
     }
 
     /// Stops the reader for as long as the guard lives.
-    pub fn stall(&self) -> MutexGuard<'_, Pipeline<Identifier>> {
+    pub fn stall(&self) -> MutexGuard<'_, Pipeline<Inspector>> {
         lock(&self.pipeline)
     }
 
@@ -294,12 +294,12 @@ impl Sensor {
 }
 
 /// A sensor that nobody reads yet, without the hooks whose names start with one of `avoid`.
-pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+pub fn attach(ring_bytes: u32, avoid: &[&str]) -> Pipeline<Inspector> {
     attach_with(config(ring_bytes, avoid), Bounds::default())
 }
 
 /// The same, with kernel programs that log.
-pub fn attach_logging(log: KernelLevel, ring_bytes: u32, avoid: &[&str]) -> Pipeline<Identifier> {
+pub fn attach_logging(log: KernelLevel, ring_bytes: u32, avoid: &[&str]) -> Pipeline<Inspector> {
     let config = ProbeConfig {
         log,
         log_bytes: log_ring_bytes(log, MEMORY_BYTES),
@@ -318,13 +318,23 @@ fn config(ring_bytes: u32, avoid: &[&str]) -> ProbeConfig {
     }
 }
 
-fn attach_with(config: ProbeConfig, bounds: Bounds) -> Pipeline<Identifier> {
+fn attach_with(config: ProbeConfig, bounds: Bounds) -> Pipeline<Inspector> {
     let clock = BootClock::measure();
+    let catalogue = Arc::new(Catalogue::embedded());
+    let launch = Launch {
+        program: test_program(),
+        arguments: vec!["inspector".into(), "/nowhere".into()],
+    };
+    // Where the machine is emulated everything takes its time.
+    let limits = Limits {
+        millis: 60_000,
+        ..Limits::within(MEMORY_BYTES)
+    };
+    let inspector = Inspector::start(launch, limits, catalogue).expect("an inspector starts");
     let probes = Probes::attach(config)
         .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
-    let identifier = Identifier::new(Arc::new(Catalogue::embedded()));
     let enrich = Enrich::new(Users::host());
-    let tracker = Tracker::with_bounds("boot".into(), clock, identifier, enrich, bounds);
+    let tracker = Tracker::with_bounds("boot".into(), clock, inspector, enrich, bounds);
     Pipeline::new(probes, tracker, clock, MEMORY_BYTES).expect("the kernel's accounts can be read")
 }
 

@@ -2,6 +2,7 @@
 
 mod canary;
 mod feeder;
+mod inspector;
 mod sensor;
 
 use std::path::PathBuf;
@@ -28,6 +29,11 @@ enum Task {
         first: u64,
         last: u64,
     },
+    /// Answers the questions of a sensor on standard input, as `skep-sensor inspector` does
+    Inspector {
+        /// Of the catalogue
+        directory: PathBuf,
+    },
     /// Watches until SIGTERM and writes its events as lines of JSON
     Sensor {
         /// State directory
@@ -42,6 +48,7 @@ enum Task {
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Canary { without_network } => canary::act(without_network),
+        Task::Inspector { directory } => inspector::serve(&directory),
         Task::Feed {
             directory,
             port,

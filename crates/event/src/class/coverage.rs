@@ -110,7 +110,7 @@ pub enum CoverageKind {
     Canary,
     /// A table at its bound let something go.
     Evicted,
-    /// Programs ended, or were deleted, before anybody could look at them.
+    /// Programs could not be looked at: gone, unreadable, late, or more than it may cost.
     Unjudged,
     /// Processes of the session, the event's, had ended, and no record said so.
     Vanished,

@@ -294,6 +294,8 @@ fn links_are_followed_within_the_root_of_the_process() {
             exe: Some(&exe),
             filename: None,
             argv: &argv,
+            argv_truncated: false,
+            uid: None,
             cwd: Some(&cwd),
         };
         let judgement = world.identifier.judge(&candidate);

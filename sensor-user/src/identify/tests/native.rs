@@ -290,6 +290,8 @@ fn a_file_that_is_not_the_one_executed_is_not_judged() {
         exe: Some(&path),
         filename: None,
         argv: &exec.argv,
+        argv_truncated: false,
+        uid: None,
         cwd: None,
     };
     assert_eq!(world.identifier.judge(&candidate), super::Judgement::UNSEEN);
@@ -311,6 +313,8 @@ fn another_device_for_the_same_inode_is_believed_less() {
         exe: Some(&path),
         filename: None,
         argv: &exec.argv,
+        argv_truncated: false,
+        uid: None,
         cwd: None,
     };
     let agent = assert_agent(

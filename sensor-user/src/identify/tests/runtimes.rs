@@ -162,6 +162,8 @@ fn a_running_agent_whose_file_was_deleted_or_moved_is_still_known() {
         exe: Some(&path),
         filename: None,
         argv: &argv,
+        argv_truncated: false,
+        uid: None,
         cwd: None,
     };
     assert_agent(
@@ -256,6 +258,8 @@ fn an_unknown_inode_is_judged_with_less_confidence_and_not_remembered() {
         exe: Some(&path),
         filename: None,
         argv: &[],
+        argv_truncated: false,
+        uid: None,
         cwd: None,
     };
     let judgement = world.identifier.judge(&candidate);

@@ -49,6 +49,17 @@ fn the_page_shows_hooks_losses_and_the_collector() {
     status.read.insert("open".into(), 96);
     (status.malformed, status.folds.added, status.folds.lost) = (2, 6, 1);
     status.journal_error = Some("no space".into());
+    status.inspector = Inspector {
+        pid: Some(9),
+        rss_bytes: Some(5 << 20),
+        workers: 1,
+        asked: 12,
+        late: 2,
+        over_budget: 3,
+        unreadable: 4,
+        failed: 5,
+        replaced: 6,
+    };
     status.uplink.address = "http://127.0.0.1:7317".into();
     status.uplink.findings.last_error = Some("refused".into());
     status.uplink.bulk.connected = true;
@@ -66,6 +77,8 @@ fn the_page_shows_hooks_losses_and_the_collector() {
         "  open             100           96            7            4  (ring_full 4)",
         "                           canary: sys_exit_openat 3 s ago, sys_exit_openat2 LOST 1 min 5 s ago",
         "  of those folded 6 were added to an event, 1 found none; 2 read were malformed",
+        "inspector         pid 9, memory 5.0 MiB, 1 at work, 12 questions",
+        "                  2 late, 3 over budget, 4 unreadable, 5 failed; replaced 6 times",
         "  the journal cannot be written: no space",
         "canary            every 10 s: ring 3 s ago, spooled 3 s ago, acknowledged never",
         "spool  bulk       12 waiting in 0 B, acknowledged to 0, next 0, lost 3  (spool_full 3)",

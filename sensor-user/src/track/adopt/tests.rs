@@ -57,7 +57,7 @@ struct World {
 }
 
 impl Running for World {
-    fn image(&mut self, _: &Common, task: &Task) -> Option<decode::Exec> {
+    fn image(&mut self, _: &Common, task: &Task, _: &mut dyn FnMut()) -> Option<decode::Exec> {
         let exe = self.executables.get(&task.file.ino)?;
         Some(decode::Exec {
             exe: Some(Text::from(*exe)),

@@ -45,6 +45,7 @@ fn walked(process: &Running, uid: u32) -> (Common, Task) {
         ppid: 1,
         parent_start_ns: 1,
         uid,
+        euid: uid,
     };
     (common, task)
 }

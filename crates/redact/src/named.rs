@@ -118,10 +118,15 @@ impl Text<'_> {
         // `"name":`, `\"name\":`, `['name'] =`
         at += text[at..]
             .iter()
-            .take_while(|b| b"\\\"']".contains(b))
+            .take_while(|b| b"\\\"']}".contains(b))
             .count();
         let quoted_name = at > name.end;
-        at += blanks(text, at);
+        let spaced = blanks(text, at);
+        at += spaced;
+        if text.get(at) == Some(&b'>') && name.start > 0 && text[name.start - 1] == b'<' {
+            self.element(written, at + 1, spans);
+            return;
+        }
         let colon = match &text[at..] {
             [b'=', b'=', ..] => return,
             [b':', b'=', ..] | [b'=', b'>', ..] => {
@@ -135,6 +140,11 @@ impl Text<'_> {
             [b':', ..] => {
                 at += 1;
                 true
+            }
+            // `set('name', 'value')`
+            [b',', ..] if quoted_name && is_argument(text, name.start) => {
+                self.argument(written, at + 1, spans);
+                return;
             }
             _ => return,
         };
@@ -153,7 +163,22 @@ impl Text<'_> {
             && !quoted_name
             && at_start(text, name.start)
         {
-            return;
+            // `name = value` of a file of settings has blanks on both sides, and digits in what is secret.
+            let bytes = &text[value.range.clone()];
+            let line = matches!(text.get(value.range.end), None | Some(b'\n' | b'\r'));
+            let setting = spaced > 0 && line && bytes.len() >= 6 && has_digit(bytes);
+            let called = bytes.contains(&b'[') || text.get(value.range.end) == Some(&b'(');
+            if !setting || called {
+                return;
+            }
+        }
+        // `expect "password:"; …`: the quote closes what the name began.
+        let before = name.start.checked_sub(1).map(|at| text[at]);
+        if colon && space == 0 && !quoted_name && value.quote.last().copied() == before {
+            let opened = before.is_some_and(|b| b"\"'".contains(&b));
+            if opened {
+                return;
+            }
         }
         // `read -p "Password: " name`: the quote closes what is in front of it.
         let opens = value.closes || self.cut;
@@ -191,6 +216,43 @@ impl Text<'_> {
             Class::Credential => !called && looks_secret(bytes),
         };
         if secret {
+            spans.add(value.range, kind(class));
+        }
+    }
+
+    /// `<password>X</password>`
+    fn element(&mut self, name: &[u8], from: usize, spans: &mut Spans) {
+        let Some(class) = self.names.class(name) else {
+            return;
+        };
+        let rest = &self.text[from..];
+        let rest = &rest[..rest.len().min(JUDGED)];
+        self.work += rest.len() as u64;
+        let Some(length) = memchr::memchr(b'<', rest) else {
+            return;
+        };
+        let value = &rest[..length];
+        if is_secret_value(class, value) && !is_reference(value) {
+            spans.add(from..from + length, kind(class));
+        }
+    }
+
+    /// `'name', 'value'`: the arguments of a call.
+    fn argument(&mut self, name: &[u8], from: usize, spans: &mut Spans) {
+        let Some(class) = self.names.class(name) else {
+            return;
+        };
+        let value = self.value(from + blanks(self.text, from));
+        let bytes = judged(&self.text[value.range.clone()]);
+        let plain = bytes.iter().all(|b| b.is_ascii_lowercase() || *b == b'_');
+        let blank = bytes.iter().any(u8::is_ascii_whitespace);
+        if !value.quote.is_empty()
+            && value.closes
+            && !plain
+            && !blank
+            && is_secret_value(class, bytes)
+            && !is_reference(bytes)
+        {
             spans.add(value.range, kind(class));
         }
     }
@@ -254,6 +316,14 @@ struct Value {
 
 fn at_start(text: &[u8], at: usize) -> bool {
     at == 0 || b" \t\n;&|(".contains(&text[at - 1])
+}
+
+/// Whether a quoted name is the first argument of a call.
+fn is_argument(text: &[u8], name: usize) -> bool {
+    let quotes = |b: &&u8| b"\"'\\".contains(b);
+    let head = &text[name.saturating_sub(12)..name];
+    let quoted = head.iter().rev().take_while(quotes).count();
+    quoted > 0 && head[..head.len() - quoted].last() == Some(&b'(')
 }
 
 fn has_digit(bytes: &[u8]) -> bool {

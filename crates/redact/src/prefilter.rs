@@ -40,6 +40,8 @@ enum Target {
     Word(Rough),
     /// A clause that a value follows.
     Clause,
+    /// A function that takes a password.
+    Call,
     At,
     /// Numbers of shape and pattern.
     Shape(u16, u16),
@@ -97,6 +99,17 @@ impl Prefilter {
         for word in crate::sql::triggers() {
             add(word, Target::Clause);
         }
+        for word in crate::call::triggers() {
+            add(word, Target::Call);
+        }
+        for words in crate::manifest::TRIGGERS {
+            add(words.as_bytes(), Target::Bit(Rough::MANIFEST));
+        }
+        // The prompt that an answer of expect(1) follows.
+        add(b"expect", Target::Bit(Rough::DIALOGUE));
+        add(b"value", Target::Bit(Rough::PAIR));
+        // Of `rules/files.txt`, with no word of a name in it.
+        add(b"userlist", Target::Name);
         let mut starts: Vec<(&'static [u8], Start)> = Vec::new();
         for (number, shape) in rules.shapes.iter().enumerate() {
             for (index, pattern) in shape.patterns.iter().enumerate() {
@@ -210,6 +223,7 @@ impl Prefilter {
                 Target::Name if found.rough.has(Rough::NAME) => continue,
                 Target::Name => (Rough::NAME, is_telling(text, start, end)),
                 Target::Clause => (Rough::CLAUSE, value_follows(text, end)),
+                Target::Call => (Rough::CALL, crate::call::follows(text, end)),
                 Target::At => (Rough::AT, colon_before(&text[..start])),
                 Target::Word(_) => continue,
             };
@@ -330,9 +344,15 @@ fn is_telling(text: &[u8], start: usize, end: usize) -> bool {
         return true;
     }
     let name = &text[start..end];
-    let closes = |b: &&u8| b"\\\"' \t]".contains(b);
+    let closes = |b: &&u8| b"\\\"' \t]}".contains(b);
     let skipped = text[end..].iter().take(12).take_while(closes).count();
-    let assigned = matches!(text.get(end + skipped), Some(b'=' | b':'));
+    let quoted = text.get(end).is_some_and(|b| b"\"'\\".contains(b));
+    let assigned = match text.get(end + skipped) {
+        Some(b'=' | b':') => true,
+        // `set('name', 'value')`, `{"name":"password","value":…}`
+        Some(b',') => quoted,
+        _ => false,
+    };
     if name.eq_ignore_ascii_case(b"pwd") {
         return assigned;
     }
@@ -342,7 +362,7 @@ fn is_telling(text: &[u8], start: usize, end: usize) -> bool {
         || name
             .iter()
             .any(|b| b.is_ascii_uppercase() || b"_.".contains(b))
-        || (start > 0 && b":-/".contains(&text[start - 1]))
+        || (start > 0 && b":-/<".contains(&text[start - 1]))
 }
 
 fn value_follows(text: &[u8], end: usize) -> bool {

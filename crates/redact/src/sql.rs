@@ -91,7 +91,7 @@ impl Clause {
                 b"_" => rest
                     .iter()
                     .take(64)
-                    .take_while(|b| !b.is_ascii_whitespace() && **b != b'=')
+                    .take_while(|b| !b.is_ascii_whitespace() && !b"=\\".contains(b))
                     .count(),
                 word => rest
                     .iter()
@@ -142,11 +142,15 @@ impl Clause {
 /// Blanks, `=`, `:`, `(` and commas in front of a value.
 fn between(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .take(16)
-        .take_while(|b| b.is_ascii_whitespace() || b"=(".contains(b))
-        .count();
+    let mut length = 0;
+    while length < 16 {
+        length += match &rest[length..] {
+            [b'\\', b'n' | b't' | b'r', ..] => 2,
+            [b'=' | b'(', ..] => 1,
+            [byte, ..] if byte.is_ascii_whitespace() => 1,
+            _ => break,
+        };
+    }
     // `==` compares.
     match memchr::memmem::find(&rest[..length], b"==") {
         Some(_) => 0,
@@ -155,7 +159,7 @@ fn between(text: &[u8], at: usize) -> usize {
 }
 
 fn bare(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"`;,()|&<>".contains(b);
+    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"`;,()|&<>\\".contains(b);
     let length = text[at..].iter().take_while(ends).count();
     (length > 0).then_some(at..at + length)
 }

@@ -90,7 +90,10 @@ fn userinfo(
         }
     };
     let user = &rest[..at];
-    let is_web = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    // `git+https`, `url.https` of git
+    let last = scheme.rsplit(|b| b"+.-".contains(b)).next();
+    let last = last.unwrap_or_default();
+    let is_web = last.eq_ignore_ascii_case(b"http") || last.eq_ignore_ascii_case(b"https");
     // `ssh://git@host` says who, not how; a bare user of a web address is often a token.
     let secret = !is_placeholder(user) && (is_web || user.contains(&b':'));
     secret.then_some(url.start..url.start + at)
@@ -247,7 +250,7 @@ pub fn bare(word: &[u8]) -> Option<(Range<usize>, &'static str)> {
     let rest = &head[at + 1..];
     let host_end = rest
         .iter()
-        .position(|b| b"/?#:".contains(b))
+        .position(|b| b"/?#:(".contains(b))
         .unwrap_or(rest.len());
     let host = &rest[..host_end];
     let of_user = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-\\".contains(b);

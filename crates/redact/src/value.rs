@@ -3,7 +3,15 @@
 /// `$NAME`, `${…}`, `$(…`, `%s`, `{name}`, `<name>`: says where the value comes from, is not it.
 pub fn is_reference(value: &[u8]) -> bool {
     let upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+    // Text that is quoted itself: `\$NAME`.
+    let value = match value {
+        [b'\\', b'$', ..] => &value[1..],
+        _ => value,
+    };
     match value {
+        // `[PAD]`; the version of a secret in a store: `name:latest`
+        [b'[', name @ .., b']'] => name.iter().all(u8::is_ascii_uppercase),
+        [.., b':', b'l', b'a', b't', b'e', b's', b't'] => true,
         [b'$', b'{' | b'(', ..] | [b'$'] => true,
         [b'$', name @ ..] => name.iter().all(upper),
         [b'%', b's' | b'd' | b'v'] | [b'`', ..] => true,

@@ -1,0 +1,94 @@
+//! Scripts of expect(1): what is sent as the answer to a prompt for a password.
+
+use std::ops::Range;
+
+use crate::{
+    rules::PASSWORD,
+    span::{Spans, is_placeholder},
+    value::is_reference,
+    work::Work,
+};
+
+/// Text of a prompt for a password, as patterns of it are written: `assword:`.
+const PROMPTS: &[&[u8]] = &[b"assw", b"assphrase", b"asscode", b"secret", b"pin:"];
+
+/// How far behind an `expect` its prompt may reach, and how far its answer may be.
+const REACH: usize = 256;
+
+/// Marks what is sent after a prompt for a password.
+pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
+    work.spend(text.len() as u64);
+    let mut from = 0;
+    for send in memchr::memmem::find_iter(text, b"send") {
+        if send < from || !is_word(text, send) {
+            continue;
+        }
+        let before = &text[from.max(send.saturating_sub(REACH))..send];
+        work.spend(before.len() as u64);
+        // An answer belongs to the last prompt in front of it.
+        let Some(expect) = memchr::memmem::rfind(before, b"expect") else {
+            continue;
+        };
+        let prompt = before[expect..].to_ascii_lowercase();
+        if !PROMPTS
+            .iter()
+            .any(|one| memchr::memmem::find(&prompt, one).is_some())
+        {
+            continue;
+        }
+        if let Some(answer) = answer(text, send + 4) {
+            from = answer.end;
+            let secret = &text[answer.clone()];
+            if !is_placeholder(secret) && !is_reference(secret) && secret.first() != Some(&b'$') {
+                spans.add(answer, PASSWORD);
+            }
+        }
+    }
+}
+
+fn is_word(text: &[u8], at: usize) -> bool {
+    at == 0 || !text[at - 1].is_ascii_alphanumeric()
+}
+
+/// `send "X\r"`, `send -- "X\r"`, `sendline("X")`
+fn answer(text: &[u8], from: usize) -> Option<Range<usize>> {
+    let end = text.len().min(from + REACH);
+    let bytes = text.get(from..end)?;
+    let mut at = if bytes.starts_with(b"line") { 4 } else { 0 };
+    let between = |b: &&u8| b.is_ascii_whitespace() || b"-(\\{b".contains(b);
+    at += bytes[at..].iter().take(12).take_while(between).count();
+    let quote = *bytes.get(at).filter(|b| b"\"'".contains(b))?;
+    let start = at + 1;
+    let length = bytes[start..]
+        .iter()
+        .position(|b| *b == quote || *b == b'\\')?;
+    (length > 0).then_some(from + start..from + start + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let mut spans = Spans::default();
+        find(
+            text.as_bytes(),
+            &mut spans,
+            &mut Work::for_bytes(text.len()),
+        );
+        let found = spans.drain();
+        found.map(|(range, _)| text[range].to_owned()).collect()
+    }
+
+    #[test]
+    fn an_answer_to_a_prompt_for_a_password_is_secret() {
+        let script =
+            "spawn ssh h; expect \"assword:\"; send \"x1\\r\"; expect \"\\$ \"; send \"ls\\r\"";
+        assert_eq!(found(script), ["x1"]);
+        assert_eq!(found("expect \"Password: \"; send -- \"x1\\r\""), ["x1"]);
+        assert_eq!(found("c.expect('assword'); c.sendline('x1')"), ["x1"]);
+        assert_eq!(found("expect \"assword\"; send \"$pw\\r\""), [""; 0]);
+        assert_eq!(found("expect \"login:\"; send \"bob\\r\""), [""; 0]);
+        assert_eq!(found("resend \"assword\""), [""; 0]);
+    }
+}

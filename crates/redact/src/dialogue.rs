@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::{
+    name::{Class, Names},
     rules::PASSWORD,
     span::{Spans, is_placeholder},
     value::is_reference,
@@ -15,9 +16,10 @@ const PROMPTS: &[&[u8]] = &[b"assw", b"assphrase", b"asscode", b"secret", b"pin:
 /// How far behind an `expect` its prompt may reach, and how far its answer may be.
 const REACH: usize = 256;
 
-/// Marks what is sent after a prompt for a password.
-pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
-    work.spend(text.len() as u64);
+/// Marks what is sent after a prompt for a password, and what variables are set to that hold one.
+pub fn find(text: &[u8], names: &Names, spans: &mut Spans, work: &mut Work) {
+    work.spend(text.len() as u64 * 2);
+    variables(text, names, spans);
     let mut from = 0;
     for send in memchr::memmem::find_iter(text, b"send") {
         if send < from || !is_word(text, send) {
@@ -46,6 +48,27 @@ pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
     }
 }
 
+/// `set password X`
+fn variables(text: &[u8], names: &Names, spans: &mut Spans) {
+    for set in memchr::memmem::find_iter(text, b"set ") {
+        let rest = &text[set + 4..text.len().min(set + 4 + REACH)];
+        let of_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
+        let length = rest.iter().take_while(of_name).count();
+        if !is_word(text, set) || names.class(&rest[..length]) != Some(Class::Password) {
+            continue;
+        }
+        let quotes = |b: &&u8| b" \\\"{".contains(b);
+        let start = length + rest[length..].iter().take_while(quotes).count();
+        let ends = |b: &&u8| !b.is_ascii_whitespace() && !b";\\\"'}".contains(b);
+        let value = rest[start..].iter().take_while(ends).count();
+        let secret = &rest[start..start + value];
+        let refers = matches!(secret.first(), None | Some(b'[' | b'$'));
+        if start > length && !refers && !is_placeholder(secret) {
+            spans.add(set + 4 + start..set + 4 + start + value, PASSWORD);
+        }
+    }
+}
+
 fn is_word(text: &[u8], at: usize) -> bool {
     at == 0 || !text[at - 1].is_ascii_alphanumeric()
 }
@@ -68,14 +91,12 @@ fn answer(text: &[u8], from: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiled::rules;
 
     fn found(text: &str) -> Vec<String> {
         let mut spans = Spans::default();
-        find(
-            text.as_bytes(),
-            &mut spans,
-            &mut Work::for_bytes(text.len()),
-        );
+        let mut work = Work::for_bytes(text.len());
+        find(text.as_bytes(), &rules().names, &mut spans, &mut work);
         let found = spans.drain();
         found.map(|(range, _)| text[range].to_owned()).collect()
     }
@@ -89,6 +110,8 @@ mod tests {
         assert_eq!(found("c.expect('assword'); c.sendline('x1')"), ["x1"]);
         assert_eq!(found("expect \"assword\"; send \"$pw\\r\""), [""; 0]);
         assert_eq!(found("expect \"login:\"; send \"bob\\r\""), [""; 0]);
+        assert_eq!(found("set password x1; expect a"), ["x1"]);
+        assert_eq!(found("set password [read f]; set timeout 5"), [""; 0]);
         assert_eq!(found("resend \"assword\""), [""; 0]);
     }
 }

@@ -29,7 +29,9 @@ const QUOTES: &[&[u8]] = &[
 
 /// Whether a value given to a name of `class` as a word of its own is to go.
 pub fn is_secret_value(class: Class, value: &[u8]) -> bool {
-    if value.is_empty() || is_placeholder(value) || !has_content(value) {
+    // `[PAD]` of a tokenizer
+    let mark = matches!(value, [b'[', name @ .., b']'] if name.iter().all(u8::is_ascii_uppercase));
+    if value.is_empty() || is_placeholder(value) || !has_content(value) || mark {
         return false;
     }
     let value = judged(value);
@@ -56,6 +58,8 @@ pub fn kind(class: Class) -> &'static str {
 fn is_elsewhere(value: &[u8]) -> bool {
     let places: [&[u8]; 6] = [b"file:", b"env:", b"fd:", b"op://", b"keychain:", b"arn:"];
     places.iter().any(|place| value.starts_with(place))
+        // A version of a secret in a store.
+        || value.ends_with(b":latest")
         || (value.len() == 1 && value[0].is_ascii_digit())
 }
 
@@ -189,7 +193,9 @@ impl Text<'_> {
             return;
         }
         let bytes = &text[value.range.clone()];
-        if header && (colon || quoted_name) {
+        // `NAME=store-password:version` is none.
+        let assigned = space == 0 && before == Some(b'=');
+        if header && (colon || quoted_name) && !assigned {
             let skipped = scheme(self.names, bytes);
             let secret = &bytes[skipped..];
             if is_header_value(self.names, secret) {
@@ -200,7 +206,8 @@ impl Text<'_> {
         }
         let Some(class) = class else { return };
         let bytes = judged(bytes);
-        if is_placeholder(bytes) || is_reference(bytes) || is_switch(bytes) || !has_content(bytes) {
+        let elsewhere = is_reference(bytes) || bytes.ends_with(b":latest");
+        if is_placeholder(bytes) || elsewhere || is_switch(bytes) || !has_content(bytes) {
             return;
         }
         let called = text.get(value.range.end) == Some(&b'(');

@@ -318,7 +318,7 @@ fn is_word(text: &[u8], start: usize, end: usize) -> bool {
     // An option begins with its dashes.
     let inside = |b: &u8| part(b) && *b != b'-' && *b != b'.';
     // `http-basic.` is the beginning of one.
-    let open = text[..end].ends_with(b".");
+    let open = text[..end].ends_with(b".") || text[end..].starts_with(b".exe");
     !(start > 0 && inside(&text[start - 1])) && (open || !text.get(end).is_some_and(part))
 }
 

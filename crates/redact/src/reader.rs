@@ -81,7 +81,7 @@ pub fn assigned(found: &Found, text: &[u8], cut: bool, spans: &mut Spans, work: 
         call::find(text, spans, work);
     }
     if found.rough.has(Rough::DIALOGUE) {
-        dialogue::find(text, spans, work);
+        dialogue::find(text, &rules().names, spans, work);
     }
     if found.rough.has(Rough::MANIFEST) {
         manifest::secrets(text, spans, work);

@@ -20,7 +20,9 @@ impl Reader<'_> {
         for (at, placed) in words.iter().enumerate() {
             let bytes = placed.bytes();
             let before = at.checked_sub(1).map_or(&b""[..], |at| words[at].bytes());
-            self.commands_for_passwords(*placed, before, depth);
+            if memchr::memchr(b' ', bytes).is_some() {
+                self.commands_for_passwords(*placed, before, depth);
+            }
             if placed.word.substitutions.is_empty() {
                 continue;
             }

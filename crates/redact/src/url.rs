@@ -156,6 +156,11 @@ fn encoded(
     let decoded = Decoded::of(url);
     let mut inner = Spans::default();
     level(&decoded.bytes, names, &mut inner, work, depth + 1);
+    // Encoded twice or more: no scheme is to be seen yet.
+    if depth + 1 < ENCODED {
+        let all = 0..decoded.bytes.len();
+        encoded(&decoded.bytes, all, names, &mut inner, work, depth + 1);
+    }
     for (range, kind) in inner.drain() {
         let (start, end) = (decoded.from[range.start], decoded.from[range.end]);
         spans.add(run.start + start..run.start + end, kind);

@@ -9,13 +9,12 @@ pub fn is_reference(value: &[u8]) -> bool {
         _ => value,
     };
     match value {
-        // `[PAD]`; the version of a secret in a store: `name:latest`
-        [b'[', name @ .., b']'] => name.iter().all(u8::is_ascii_uppercase),
-        [.., b':', b'l', b'a', b't', b'e', b's', b't'] => true,
         [b'$', b'{' | b'(', ..] | [b'$'] => true,
         [b'$', name @ ..] => name.iter().all(upper),
         [b'%', b's' | b'd' | b'v'] | [b'`', ..] => true,
-        [b'{', .., b'}'] | [b'<', .., b'>'] => true,
+        // But not `{"name":"value"}`.
+        [b'{', inner @ .., b'}'] => !inner.contains(&b'"'),
+        [b'<', .., b'>'] => true,
         _ => false,
     }
 }

@@ -16,6 +16,12 @@ use crate::{
 /// How far behind its parenthesis a call is read.
 const REACH: usize = 512;
 
+/// A value that is shorter is an example: `set_password('x')`.
+const SHORTEST: usize = 4;
+
+/// How much of a name the prefilter looks for.
+const TRIGGER: usize = 6;
+
 /// The longest name of the table.
 const LONGEST: usize = 40;
 
@@ -52,23 +58,21 @@ fn read(call: &'static str) -> Option<(&'static str, Call)> {
     Some((name, Call { argument, doubtful }))
 }
 
-/// What must occur in a text, letter case ignored, before [`find`] is worth its cost.
-pub fn triggers() -> impl Iterator<Item = &'static [u8]> {
-    table::rows::<3>(table::CALLS)
-        .filter_map(|[_, call, _]| Some(call.split_once('(')?.0.as_bytes()))
-}
-
-/// Whether a call may follow a name that ends at `end`.
-pub fn follows(text: &[u8], end: usize) -> bool {
-    opening(text, end).is_some()
-}
-
-/// Behind the parenthesis that follows a name.
-fn opening(text: &[u8], end: usize) -> Option<usize> {
-    let rest = text.get(end..)?;
-    let between = |b: &&u8| **b == b' ' || **b == b'=';
-    let length = rest.iter().take(4).take_while(between).count();
-    (rest.get(length) == Some(&b'(')).then_some(end + length + 1)
+/// What must occur in a text, letter case ignored, before [`find`] is worth its cost: the end of a name and
+/// its parenthesis.
+pub fn triggers() -> impl Iterator<Item = Vec<u8>> {
+    let names =
+        table::rows::<3>(table::CALLS).filter_map(|[_, call, _]| Some(call.split_once('(')?.0));
+    names.flat_map(|name| {
+        let end = &name[name.len().saturating_sub(TRIGGER)..];
+        // `auth=('user', 'X')`
+        let between: &[&str] = match name.to_ascii_lowercase().ends_with("auth") {
+            true => &["", "="],
+            false => &[""],
+        };
+        let of = |between: &&str| format!("{end}{between}(").into_bytes();
+        between.iter().map(of).collect::<Vec<_>>()
+    })
 }
 
 /// Marks the secret arguments of calls.
@@ -79,9 +83,7 @@ pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
             continue;
         }
         let head = &text[open.saturating_sub(LONGEST)..open];
-        let blank = |b: &&u8| **b == b' ' || **b == b'=';
-        let space = head.iter().rev().take(3).take_while(blank).count();
-        let head = &head[..head.len() - space];
+        let head = head.strip_suffix(b"=").unwrap_or(head);
         let of_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
         let length = head.iter().rev().take_while(of_name).count();
         let name = head[head.len() - length..].to_ascii_lowercase();
@@ -102,8 +104,14 @@ pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
             };
             let secret = &text[value.clone()];
             let blank = call.doubtful && secret.iter().any(u8::is_ascii_whitespace);
-            let plain = call.doubtful && secret.iter().all(u8::is_ascii_alphabetic);
-            if !is_placeholder(secret) && !is_reference(secret) && !plain && !blank {
+            let letter = |b: &u8| b.is_ascii_alphabetic() || b"\"'\\".contains(b);
+            let plain = call.doubtful && secret.iter().all(letter);
+            if secret.len() >= SHORTEST
+                && !is_placeholder(secret)
+                && !is_reference(secret)
+                && !plain
+                && !blank
+            {
                 spans.add(value, PASSWORD);
             }
         }
@@ -178,14 +186,14 @@ mod tests {
 
     #[test]
     fn the_argument_of_the_table_is_the_secret() {
-        assert_eq!(found("db.changeUserPassword('app', 'x1')"), ["x1"]);
+        assert_eq!(found("db.changeUserPassword('app', 'hunt1')"), ["hunt1"]);
         assert_eq!(
-            found("new PDO(\"mysql:host=h\", \"root\", \"x,1\");"),
-            ["x,1"]
+            found("new PDO(\"mysql:host=h\", \"root\", \"hunt,1\");"),
+            ["hunt,1"]
         );
-        assert_eq!(found("connect(dsn(a, b), \"u\", \"x1\")"), ["x1"]);
-        assert_eq!(found("hashpw(b'x1', gensalt())"), ["x1"]);
-        assert_eq!(found("get(u, basic_auth=('bob', 'x1'))"), ["x1"]);
+        assert_eq!(found("connect(dsn(a, b), \"u\", \"hunt1\")"), ["hunt1"]);
+        assert_eq!(found("hashpw(b'hunt1', gensalt())"), ["hunt1"]);
+        assert_eq!(found("get(u, basic_auth=('bob', 'hunt1'))"), ["hunt1"]);
         assert_eq!(found("s.login(user, password)"), [""; 0]);
         assert_eq!(found("login('admin', 'page')"), [""; 0]);
         assert_eq!(found("set_password("), [""; 0]);

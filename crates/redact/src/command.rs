@@ -99,7 +99,9 @@ impl Command<'_> {
             let name = &end[..end.len() - signs];
             let length = name.iter().rev().take_while(|b| is_name(b)).count();
             let name = &name[name.len() - length..];
-            if signs == 1
+            // `machine h login u password %s`
+            let netrc = signs == 0 && format.bytes().starts_with(b"machine ");
+            if (signs == 1 || netrc)
                 && !name.is_empty()
                 && let Some(class) = self.names.class(name)
             {

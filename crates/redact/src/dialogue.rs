@@ -78,9 +78,13 @@ fn answer(text: &[u8], from: usize) -> Option<Range<usize>> {
     let end = text.len().min(from + REACH);
     let bytes = text.get(from..end)?;
     let mut at = if bytes.starts_with(b"line") { 4 } else { 0 };
-    let between = |b: &&u8| b.is_ascii_whitespace() || b"-(\\{b".contains(b);
+    let between = |b: &&u8| b.is_ascii_whitespace() || b"-(\\b".contains(b);
     at += bytes[at..].iter().take(12).take_while(between).count();
-    let quote = *bytes.get(at).filter(|b| b"\"'".contains(b))?;
+    let quote = match bytes.get(at)? {
+        b'{' => b'}',
+        quote @ (b'"' | b'\'') => *quote,
+        _ => return None,
+    };
     let start = at + 1;
     let length = bytes[start..]
         .iter()
@@ -109,6 +113,7 @@ mod tests {
         assert_eq!(found("expect \"Password: \"; send -- \"x1\\r\""), ["x1"]);
         assert_eq!(found("c.expect('assword'); c.sendline('x1')"), ["x1"]);
         assert_eq!(found("expect \"assword\"; send \"$pw\\r\""), [""; 0]);
+        assert_eq!(found("expect assword; send -- {x1}"), ["x1"]);
         assert_eq!(found("expect \"login:\"; send \"bob\\r\""), [""; 0]);
         assert_eq!(found("set password x1; expect a"), ["x1"]);
         assert_eq!(found("set password [read f]; set timeout 5"), [""; 0]);

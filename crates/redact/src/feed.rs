@@ -42,6 +42,8 @@ impl Reader<'_> {
 
     /// `read -r PASSWORD`: what the shell puts into a variable.
     fn read_into(&self, words: &[Placed<'_>]) -> Option<Value> {
+        let assigned = |word: &&Placed<'_>| word.bytes().contains(&b'=');
+        let words = &words[words.iter().take_while(assigned).count()..];
         let (first, rest) = words.split_first()?;
         let tells = |word: &Placed<'_>| {
             let class = self.names().class(word.bytes());

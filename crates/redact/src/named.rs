@@ -127,8 +127,8 @@ impl Text<'_> {
         let quoted_name = at > name.end;
         let spaced = blanks(text, at);
         at += spaced;
-        if text.get(at) == Some(&b'>') && name.start > 0 && text[name.start - 1] == b'<' {
-            self.element(written, at + 1, spans);
+        if let Some(from) = element(text, &name) {
+            self.element(written, from, spans);
             return;
         }
         let colon = match &text[at..] {
@@ -170,7 +170,8 @@ impl Text<'_> {
             // `name = value` of a file of settings has blanks on both sides, and digits in what is secret.
             let bytes = &text[value.range.clone()];
             let line = matches!(text.get(value.range.end), None | Some(b'\n' | b'\r'));
-            let setting = spaced > 0 && line && bytes.len() >= 6 && has_digit(bytes);
+            let code = self.names.class(bytes).is_some();
+            let setting = spaced > 0 && line && bytes.len() >= 6 && has_digit(bytes) && !code;
             let called = bytes.contains(&b'[') || text.get(value.range.end) == Some(&b'(');
             if !setting || called {
                 return;
@@ -327,10 +328,39 @@ fn at_start(text: &[u8], at: usize) -> bool {
 
 /// Whether a quoted name is the first argument of a call.
 fn is_argument(text: &[u8], name: usize) -> bool {
+    // `fill('#password', …`, `type('input[name=password]', …`
+    let of_selector = |b: &&u8| b.is_ascii_alphanumeric() || b"#.[=_-".contains(b);
+    let head = &text[name.saturating_sub(40)..name];
+    let selector = head.iter().rev().take_while(of_selector).count();
+    let head = &head[..head.len() - selector];
     let quotes = |b: &&u8| b"\"'\\".contains(b);
-    let head = &text[name.saturating_sub(12)..name];
     let quoted = head.iter().rev().take_while(quotes).count();
     quoted > 0 && head[..head.len() - quoted].last() == Some(&b'(')
+}
+
+/// Where the text of the element `<name>` or `<prefix:name attribute="…">` begins.
+fn element(text: &[u8], name: &Range<usize>) -> Option<usize> {
+    let head = &text[name.start.saturating_sub(24)..name.start];
+    let prefix = match head.last()? {
+        b':' => {
+            let of_prefix = |b: &&u8| b.is_ascii_alphanumeric();
+            1 + head[..head.len() - 1]
+                .iter()
+                .rev()
+                .take_while(of_prefix)
+                .count()
+        }
+        _ => 0,
+    };
+    if head[..head.len() - prefix].last() != Some(&b'<') {
+        return None;
+    }
+    let rest = &text[name.end..text.len().min(name.end + 96)];
+    if !matches!(rest.first(), Some(b'>' | b' ')) {
+        return None;
+    }
+    let close = memchr::memchr(b'>', rest)?;
+    (rest[..close].last() != Some(&b'/')).then_some(name.end + close + 1)
 }
 
 fn has_digit(bytes: &[u8]) -> bool {

@@ -40,8 +40,6 @@ enum Target {
     Word(Rough),
     /// A clause that a value follows.
     Clause,
-    /// A function that takes a password.
-    Call,
     At,
     /// Numbers of shape and pattern.
     Shape(u16, u16),
@@ -99,15 +97,17 @@ impl Prefilter {
         for word in crate::sql::triggers() {
             add(word, Target::Clause);
         }
-        for word in crate::call::triggers() {
-            add(word, Target::Call);
+        for call in crate::call::triggers() {
+            add(&call, Target::Bit(Rough::CALL));
         }
         for words in crate::manifest::TRIGGERS {
             add(words.as_bytes(), Target::Bit(Rough::MANIFEST));
         }
         // The prompt that an answer of expect(1) follows.
         add(b"expect", Target::Bit(Rough::DIALOGUE));
-        add(b"value", Target::Bit(Rough::PAIR));
+        for value in ["value\"", "value'", "value\\", "value:", "value="] {
+            add(value.as_bytes(), Target::Bit(Rough::PAIR));
+        }
         // Of `rules/files.txt`, with no word of a name in it.
         add(b"userlist", Target::Name);
         let mut starts: Vec<(&'static [u8], Start)> = Vec::new();
@@ -223,7 +223,6 @@ impl Prefilter {
                 Target::Name if found.rough.has(Rough::NAME) => continue,
                 Target::Name => (Rough::NAME, is_telling(text, start, end)),
                 Target::Clause => (Rough::CLAUSE, value_follows(text, end)),
-                Target::Call => (Rough::CALL, crate::call::follows(text, end)),
                 Target::At => (Rough::AT, colon_before(&text[..start])),
                 Target::Word(_) => continue,
             };

@@ -89,6 +89,8 @@ pub enum Value {
     SecondWord(&'static [u8]),
     /// What follows the last colon.
     LastColon,
+    /// The third of at least three words, without quotes.
+    ThirdWord,
     /// The last of at least two words, without quotes.
     LastWord,
     /// What follows those words wherever they stand, to a comma.
@@ -337,6 +339,13 @@ impl Value {
                 let colon = memchr::memrchr(b':', value)?;
                 let at = memchr::memrchr(b'@', value).filter(|at| *at > colon);
                 colon + 1..at.unwrap_or(end)
+            }
+            Self::ThirdWord => {
+                let blank = |b: &u8| b.is_ascii_whitespace() || b"\"'".contains(b);
+                let mut words = value.split(blank).filter(|word| !word.is_empty());
+                let word = words.nth(2)?;
+                let start = word.as_ptr() as usize - value.as_ptr() as usize;
+                start..start + word.len()
             }
             Self::LastWord => {
                 let blank = memchr::memrchr2(b' ', b'\t', value)?;

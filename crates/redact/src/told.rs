@@ -31,12 +31,18 @@ impl Reader<'_> {
                 let head = head.strip_suffix(b"\"").unwrap_or(head);
                 let name = match memchr::memchr(b'=', &head[..head.len().min(NAME)]) {
                     Some(equals) => &bytes[..equals],
-                    None if head.is_empty() => before,
+                    None if matches!(head, b"" | b"file:") => before,
                     None => continue,
                 };
                 let process = inner.start >= 2 && bytes[inner.start - 2] == b'<';
                 let tells = match process {
-                    true => is_password_file(name) || argument::reads_from(active, name),
+                    true => {
+                        let option = name.first() == Some(&b'-');
+                        is_password_file(name)
+                            || argument::reads_from(active, name)
+                            || (head == b"file:" && name.starts_with(b"-pass"))
+                            || (!option && head.is_empty() && argument::input(active).is_some())
+                    }
                     false => self.is_password(name),
                 };
                 if tells {
@@ -119,6 +125,7 @@ impl Reader<'_> {
                 return Some(match line {
                     "l:X" => Value::LastColon,
                     "* X" => Value::LastWord,
+                    "_ _ X" => Value::ThirdWord,
                     _ => Value::Whole,
                 });
             }

@@ -199,4 +199,17 @@ mod tests {
         assert_eq!(found("set_password("), [""; 0]);
         assert_eq!(found("set_password('"), [""; 0]);
     }
+
+    #[test]
+    fn every_call_of_the_table_opens_the_prefilter() {
+        let redactor = crate::Redactor::new();
+        for [_, call, _] in table::rows::<3>(table::CALLS) {
+            let text = call.replace('_', "a").replace(['X', '?'], "'Hunter2zz'");
+            let name = call.split('(').next().unwrap_or_default();
+            let text = format!("{name}{}", &text[name.len()..]);
+            let argv = ["x", "-r", &text].map(skep_event::Text::from);
+            let out = redactor.argv(&argv, false).expect(&text);
+            assert!(!out[2].escaped().to_string().contains("Hunter2"), "{text}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Such text may be a program or prose, so bare values must convince. Values are judged by their first
 //! [`JUDGED`] bytes; where a run of bare bytes ends is worked out once.
 
+mod place;
+
 use std::ops::Range;
 
 use crate::{
@@ -127,7 +129,7 @@ impl Text<'_> {
         let quoted_name = at > name.end;
         let spaced = blanks(text, at);
         at += spaced;
-        if let Some(from) = element(text, &name) {
+        if let Some(from) = place::element(text, &name) {
             self.element(written, from, spans);
             return;
         }
@@ -146,7 +148,7 @@ impl Text<'_> {
                 true
             }
             // `set('name', 'value')`
-            [b',', ..] if quoted_name && is_argument(text, name.start) => {
+            [b',', ..] if quoted_name && place::is_argument(text, name.start) => {
                 self.argument(written, at + 1, spans);
                 return;
             }
@@ -228,43 +230,6 @@ impl Text<'_> {
         }
     }
 
-    /// `<password>X</password>`
-    fn element(&mut self, name: &[u8], from: usize, spans: &mut Spans) {
-        let Some(class) = self.names.class(name) else {
-            return;
-        };
-        let rest = &self.text[from..];
-        let rest = &rest[..rest.len().min(JUDGED)];
-        self.work += rest.len() as u64;
-        let Some(length) = memchr::memchr(b'<', rest) else {
-            return;
-        };
-        let value = &rest[..length];
-        if is_secret_value(class, value) && !is_reference(value) {
-            spans.add(from..from + length, kind(class));
-        }
-    }
-
-    /// `'name', 'value'`: the arguments of a call.
-    fn argument(&mut self, name: &[u8], from: usize, spans: &mut Spans) {
-        let Some(class) = self.names.class(name) else {
-            return;
-        };
-        let value = self.value(from + blanks(self.text, from));
-        let bytes = judged(&self.text[value.range.clone()]);
-        let plain = bytes.iter().all(|b| b.is_ascii_lowercase() || *b == b'_');
-        let blank = bytes.iter().any(u8::is_ascii_whitespace);
-        if !value.quote.is_empty()
-            && value.closes
-            && !plain
-            && !blank
-            && is_secret_value(class, bytes)
-            && !is_reference(bytes)
-        {
-            spans.add(value.range, kind(class));
-        }
-    }
-
     fn value(&mut self, mut at: usize) -> Value {
         let text = self.text;
         // Prefixes of string literals: b"", f"", r"".
@@ -324,43 +289,6 @@ struct Value {
 
 fn at_start(text: &[u8], at: usize) -> bool {
     at == 0 || b" \t\n;&|(".contains(&text[at - 1])
-}
-
-/// Whether a quoted name is the first argument of a call.
-fn is_argument(text: &[u8], name: usize) -> bool {
-    // `fill('#password', …`, `type('input[name=password]', …`
-    let of_selector = |b: &&u8| b.is_ascii_alphanumeric() || b"#.[=_-".contains(b);
-    let head = &text[name.saturating_sub(40)..name];
-    let selector = head.iter().rev().take_while(of_selector).count();
-    let head = &head[..head.len() - selector];
-    let quotes = |b: &&u8| b"\"'\\".contains(b);
-    let quoted = head.iter().rev().take_while(quotes).count();
-    quoted > 0 && head[..head.len() - quoted].last() == Some(&b'(')
-}
-
-/// Where the text of the element `<name>` or `<prefix:name attribute="…">` begins.
-fn element(text: &[u8], name: &Range<usize>) -> Option<usize> {
-    let head = &text[name.start.saturating_sub(24)..name.start];
-    let prefix = match head.last()? {
-        b':' => {
-            let of_prefix = |b: &&u8| b.is_ascii_alphanumeric();
-            1 + head[..head.len() - 1]
-                .iter()
-                .rev()
-                .take_while(of_prefix)
-                .count()
-        }
-        _ => 0,
-    };
-    if head[..head.len() - prefix].last() != Some(&b'<') {
-        return None;
-    }
-    let rest = &text[name.end..text.len().min(name.end + 96)];
-    if !matches!(rest.first(), Some(b'>' | b' ')) {
-        return None;
-    }
-    let close = memchr::memchr(b'>', rest)?;
-    (rest[..close].last() != Some(&b'/')).then_some(name.end + close + 1)
 }
 
 fn has_digit(bytes: &[u8]) -> bool {

@@ -175,3 +175,47 @@ fn is_password_command(name: &[u8]) -> bool {
     let mut parts = name.windows(4);
     ends.iter().any(ends_with) && parts.any(|part| part.eq_ignore_ascii_case(b"pass"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out(command: &str) -> String {
+        let argv = ["bash", "-c", command].map(skep_event::Text::from);
+        let out = crate::Redactor::new().argv(&argv, false);
+        out.map_or(command.to_owned(), |out| out[2].escaped().to_string())
+    }
+
+    #[test]
+    fn what_is_written_into_a_file_of_the_table_is_secret() {
+        for [file, line, _] in table::rows::<3>(table::FILES) {
+            let line = match line {
+                "l:X" => "h:1:Hunter2zz",
+                "* X" => "a b Hunter2zz",
+                "_ _ X" => "a b Hunter2zz d",
+                _ => "Hunter2zz",
+            };
+            let command = format!("echo '{line}' > /x/{file}");
+            assert!(!out(&command).contains("Hunter2"), "{command}");
+        }
+        let names = "echo Hunter2zz | sudo tee /run/secrets/db";
+        assert!(!out(names).contains("Hunter2"));
+        let kept = "echo notes > docs/password.md; echo bob > name.txt; echo x > /etc/passwd";
+        assert_eq!(out(kept), kept);
+    }
+
+    #[test]
+    fn what_a_command_writes_for_another_is_secret() {
+        for command in [
+            "gpg --passphrase-file <(echo Hunter2zz) -d a",
+            "BORG_PASSCOMMAND='echo Hunter2zz' borg list",
+            "gocryptfs --extpass 'echo Hunter2zz' a b",
+            "DB_PASSWORD=$(printf %s Hunter2zz)",
+        ] {
+            assert!(!out(command).contains("Hunter2"), "{command}");
+        }
+        for command in ["diff <(echo a1) <(echo b1)", "DB_PASSWORD=$(cat file)"] {
+            assert_eq!(out(command), command);
+        }
+    }
+}

@@ -97,6 +97,9 @@ pub enum Value {
     Within(&'static [u8]),
 }
 
+/// Words of rows that any text may have.
+const COMMON: &[&[u8]] = &[b"user", b"server"];
+
 /// Programs that everybody runs all day.
 const DAILY: &[&[u8]] = &[
     b"docker",
@@ -170,6 +173,7 @@ impl Program {
         }
         if let Some(word) = longest
             && word.len() >= 4
+            && !COMMON.contains(word)
         {
             return vec![word.strip_suffix(b"*").unwrap_or(word)];
         }

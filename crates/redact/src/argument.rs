@@ -43,6 +43,14 @@ pub struct Active {
     program: &'static Program,
 }
 
+/// What may stand in front of an option in a group of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    None,
+    Switches,
+    Any,
+}
+
 type Heads = FastSet<&'static [u8]>;
 type ByName = FastMap<&'static [u8], Vec<(usize, Name)>>;
 
@@ -85,21 +93,37 @@ fn is_assignment(word: &[u8]) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
 }
 
+/// `alias db='mysql -p…'`, `GIT_SSH_COMMAND='sshpass -p …'`, `--rsh='sshpass -p …'`: the command line that
+/// is assigned begins with a program of the table.
+fn assigned_program(word: &[u8]) -> Option<&[u8]> {
+    let equals = memchr::memchr(b'=', &word[..word.len().min(64)])?;
+    let program = &word[equals + 1..];
+    let name = |b: &u8| b.is_ascii_alphanumeric() || b"_-".contains(b);
+    (equals > 0 && word[..equals].iter().all(name) && by_name().contains_key(base(program)))
+        .then_some(program)
+}
+
 /// The rows of the table that a command's words call for.
 pub fn active(words: &[Placed<'_>]) -> Vec<Active> {
     let mut active = Vec::new();
     let mut seen: Vec<&[u8]> = Vec::new();
     // The first word that is a program; what is in front of it.
-    let first = words.iter().position(|word| {
+    let first = words.iter().enumerate().position(|(at, word)| {
         let bytes = word.bytes();
-        !is_assignment(bytes) && !bytes.starts_with(b"-")
+        (at == 0 && assigned_program(bytes).is_some())
+            || (!is_assignment(bytes) && !bytes.starts_with(b"-"))
     });
     let Some(first) = first else { return active };
-    let head = base(words[first].bytes());
+    let head = words[first].bytes();
+    let assigned = (first == 0).then(|| assigned_program(head)).flatten();
+    let head = base(assigned.unwrap_or(head));
     let (quoters, carriers) = quoters_and_carriers();
     let (quoted, carried) = (quoters.contains(head), carriers.contains(head));
     for (at, word) in words.iter().enumerate().skip(first) {
-        let bytes = word.bytes();
+        let bytes = match assigned {
+            Some(program) if at == 0 => program,
+            _ => word.bytes(),
+        };
         if at > first && (quoted || bytes.starts_with(b"-")) {
             continue;
         }
@@ -189,6 +213,12 @@ pub fn input(active: &[Active]) -> Option<Value> {
         })
 }
 
+/// Whether a program of a command reads a password from the file that is given to this option.
+pub fn reads_from(active: &[Active], option: &[u8]) -> bool {
+    let mut items = active.iter().flat_map(|active| &active.program.items);
+    items.any(|item| matches!(item, Item::Written { flag } if *flag == option))
+}
+
 /// Marks what a command's words give to its programs. `inner`: a shell puts values in place of `$NAME`.
 pub fn mark(active: &[Active], words: &[Placed<'_>], inner: bool, spans: &mut [Spans]) {
     for Active { at, from, program } in active {
@@ -224,8 +254,18 @@ impl Marks<'_, '_> {
             let bytes = self.words[at].bytes();
             for item in items {
                 match item {
-                    Item::Flag { flag, glued, value } => {
-                        match after_flag(flag, *glued, *value, bytes) {
+                    Item::Flag {
+                        flag,
+                        glued,
+                        grouped,
+                        value,
+                    } => {
+                        let grouped = match *value {
+                            _ if *grouped => Group::Any,
+                            Value::After(b':') => Group::Switches,
+                            _ => Group::None,
+                        };
+                        match after_flag(flag, *glued, grouped, bytes) {
                             Some(rest) if rest == bytes.len() => self.next(at, *value),
                             Some(rest) => self.value(at, rest, *value),
                             None => {}
@@ -268,6 +308,10 @@ impl Marks<'_, '_> {
         if !self.items.iter().any(counted) {
             return;
         }
+        let slashes = self
+            .items
+            .iter()
+            .any(|item| matches!(item, Item::Other { flag: b"/" }));
         let mut places: Vec<usize> = Vec::new();
         let mut at = self.from + 1;
         while let Some(word) = self.words.get(at) {
@@ -278,7 +322,7 @@ impl Marks<'_, '_> {
                     _ => false,
                 });
                 at += usize::from(takes);
-            } else {
+            } else if !(slashes && bytes.starts_with(b"/")) {
                 places.push(at);
             }
             at += 1;
@@ -340,10 +384,10 @@ impl Marks<'_, '_> {
 }
 
 /// Where the flag ends in the word, with its `=`; also in a group of curl's switches (`-sSu`).
-fn after_flag(flag: &[u8], glued: bool, value: Value, bytes: &[u8]) -> Option<usize> {
+fn after_flag(flag: &[u8], glued: bool, grouped: Group, bytes: &[u8]) -> Option<usize> {
     let rest = match bytes.strip_prefix(flag) {
         Some(rest) => rest,
-        None => return in_group(flag, value, bytes),
+        None => return in_group(flag, grouped, bytes),
     };
     let one_letter = flag.len() == 2;
     match rest.first() {
@@ -355,16 +399,16 @@ fn after_flag(flag: &[u8], glued: bool, value: Value, bytes: &[u8]) -> Option<us
     }
 }
 
-fn in_group(flag: &[u8], value: Value, bytes: &[u8]) -> Option<usize> {
+fn in_group(flag: &[u8], grouped: Group, bytes: &[u8]) -> Option<usize> {
     let (&letter, &[b'-']) = flag.split_last()? else {
         return None;
     };
-    if value != Value::After(b':') || !bytes.starts_with(b"-") || bytes.starts_with(b"--") {
+    if grouped == Group::None || !bytes.starts_with(b"-") || bytes.starts_with(b"--") {
         return None;
     }
     let at = bytes.iter().position(|b| *b == letter)?;
     bytes[1..at]
         .iter()
-        .all(|b| SWITCHES.contains(b))
+        .all(|b| SWITCHES.contains(b) || (grouped == Group::Any && b.is_ascii_alphanumeric()))
         .then_some(at + 1)
 }

@@ -39,6 +39,9 @@ impl Command<'_> {
     pub fn read(&mut self, words: &[Placed<'_>]) {
         let mut expected = None;
         let mut previous: &[u8] = b"";
+        // Names that are followed by their values, as words.
+        let mut sets = false;
+        self.formatted(words);
         for word in words {
             let bytes = word.bytes();
             if matches!(expected, Some(Expected::Header)) && self.names.is_scheme(bytes) {
@@ -54,9 +57,56 @@ impl Command<'_> {
             } else if is_program_text(previous, bytes) {
                 None
             } else {
-                self.plain(word)
+                let found = self.plain(word);
+                found.or_else(|| self.set(word, sets, previous))
             };
+            sets |= SETTERS.contains(&bytes);
             previous = bytes;
+        }
+    }
+
+    /// `--arg NAME X`; `… set NAME X`, `… put path/NAME X` when the name is one of a password.
+    fn set(&self, word: &Placed<'_>, sets: bool, previous: &[u8]) -> Option<Expected> {
+        let bytes = word.bytes();
+        let named = NAMERS.contains(&previous);
+        if !(sets || named) || bytes.len() > 256 || !bytes.iter().all(is_name) {
+            return None;
+        }
+        let class = self.names.class(bytes)?;
+        match class {
+            _ if named => Some(Expected::Named(class)),
+            Class::Password => Some(Expected::AfterName),
+            _ => None,
+        }
+    }
+
+    /// `printf 'NAME=%s' X`
+    fn formatted(&mut self, words: &[Placed<'_>]) {
+        let Some(first) = words.iter().position(|word| word.bytes() == b"printf") else {
+            return;
+        };
+        let Some(format) = words.get(first + 1) else {
+            return;
+        };
+        let parts = format
+            .bytes()
+            .split(|b| *b == b'%')
+            .zip(&words[first + 2..]);
+        for (before, value) in parts.take(16) {
+            let end = before.strip_suffix(b"\"").unwrap_or(before);
+            let end = end.strip_suffix(b" ").unwrap_or(end);
+            let signs = end.iter().rev().take_while(|b| b"=:".contains(b)).count();
+            let name = &end[..end.len() - signs];
+            let length = name.iter().rev().take_while(|b| is_name(b)).count();
+            let name = &name[name.len() - length..];
+            // `machine h login u password %s`
+            let netrc = signs == 0 && format.bytes().starts_with(b"machine ");
+            if (signs == 1 || netrc)
+                && !name.is_empty()
+                && let Some(class) = self.names.class(name)
+            {
+                self.mark(class, value, 0..value.bytes().len());
+            }
         }
     }
 
@@ -77,6 +127,10 @@ impl Command<'_> {
                 self.mark(Class::Credential, word, whole);
             }
             Expected::Header => {
+                // `grep Authorization: docs/`
+                if value.ends_with(b"/") {
+                    return false;
+                }
                 if is_header_value(self.names, value) && !self.is_known(word, value) {
                     word.mark(whole, AUTHORIZATION, self.spans);
                 }
@@ -87,7 +141,9 @@ impl Command<'_> {
 
     /// Whether a value says where the secret comes from.
     fn is_known(&self, word: &Placed<'_>, value: &[u8]) -> bool {
-        self.inner && (is_reference(value) || (word.word.expands && is_expansion(value)))
+        let computed = value.starts_with(b"$(") || value.starts_with(b"\"$(");
+        computed
+            || self.inner && (is_reference(value) || (word.word.expands && is_expansion(value)))
     }
 
     fn mark(&mut self, class: Class, word: &Placed<'_>, range: Range<usize>) {
@@ -155,6 +211,11 @@ impl Command<'_> {
         }
         let equals = memchr::memchr(b'=', bytes);
         let from = equals.map_or(0, |equals| equals + 1);
+        // `user:X@host/?name=value`
+        let from = match memchr::memchr(b'@', &bytes[..from]) {
+            Some(_) => 0,
+            None => from,
+        };
         if let Some((secret, kind)) = url::bare(&bytes[from..]) {
             let secret = from + secret.start..from + secret.end;
             if !self.is_known(word, &bytes[secret.clone()]) {
@@ -186,6 +247,12 @@ impl Command<'_> {
         }
     }
 }
+
+/// Options that a name and its value follow, each a word.
+const NAMERS: &[&[u8]] = &[b"--arg", b"--argstr", b"--define", b"--set", b"--var"];
+
+/// Words after which a name and its value may follow.
+const SETTERS: &[&[u8]] = &[b"set", b"put", b"config", b"write", b"--set"];
 
 fn is_name(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_.-/:[]+".contains(byte)

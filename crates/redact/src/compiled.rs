@@ -6,7 +6,7 @@ use crate::{
     name::Names,
     pattern::Pattern,
     program::Program,
-    table::{ADDRESSES, Entry, NAMES, PROGRAMS, SHAPES, SQL, Table, rows},
+    table::{ADDRESSES, CALLS, Entry, FILES, NAMES, PROGRAMS, SHAPES, SQL, Table, rows},
 };
 
 /// Every table, for `explain`.
@@ -45,6 +45,16 @@ pub fn tables() -> Vec<Table> {
             name: "sql",
             about: "clauses of query languages that a password follows",
             entries: three(SQL).collect(),
+        },
+        Table {
+            name: "calls",
+            about: "functions that take a password by its place",
+            entries: three(CALLS).collect(),
+        },
+        Table {
+            name: "files",
+            about: "files whose lines are passwords",
+            entries: three(FILES).collect(),
         },
     ]
 }
@@ -99,6 +109,8 @@ mod tests {
         assert_eq!(rows::<4>(SHAPES).count(), lines(SHAPES));
         assert_eq!(rows::<4>(ADDRESSES).count(), lines(ADDRESSES));
         assert_eq!(rows::<3>(SQL).count(), lines(SQL));
+        assert_eq!(rows::<3>(CALLS).count(), lines(CALLS));
+        assert_eq!(rows::<3>(FILES).count(), lines(FILES));
         assert_eq!(rows::<3>(COMMANDS).count(), lines(COMMANDS));
         for table in tables() {
             for entry in table.entries {

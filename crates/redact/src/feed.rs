@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::{
     argument::{self, Active},
+    name::Class,
     program::Value,
     reader::{DEPTH, Group, Reader},
     script::Script,
@@ -25,9 +26,9 @@ impl Reader<'_> {
         text: &[u8],
         depth: usize,
     ) {
-        let Some(value) =
-            argument::input(active).or_else(|| self.input_inside(&script.words(number), depth))
-        else {
+        let words = script.words(number);
+        let found = argument::input(active).or_else(|| self.read_into(&words));
+        let Some(value) = found.or_else(|| self.input_inside(&words, depth)) else {
             return;
         };
         self.fed(script, number, value, text, depth);
@@ -39,8 +40,20 @@ impl Reader<'_> {
         }
     }
 
+    /// `read -r PASSWORD`: what the shell puts into a variable.
+    fn read_into(&self, words: &[Placed<'_>]) -> Option<Value> {
+        let assigned = |word: &&Placed<'_>| word.bytes().contains(&b'=');
+        let words = &words[words.iter().take_while(assigned).count()..];
+        let (first, rest) = words.split_first()?;
+        let tells = |word: &Placed<'_>| {
+            let class = self.names().class(word.bytes());
+            matches!(class, Some(Class::Password | Class::Ambiguous))
+        };
+        (first.bytes() == b"read" && rest.iter().any(tells)).then_some(Value::Whole)
+    }
+
     /// Here-strings and here-documents of a command.
-    fn fed(
+    pub fn fed(
         &mut self,
         script: &Script<'_, '_>,
         number: usize,
@@ -78,7 +91,7 @@ impl Reader<'_> {
     }
 
     /// Every command of a text writes a password.
-    fn writers(&mut self, text: &[u8], of: &Source<'_>, value: Value, depth: usize) {
+    pub fn writers(&mut self, text: &[u8], of: &Source<'_>, value: Value, depth: usize) {
         if depth > DEPTH || !self.work.allows(text.len()) {
             return;
         }
@@ -113,7 +126,7 @@ impl Reader<'_> {
     }
 
     /// Marks what a command writes by itself: the words of `echo`, `printf`, `yes`.
-    fn written(&mut self, words: &[Placed<'_>], value: Value) {
+    pub fn written(&mut self, words: &[Placed<'_>], value: Value) {
         let Some(first) = words.iter().position(|word| is_writer(word.bytes())) else {
             return;
         };

@@ -23,13 +23,16 @@
 
 mod argument;
 mod build;
+mod call;
 mod class;
 mod command;
 mod compiled;
+mod dialogue;
 mod extent;
 mod fast;
 mod feed;
 mod literal;
+mod manifest;
 mod name;
 mod named;
 mod pattern;
@@ -44,6 +47,7 @@ mod span;
 mod sql;
 mod starts;
 mod table;
+mod told;
 mod url;
 mod value;
 mod word;

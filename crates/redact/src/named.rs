@@ -3,6 +3,8 @@
 //! Such text may be a program or prose, so bare values must convince. Values are judged by their first
 //! [`JUDGED`] bytes; where a run of bare bytes ends is worked out once.
 
+mod place;
+
 use std::ops::Range;
 
 use crate::{
@@ -29,7 +31,9 @@ const QUOTES: &[&[u8]] = &[
 
 /// Whether a value given to a name of `class` as a word of its own is to go.
 pub fn is_secret_value(class: Class, value: &[u8]) -> bool {
-    if value.is_empty() || is_placeholder(value) || !has_content(value) {
+    // `[PAD]` of a tokenizer
+    let mark = matches!(value, [b'[', name @ .., b']'] if name.iter().all(u8::is_ascii_uppercase));
+    if value.is_empty() || is_placeholder(value) || !has_content(value) || mark {
         return false;
     }
     let value = judged(value);
@@ -56,6 +60,8 @@ pub fn kind(class: Class) -> &'static str {
 fn is_elsewhere(value: &[u8]) -> bool {
     let places: [&[u8]; 6] = [b"file:", b"env:", b"fd:", b"op://", b"keychain:", b"arn:"];
     places.iter().any(|place| value.starts_with(place))
+        // A version of a secret in a store.
+        || value.ends_with(b":latest")
         || (value.len() == 1 && value[0].is_ascii_digit())
 }
 
@@ -118,10 +124,15 @@ impl Text<'_> {
         // `"name":`, `\"name\":`, `['name'] =`
         at += text[at..]
             .iter()
-            .take_while(|b| b"\\\"']".contains(b))
+            .take_while(|b| b"\\\"']}".contains(b))
             .count();
         let quoted_name = at > name.end;
-        at += blanks(text, at);
+        let spaced = blanks(text, at);
+        at += spaced;
+        if let Some(from) = place::element(text, &name) {
+            self.element(written, from, spans);
+            return;
+        }
         let colon = match &text[at..] {
             [b'=', b'=', ..] => return,
             [b':', b'=', ..] | [b'=', b'>', ..] => {
@@ -135,6 +146,11 @@ impl Text<'_> {
             [b':', ..] => {
                 at += 1;
                 true
+            }
+            // `set('name', 'value')`
+            [b',', ..] if quoted_name && place::is_argument(text, name.start) => {
+                self.argument(written, at + 1, spans);
+                return;
             }
             _ => return,
         };
@@ -153,7 +169,23 @@ impl Text<'_> {
             && !quoted_name
             && at_start(text, name.start)
         {
-            return;
+            // `name = value` of a file of settings has blanks on both sides, and digits in what is secret.
+            let bytes = &text[value.range.clone()];
+            let line = matches!(text.get(value.range.end), None | Some(b'\n' | b'\r'));
+            let code = self.names.class(bytes).is_some();
+            let setting = spaced > 0 && line && bytes.len() >= 6 && has_digit(bytes) && !code;
+            let called = bytes.contains(&b'[') || text.get(value.range.end) == Some(&b'(');
+            if !setting || called {
+                return;
+            }
+        }
+        // `expect "password:"; …`: the quote closes what the name began.
+        let before = name.start.checked_sub(1).map(|at| text[at]);
+        if colon && space == 0 && !quoted_name && value.quote.last().copied() == before {
+            let opened = before.is_some_and(|b| b"\"'".contains(&b));
+            if opened {
+                return;
+            }
         }
         // `read -p "Password: " name`: the quote closes what is in front of it.
         let opens = value.closes || self.cut;
@@ -164,7 +196,9 @@ impl Text<'_> {
             return;
         }
         let bytes = &text[value.range.clone()];
-        if header && (colon || quoted_name) {
+        // `NAME=store-password:version` is none.
+        let assigned = space == 0 && before == Some(b'=');
+        if header && (colon || quoted_name) && !assigned {
             let skipped = scheme(self.names, bytes);
             let secret = &bytes[skipped..];
             if is_header_value(self.names, secret) {
@@ -175,7 +209,8 @@ impl Text<'_> {
         }
         let Some(class) = class else { return };
         let bytes = judged(bytes);
-        if is_placeholder(bytes) || is_reference(bytes) || is_switch(bytes) || !has_content(bytes) {
+        let elsewhere = is_reference(bytes) || bytes.ends_with(b":latest");
+        if is_placeholder(bytes) || elsewhere || is_switch(bytes) || !has_content(bytes) {
             return;
         }
         let called = text.get(value.range.end) == Some(&b'(');

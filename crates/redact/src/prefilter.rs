@@ -97,6 +97,19 @@ impl Prefilter {
         for word in crate::sql::triggers() {
             add(word, Target::Clause);
         }
+        for call in crate::call::triggers() {
+            add(&call, Target::Bit(Rough::CALL));
+        }
+        for words in crate::manifest::TRIGGERS {
+            add(words.as_bytes(), Target::Bit(Rough::MANIFEST));
+        }
+        // The prompt that an answer of expect(1) follows.
+        add(b"expect", Target::Bit(Rough::DIALOGUE));
+        for value in ["value\"", "value'", "value\\", "value:", "value="] {
+            add(value.as_bytes(), Target::Bit(Rough::PAIR));
+        }
+        // Of `rules/files.txt`, with no word of a name in it.
+        add(b"userlist", Target::Name);
         let mut starts: Vec<(&'static [u8], Start)> = Vec::new();
         for (number, shape) in rules.shapes.iter().enumerate() {
             for (index, pattern) in shape.patterns.iter().enumerate() {
@@ -304,7 +317,7 @@ fn is_word(text: &[u8], start: usize, end: usize) -> bool {
     // An option begins with its dashes.
     let inside = |b: &u8| part(b) && *b != b'-' && *b != b'.';
     // `http-basic.` is the beginning of one.
-    let open = text[..end].ends_with(b".");
+    let open = text[..end].ends_with(b".") || text[end..].starts_with(b".exe");
     !(start > 0 && inside(&text[start - 1])) && (open || !text.get(end).is_some_and(part))
 }
 
@@ -330,9 +343,15 @@ fn is_telling(text: &[u8], start: usize, end: usize) -> bool {
         return true;
     }
     let name = &text[start..end];
-    let closes = |b: &&u8| b"\\\"' \t]".contains(b);
+    let closes = |b: &&u8| b"\\\"' \t]}".contains(b);
     let skipped = text[end..].iter().take(12).take_while(closes).count();
-    let assigned = matches!(text.get(end + skipped), Some(b'=' | b':'));
+    let quoted = text.get(end).is_some_and(|b| b"\"'\\".contains(b));
+    let assigned = match text.get(end + skipped) {
+        Some(b'=' | b':') => true,
+        // `set('name', 'value')`, `{"name":"password","value":…}`
+        Some(b',') => quoted,
+        _ => false,
+    };
     if name.eq_ignore_ascii_case(b"pwd") {
         return assigned;
     }
@@ -342,7 +361,7 @@ fn is_telling(text: &[u8], start: usize, end: usize) -> bool {
         || name
             .iter()
             .any(|b| b.is_ascii_uppercase() || b"_.".contains(b))
-        || (start > 0 && b":-/".contains(&text[start - 1]))
+        || (start > 0 && b":-/<".contains(&text[start - 1]))
 }
 
 fn value_follows(text: &[u8], end: usize) -> bool {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::{
     rules::{CREDENTIAL, PASSWORD},
+    span::OPENING,
     table::{self, Entry},
     value::{is_path, looks_secret},
 };
@@ -32,7 +33,13 @@ pub enum Item {
     Flag {
         flag: &'static [u8],
         glued: bool,
+        /// Also at the end of a group of one-letter options.
+        grouped: bool,
         value: Value,
+    },
+    /// `flag <(command)`: what the command writes.
+    Written {
+        flag: &'static [u8],
     },
     /// `flagX` only.
     Glued {
@@ -78,7 +85,20 @@ pub enum Value {
     Cookie,
     /// What follows that word and a blank, in each line.
     Word(&'static [u8]),
+    /// What follows that word and one more, in each line.
+    SecondWord(&'static [u8]),
+    /// What follows the last colon.
+    LastColon,
+    /// The third of at least three words, without quotes.
+    ThirdWord,
+    /// The last of at least two words, without quotes.
+    LastWord,
+    /// What follows those words wherever they stand, to a comma.
+    Within(&'static [u8]),
 }
+
+/// Words of rows that any text may have.
+const COMMON: &[&[u8]] = &[b"user", b"server"];
 
 /// Programs that everybody runs all day.
 const DAILY: &[&[u8]] = &[
@@ -153,6 +173,7 @@ impl Program {
         }
         if let Some(word) = longest
             && word.len() >= 4
+            && !COMMON.contains(word)
         {
             return vec![word.strip_suffix(b"*").unwrap_or(word)];
         }
@@ -230,10 +251,17 @@ impl Item {
                 value: Value::read(template)?.1,
             });
         }
+        let (head, grouped) = match head.strip_suffix('*') {
+            Some(head) => (head, true),
+            None => (head, false),
+        };
         let (flag, glued) = match head.strip_suffix('=') {
             Some(flag) => (flag.as_bytes(), false),
             None => (head.as_bytes(), head.len() == 2),
         };
+        if template == "<X" {
+            return Some(Self::Written { flag });
+        }
         if template == "_" {
             return Some(Self::Other { flag });
         }
@@ -243,7 +271,12 @@ impl Item {
             _ => return None,
         };
         Some(match head.starts_with('-') {
-            true => Self::Flag { flag, glued, value },
+            true => Self::Flag {
+                flag,
+                glued,
+                grouped,
+                value,
+            },
             false => Self::After { word: flag, value },
         })
     }
@@ -281,7 +314,10 @@ impl Value {
                 let at = memchr::memrchr(b'@', value).unwrap_or(end);
                 let secret = value.get(colon + 1..at)?;
                 // `https://…`, `host:445`
-                let other = secret.starts_with(b"/") || secret.iter().all(u8::is_ascii_digit);
+                let other = secret.starts_with(b"/")
+                    || secret.starts_with(b" ")
+                    || value[..colon].iter().any(u8::is_ascii_whitespace)
+                    || secret.iter().all(u8::is_ascii_digit);
                 if colon == 0 || other {
                     return None;
                 }
@@ -294,6 +330,39 @@ impl Value {
             Self::Cookie => {
                 let file = !value.contains(&b'=') || is_path(value);
                 return (!file).then_some((0..end, CREDENTIAL));
+            }
+            Self::SecondWord(word) => {
+                let rest = value.strip_prefix(word)?.strip_prefix(b" ")?;
+                let space = memchr::memchr(b' ', rest)?;
+                end - rest.len() + space + 1..end
+            }
+            Self::LastColon => {
+                if memchr::memmem::find(value, OPENING).is_some() {
+                    return None;
+                }
+                let colon = memchr::memrchr(b':', value)?;
+                let at = memchr::memrchr(b'@', value).filter(|at| *at > colon);
+                colon + 1..at.unwrap_or(end)
+            }
+            Self::ThirdWord => {
+                let blank = |b: &u8| b.is_ascii_whitespace() || b"\"'".contains(b);
+                let mut words = value.split(blank).filter(|word| !word.is_empty());
+                let word = words.nth(2)?;
+                let start = word.as_ptr() as usize - value.as_ptr() as usize;
+                start..start + word.len()
+            }
+            Self::LastWord => {
+                let blank = memchr::memrchr2(b' ', b'\t', value)?;
+                let word = &value[blank + 1..];
+                let quotes = |b: &&u8| b"\"'\\".contains(b);
+                let head = word.iter().take_while(quotes).count();
+                let tail = word[head..].iter().rev().take_while(quotes).count();
+                blank + 1 + head..end - tail
+            }
+            Self::Within(words) => {
+                let at = memchr::memmem::find(value, words)? + words.len();
+                let length = memchr::memchr(b',', &value[at..]).unwrap_or(end - at);
+                at..at + length
             }
             Self::Word(word) => {
                 let at = memchr::memmem::find(value, word)? + word.len();
@@ -312,12 +381,19 @@ impl Value {
 
     /// The value at the end of an item, and what stands before it.
     fn read(text: &'static str) -> Option<(&'static str, Self)> {
+        if let Some(word) = text.strip_suffix(" u X") {
+            return Some(("", Self::SecondWord(word.as_bytes())));
+        }
         if let Some(word) = text.strip_suffix(" X") {
             return Some(("", Self::Word(word.as_bytes())));
         }
-        let ends: [(&str, Self); 7] = [
+        if let Some(words) = text.strip_prefix('…') {
+            return Some(("", Self::Within(words.strip_suffix('X')?.as_bytes())));
+        }
+        let ends: [(&str, Self); 8] = [
             ("c=X", Self::Cookie),
             ("u:X", Self::After(b':')),
+            ("u:X@", Self::Account),
             ("u%X", Self::After(b'%')),
             ("u/X", Self::Slash),
             ("u,X", Self::After(b',')),

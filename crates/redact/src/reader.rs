@@ -7,9 +7,10 @@ use skep_event::Text;
 
 use crate::{
     argument::{self, Active},
+    call,
     command::Command,
     compiled::rules,
-    literal,
+    dialogue, literal, manifest,
     name::Names,
     named,
     prefilter::{Found, Prefilter},
@@ -69,9 +70,21 @@ pub fn plain(
 pub fn assigned(found: &Found, text: &[u8], cut: bool, spans: &mut Spans, work: &mut Work) {
     if found.rough.has(Rough::NAME) {
         named::find(text, &rules().names, cut, spans, work);
+        if found.rough.has(Rough::PAIR) {
+            manifest::pairs(text, &rules().names, spans, work);
+        }
     }
     if found.rough.has(Rough::CLAUSE) {
         sql::find(text, spans, work);
+    }
+    if found.rough.has(Rough::CALL) {
+        call::find(text, spans, work);
+    }
+    if found.rough.has(Rough::DIALOGUE) {
+        dialogue::find(text, &rules().names, spans, work);
+    }
+    if found.rough.has(Rough::MANIFEST) {
+        manifest::secrets(text, spans, work);
     }
 }
 
@@ -99,7 +112,8 @@ impl<'r> Reader<'r> {
             .zip(&sources)
             .map(|(word, of)| Placed { word, of })
             .collect();
-        self.command(&placed, false);
+        let active = self.command(&placed, false);
+        self.told(&placed, &active, 0);
         for (index, text) in argv.iter().enumerate() {
             let text = text.as_bytes();
             if rough[index].as_command() && shell::has_words(text) {
@@ -110,6 +124,10 @@ impl<'r> Reader<'r> {
                 self.text(text, &sources[index], ending, 1);
             }
         }
+    }
+
+    pub fn names(&self) -> &'static Names {
+        self.names
     }
 
     fn command(&mut self, words: &[Placed<'_>], inner: bool) -> Vec<Active> {
@@ -218,6 +236,8 @@ impl<'r> Reader<'r> {
                 Step::Command => {
                     let words = script.words(number);
                     let active = self.command(&words, true);
+                    self.told(&words, &active, depth);
+                    self.filed(script, number, &words, &groups, text);
                     let fed = script.commands[number].is_fed();
                     if fed || groups.iter().any(|group| !group.upstream.is_empty()) {
                         self.feed(script, number, &active, &mut groups, text, depth);

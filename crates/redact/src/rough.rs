@@ -23,8 +23,17 @@ impl Rough {
     /// Quotes inside a word: what it is without them is to be seen.
     pub const SPLICED: Self = Self(1 << 9);
 
+    /// A function that takes a password by its place.
+    pub const CALL: Self = Self(1 << 10);
+    /// A script of expect(1).
+    pub const DIALOGUE: Self = Self(1 << 11);
+    /// A manifest of a Kubernetes secret.
+    pub const MANIFEST: Self = Self(1 << 12);
+    /// `value`, which a name beside it may say something of; nothing by itself.
+    pub const PAIR: Self = Self(1 << 13);
+
     pub fn nothing(self) -> bool {
-        self.0 == 0
+        self.0 & !Self::PAIR.0 == 0
     }
 
     pub fn has(self, other: Self) -> bool {
@@ -34,6 +43,7 @@ impl Rough {
     /// Whether reading the text as a command line may find something.
     pub fn as_command(self) -> bool {
         self.has(Self::NAME | Self::PROGRAM | Self::INPUT | Self::CLAUSE | Self::AT | Self::SPLICED)
+            || self.has(Self::CALL | Self::DIALOGUE | Self::MANIFEST)
     }
 }
 

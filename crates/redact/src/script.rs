@@ -15,6 +15,8 @@ pub struct Simple {
     pub documents: Vec<Range<usize>>,
     /// `< <(…)`
     pub inputs: Vec<usize>,
+    /// `> file`
+    pub outputs: Vec<usize>,
 }
 
 /// The commands of a text.
@@ -57,6 +59,7 @@ impl<'a, 's> Script<'a, 's> {
                     Some(Target::Input) if !word.substitutions.is_empty() => {
                         simple.inputs.push(index);
                     }
+                    Some(Target::Output) => simple.outputs.push(index),
                     Some(_) => {}
                 },
                 Token::Input => target = Some(Target::Input),

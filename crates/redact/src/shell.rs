@@ -171,7 +171,9 @@ impl<'a> Lexer<'a> {
         let plain = self.rest().iter().take_while(|b| !is_special(**b)).count();
         let ends = |b: &u8| b.is_ascii_whitespace() || b";|&<>()".contains(b);
         let next = self.text.get(start + plain);
-        let word = if plain > 0 && next.is_none_or(ends) {
+        // `--file=<(command)`
+        let process = matches!(self.text[start + plain..], [b'<' | b'>', b'(', ..]);
+        let word = if plain > 0 && next.is_none_or(ends) && !process {
             self.at += plain;
             // `2>file`: the number is of the operator.
             let of_operator = self.text[start..self.at].iter().all(u8::is_ascii_digit)
@@ -193,7 +195,7 @@ impl<'a> Lexer<'a> {
         let mut first = true;
         while let Some(&byte) = self.text.get(self.at) {
             let ends = byte.is_ascii_whitespace() || b";|&<>()".contains(&byte);
-            let process = first && matches!(self.rest(), [b'<' | b'>', b'(', ..]);
+            let process = matches!(self.rest(), [b'<' | b'>', b'(', ..]);
             if ends && !process {
                 break;
             }

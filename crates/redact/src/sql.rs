@@ -54,19 +54,24 @@ pub fn find(text: &[u8], spans: &mut Spans, work: &mut Work) {
         let end = at + text[at..].iter().take_while(|b| is_word(b)).count();
         let first = &text[at..end];
         // `--password "…"` is an option.
-        let of_word = at > 0 && b"-/.".contains(&text[at - 1]);
+        let of_word = at > 0
+            && b"-/.".contains(&text[at - 1])
+            // `ConvertTo-SecureString`
+            && !first.eq_ignore_ascii_case(b"securestring");
         let found = clauses()
             .iter()
             .filter(|_| !of_word)
             .filter(|clause| clause.words[0].eq_ignore_ascii_case(first))
-            .find_map(|clause| clause.value(text, end));
+            .find_map(|clause| clause.values(text, end));
         match found {
-            Some(value) => {
-                at = value.end;
-                let secret = &text[value.clone()];
-                let content = secret.iter().any(|b| !b"'\"\\`$".contains(b));
-                if content && !is_placeholder(secret) && !is_reference(secret) {
-                    spans.add(value, PASSWORD);
+            Some(values) => {
+                for value in values.into_iter().flatten() {
+                    at = value.end;
+                    let secret = &text[value.clone()];
+                    let content = secret.iter().any(|b| !b"'\"\\`$".contains(b));
+                    if content && !is_placeholder(secret) && !is_reference(secret) {
+                        spans.add(value, PASSWORD);
+                    }
                 }
             }
             None => at = end,
@@ -82,16 +87,22 @@ fn is_word(byte: &u8) -> bool {
 // === impl Clause ===
 
 impl Clause {
-    /// The value, when the other words stand from `at` on.
-    fn value(&self, text: &[u8], mut at: usize) -> Option<Range<usize>> {
+    /// The values, when the other words stand from `at` on; one of them may be in front of the last.
+    fn values(&self, text: &[u8], mut at: usize) -> Option<[Option<Range<usize>>; 2]> {
+        let mut first = None;
         for word in &self.words[1..] {
             let space = between(text, at);
+            if *word == b"X" {
+                let (value, end) = self.value(text, at)?;
+                (first, at) = (Some(value), end);
+                continue;
+            }
             let rest = &text[at + space..];
             let length = match *word {
                 b"_" => rest
                     .iter()
                     .take(64)
-                    .take_while(|b| !b.is_ascii_whitespace() && **b != b'=')
+                    .take_while(|b| !b.is_ascii_whitespace() && !b"=\\".contains(b))
                     .count(),
                 word => rest
                     .iter()
@@ -105,6 +116,12 @@ impl Clause {
             }
             at += space + length;
         }
+        let (value, _) = self.value(text, at)?;
+        Some([first, Some(value)])
+    }
+
+    /// The value that stands at `at`, and where its quotes end.
+    fn value(&self, text: &[u8], mut at: usize) -> Option<(Range<usize>, usize)> {
         let space = between(text, at);
         at += space;
         let rest = &text[at..];
@@ -122,7 +139,7 @@ impl Clause {
             [b'"', ..] => (1, b"\""),
             [b'`', ..] => (1, b"`"),
             [b'$', b'$', ..] => (2, b"$$"),
-            _ if self.bare => return bare(text, at),
+            _ if self.bare => return bare(text, at).map(|value| (value.clone(), value.end)),
             _ => return None,
         };
         let start = at + open;
@@ -132,7 +149,7 @@ impl Clause {
             // A quote that stands twice is in the value.
             let twice = close.len() == 1 && text.get(end + 1) == Some(&close[0]) && end > start;
             if !twice {
-                return Some(start..end);
+                return Some((start..end, end + close.len()));
             }
             end += 2;
         }
@@ -142,11 +159,15 @@ impl Clause {
 /// Blanks, `=`, `:`, `(` and commas in front of a value.
 fn between(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    let length = rest
-        .iter()
-        .take(16)
-        .take_while(|b| b.is_ascii_whitespace() || b"=(".contains(b))
-        .count();
+    let mut length = 0;
+    while length < 16 {
+        length += match &rest[length..] {
+            [b'\\', b'n' | b't' | b'r', ..] => 2,
+            [b'=' | b'(', ..] => 1,
+            [byte, ..] if byte.is_ascii_whitespace() => 1,
+            _ => break,
+        };
+    }
     // `==` compares.
     match memchr::memmem::find(&rest[..length], b"==") {
         Some(_) => 0,
@@ -155,7 +176,7 @@ fn between(text: &[u8], at: usize) -> usize {
 }
 
 fn bare(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"`;,()|&<>".contains(b);
+    let ends = |b: &&u8| !b.is_ascii_whitespace() && !b"'\"`;,()|&<>\\".contains(b);
     let length = text[at..].iter().take_while(ends).count();
     (length > 0).then_some(at..at + length)
 }

@@ -29,6 +29,8 @@ pub static SHAPES: &str = include_str!("../rules/shapes.txt");
 pub static ADDRESSES: &str = include_str!("../rules/addresses.txt");
 /// Read by [`crate::argument`]; nothing in it is a secret.
 pub static COMMANDS: &str = include_str!("../rules/commands.txt");
+pub static CALLS: &str = include_str!("../rules/calls.txt");
+pub static FILES: &str = include_str!("../rules/files.txt");
 pub static SQL: &str = include_str!("../rules/sql.txt");
 
 /// The rows of a table that have `N` columns.

@@ -90,7 +90,10 @@ fn userinfo(
         }
     };
     let user = &rest[..at];
-    let is_web = scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https");
+    // `git+https`, `url.https` of git
+    let last = scheme.rsplit(|b| b"+.-".contains(b)).next();
+    let last = last.unwrap_or_default();
+    let is_web = last.eq_ignore_ascii_case(b"http") || last.eq_ignore_ascii_case(b"https");
     // `ssh://git@host` says who, not how; a bare user of a web address is often a token.
     let secret = !is_placeholder(user) && (is_web || user.contains(&b':'));
     secret.then_some(url.start..url.start + at)
@@ -153,6 +156,11 @@ fn encoded(
     let decoded = Decoded::of(url);
     let mut inner = Spans::default();
     level(&decoded.bytes, names, &mut inner, work, depth + 1);
+    // Encoded twice or more: no scheme is to be seen yet.
+    if depth + 1 < ENCODED {
+        let all = 0..decoded.bytes.len();
+        encoded(&decoded.bytes, all, names, &mut inner, work, depth + 1);
+    }
     for (range, kind) in inner.drain() {
         let (start, end) = (decoded.from[range.start], decoded.from[range.end]);
         spans.add(run.start + start..run.start + end, kind);
@@ -247,7 +255,7 @@ pub fn bare(word: &[u8]) -> Option<(Range<usize>, &'static str)> {
     let rest = &head[at + 1..];
     let host_end = rest
         .iter()
-        .position(|b| b"/?#:".contains(b))
+        .position(|b| b"/?#:(".contains(b))
         .unwrap_or(rest.len());
     let host = &rest[..host_end];
     let of_user = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-\\".contains(b);

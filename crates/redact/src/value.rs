@@ -3,11 +3,18 @@
 /// `$NAME`, `${…}`, `$(…`, `%s`, `{name}`, `<name>`: says where the value comes from, is not it.
 pub fn is_reference(value: &[u8]) -> bool {
     let upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+    // Text that is quoted itself: `\$NAME`.
+    let value = match value {
+        [b'\\', b'$', ..] => &value[1..],
+        _ => value,
+    };
     match value {
         [b'$', b'{' | b'(', ..] | [b'$'] => true,
         [b'$', name @ ..] => name.iter().all(upper),
         [b'%', b's' | b'd' | b'v'] | [b'`', ..] => true,
-        [b'{', .., b'}'] | [b'<', .., b'>'] => true,
+        // But not `{"name":"value"}`.
+        [b'{', inner @ .., b'}'] => !inner.contains(&b'"'),
+        [b'<', .., b'>'] => true,
         _ => false,
     }
 }

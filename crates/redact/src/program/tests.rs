@@ -14,7 +14,14 @@ fn every_item_of_the_table_is_read() {
 #[test]
 fn items_are_read_as_their_notation_says() {
     let whole = Value::Whole;
-    let flag = |flag, glued, value| Some(Item::Flag { flag, glued, value });
+    let flag = |flag, glued, value| {
+        Some(Item::Flag {
+            flag,
+            glued,
+            grouped: false,
+            value,
+        })
+    };
     assert_eq!(Item::read("-p X"), flag(b"-p", true, whole));
     assert_eq!(Item::read("-p= X"), flag(b"-p", false, whole));
     assert_eq!(

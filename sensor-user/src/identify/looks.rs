@@ -23,6 +23,9 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UsedUp;
 
+/// Why something could not be looked at, and where that was met.
+pub type Noted = (Unjudged, Option<Box<[u8]>>);
+
 /// What is left of a budget, and what could not be looked at. Cloning gives another handle of the same.
 #[derive(Clone, Debug)]
 pub struct Looks(Rc<State>);
@@ -32,7 +35,7 @@ struct State {
     budget: Budget,
     bytes: Cell<u64>,
     entries: Cell<u64>,
-    noted: RefCell<Option<(Unjudged, Option<Box<[u8]>>)>>,
+    noted: RefCell<Option<Noted>>,
 }
 
 // === impl Budget ===
@@ -65,8 +68,8 @@ impl Looks {
         }
     }
 
-    /// The first thing that could not be looked at, and where that was met.
-    pub fn noted(&self) -> Option<(Unjudged, Option<Box<[u8]>>)> {
+    /// The first thing that could not be looked at.
+    pub fn noted(&self) -> Option<Noted> {
         self.0.noted.borrow().clone()
     }
 

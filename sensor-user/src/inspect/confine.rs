@@ -231,8 +231,8 @@ mod tests {
         let attempts: [fn() -> bool; 7] = [
             || {
                 let nothing = [std::ptr::null()];
-                // SAFETY: terminated, and returns only when it is refused.
-                unsafe { libc::execve(c"/bin/true".as_ptr(), nothing.as_ptr(), nothing.as_ptr()) };
+                // SAFETY: terminated, and returns only when it is refused; otherwise the exit status tells.
+                unsafe { libc::execve(c"/bin/false".as_ptr(), nothing.as_ptr(), nothing.as_ptr()) };
                 false
             },
             // SAFETY: plain numbers.

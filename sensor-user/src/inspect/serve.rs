@@ -4,8 +4,8 @@
 //! for the answer; a child of the inspector, forked for it, looks into it (`worker.rs`) and is killed when it is
 //! late. Where a worker ends without an answer, the inspector says why in its stead.
 //!
-//! Bounds: [`WORKERS_MAX`] workers at once, [`WORKERS_OF_USER_MAX`] of one user: more are there only when the
-//! kernel cannot end some of them (a system call that never returns), and the next question is then refused.
+//! Bounds: [`STUCK_MAX`] workers that the kernel cannot end (a system call that never returns), [`STUCK_OF_USER_MAX`]
+//! of one user, [`ALIVE_MAX`] of any kind; beyond that a question is refused.
 //! It ends when the sensor does: the socket between them is closed then.
 
 use std::{
@@ -35,8 +35,11 @@ use crate::identify::{Identifier, Unjudged};
 /// Not for people: it is not among the commands.
 pub const ARGUMENT: &str = "inspector";
 
-const WORKERS_MAX: usize = 16;
-const WORKERS_OF_USER_MAX: usize = 4;
+const STUCK_MAX: usize = 16;
+const STUCK_OF_USER_MAX: usize = 4;
+const ALIVE_MAX: usize = 48;
+/// How long a question waits for workers that have answered and are about to end.
+const ENDS_WITHIN: Duration = Duration::from_millis(200);
 /// How long a worker may outlive its own alarm before it is killed from outside.
 const GRACE: Duration = Duration::from_millis(50);
 /// How often a fork that is refused for now is tried again, and how long between.
@@ -88,6 +91,11 @@ pub fn serve(mut identifier: Identifier) -> io::Result<()> {
             return Ok(());
         };
         let Some(socket) = socket else { continue };
+        let until = Instant::now() + ENDS_WITHIN;
+        while workers.len() >= ALIVE_MAX && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            workers.retain_mut(Worker::goes_on);
+        }
         // Who asks is the sensor, of this very program.
         let asked = Question::decode(&packet[..length])
             .ok()
@@ -104,9 +112,12 @@ pub fn serve(mut identifier: Identifier) -> io::Result<()> {
     }
 }
 
+/// Whether so many could not be ended that one more is not risked. Those who have answered and are about to end
+/// do not count: the next question may be here before they are gone.
 fn has_room(workers: &[Worker], uid: Option<u32>) -> bool {
-    let of_user = workers.iter().filter(|worker| worker.uid == uid).count();
-    workers.len() < WORKERS_MAX && of_user < WORKERS_OF_USER_MAX
+    let stuck = || workers.iter().filter(|worker| worker.killed);
+    let of_user = stuck().filter(|worker| worker.uid == uid).count();
+    workers.len() < ALIVE_MAX && stuck().count() < STUCK_MAX && of_user < STUCK_OF_USER_MAX
 }
 
 fn answer(socket: &OwnedFd, why: Unjudged) {
@@ -272,6 +283,36 @@ fn unanswered(status: WaitStatus) -> Option<Unjudged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn workers(count: usize, uid: u32, killed: bool) -> impl Iterator<Item = Worker> {
+        (0..count).map(move |_| {
+            let me = rustix::process::getpid();
+            let pidfd = pidfd_open(me, PidfdFlags::empty()).expect("it runs");
+            Worker {
+                pid: me,
+                socket: pidfd.try_clone().expect("a descriptor"),
+                pidfd,
+                uid: Some(uid),
+                until: Instant::now(),
+                killed,
+            }
+        })
+    }
+
+    #[test]
+    fn those_who_have_answered_keep_nobody_out_and_those_who_cannot_be_ended_do() {
+        let answered: Vec<_> = workers(40, 7, false).collect();
+        assert!(has_room(&answered, Some(7)));
+        let of_user: Vec<_> = workers(STUCK_OF_USER_MAX, 7, true).collect();
+        assert!(!has_room(&of_user, Some(7)));
+        assert!(has_room(&of_user, Some(8)));
+        let of_all: Vec<_> = (0..STUCK_MAX as u32)
+            .flat_map(|uid| workers(1, uid, true))
+            .collect();
+        assert!(!has_room(&of_all, Some(100)));
+        let many: Vec<_> = workers(ALIVE_MAX, 7, false).collect();
+        assert!(!has_room(&many, Some(8)));
+    }
 
     #[test]
     fn only_its_arguments_make_an_inspector() {

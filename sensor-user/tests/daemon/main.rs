@@ -5,6 +5,7 @@
 
 mod accounts;
 mod full_disk;
+mod hung;
 mod kills;
 mod liveness;
 mod mistakes;
@@ -12,4 +13,6 @@ mod restart;
 mod running;
 mod secrets;
 mod settings;
+#[path = "../inspector/stopped.rs"]
+mod stopped;
 mod storms;

@@ -151,9 +151,13 @@ fn storm(name: &str, actions: &[&str], check: impl Fn(&Storm) -> Result<(), Stri
     }
     settled(&config);
     let status = level(&config, &collector);
-    let peak = peak(running.pid());
-    println!("{name}: peak {} KiB; {:?}", peak >> 10, status.kernel);
-    assert!(peak <= MEMORY_CAP, "{name}: {peak} bytes");
+    let inspector = status.inspector.pid.expect("it runs");
+    let peaks = [running.pid(), inspector].map(peak);
+    println!("{name}: peaks {peaks:?} bytes; {:?}", status.kernel);
+    assert!(
+        peaks.iter().sum::<u64>() <= MEMORY_CAP,
+        "{name}: {peaks:?} bytes"
+    );
 
     let quiet_events = of_session(&collector, &quiet_session);
     let opened: BTreeSet<_> = quiet_events

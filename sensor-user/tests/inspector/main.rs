@@ -7,4 +7,5 @@ mod desk;
 mod hung;
 mod large;
 mod running;
+mod stopped;
 mod users;

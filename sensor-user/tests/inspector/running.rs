@@ -13,7 +13,7 @@ use skep_sensor::{
 use crate::desk::{NOBODY, Place, Running, inspector, is_root, limits, me, text};
 
 /// As a walk over the task list would have found it.
-fn walked(process: &Running, uid: u32) -> (Common, Task) {
+pub fn walked(process: &Running, uid: u32) -> (Common, Task) {
     let pid = process.pid();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let after = stat.rsplit(')').next().expect("a name");

@@ -47,7 +47,7 @@ enum Fetched {
     Nothing,
     Handled,
     /// Still to be handled.
-    Exec(Record<'static>),
+    Exec(Box<Record<'static>>),
 }
 
 impl<J: Judge + Running + Clone> Front<J> {
@@ -91,7 +91,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             let exec = match self.fetch(waiting.as_deref(), sink) {
                 Fetched::Nothing => return false,
                 Fetched::Handled => continue,
-                Fetched::Exec(exec) => exec,
+                Fetched::Exec(exec) => *exec,
             };
             // It is out of the ring, so that while its file is judged others can be taken out too.
             let mut verdicts = self.probes.verdicts_beside(&mut self.backlog);
@@ -115,7 +115,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             },
         };
         match self.head.record(bytes, &mut verdicts, sink) {
-            Some(exec) => Fetched::Exec(exec),
+            Some(exec) => Fetched::Exec(Box::new(exec)),
             None => Fetched::Handled,
         }
     }

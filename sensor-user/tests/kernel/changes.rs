@@ -1,16 +1,10 @@
 //! Changes of names and attributes, in both tiers.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::{fs, path::Path};
 
 use skep_event::{Change, ChangeOp, Text};
 
-use crate::sensor::{Run, Sensor, scratch, sensor};
-
-/// Nothing but tracepoints.
-fn tracepoints() -> &'static Sensor {
-    static TIER: OnceLock<Sensor> = OnceLock::new();
-    TIER.get_or_init(|| Sensor::start(&["fentry/", "lsm/"]))
-}
+use crate::sensor::{Run, Sensor, scratch, sensor, tracepoints};
 
 /// A sensor and its folder, for both tiers.
 fn in_both_tiers(name: &str, test: impl Fn(&Sensor, &Path)) {
@@ -43,7 +37,7 @@ fn every_kind_of_change_is_told_with_its_names() {
         Truncate, Unlink,
     };
     in_both_tiers("path", |sensor, folder| {
-        let run = sensor.run(&["changes", folder.to_str().unwrap()]);
+        let run = sensor.run(&["changes", folder.to_str().expect("text")]);
         let expected = [
             (Rename, "a", Some("b")),
             (Link, "b", Some("a")),
@@ -84,7 +78,7 @@ fn changes_by_a_descriptor_have_the_path_of_the_file_or_folder() {
         Chmod, Chown, Link, Mkdir, Removexattr, Rename, Rmdir, Setxattr, Symlink, Truncate, Unlink,
     };
     in_both_tiers("descriptor", |sensor, folder| {
-        let run = sensor.run(&["changes-by-descriptor", folder.to_str().unwrap()]);
+        let run = sensor.run(&["changes-by-descriptor", folder.to_str().expect("text")]);
         let expected = [
             (Truncate, "a", None),
             (Chmod, "a", None),
@@ -122,7 +116,7 @@ fn changes_by_a_descriptor_have_the_path_of_the_file_or_folder() {
 #[test]
 fn a_file_put_into_place_is_told_by_the_name_it_got() {
     in_both_tiers("place", |sensor, folder| {
-        let run = sensor.run(&["into-place", folder.to_str().unwrap()]);
+        let run = sensor.run(&["into-place", folder.to_str().expect("text")]);
         let told = told(&run, folder);
         let renamed = (
             ChangeOp::Rename,
@@ -130,7 +124,7 @@ fn a_file_put_into_place_is_told_by_the_name_it_got() {
             Some("final".to_owned()),
         );
         assert!(told.contains(&renamed), "{}", run.describe());
-        let dropped = fs::metadata(folder.join("dropped")).unwrap();
+        let dropped = fs::metadata(folder.join("dropped")).expect("own directory");
         let changes = run.changes();
         let (_, link) = changes
             .iter()
@@ -152,30 +146,6 @@ fn a_file_put_into_place_is_told_by_the_name_it_got() {
             run.describe()
         );
     });
-}
-
-#[test]
-fn a_storm_of_removals_is_a_handful_of_events_and_none_is_missing() {
-    const COUNT: u64 = 3_000;
-    let sensor = Sensor::start_folding(&[]);
-    let folder = scratch("changes-storm");
-    let count = COUNT.to_string();
-    let run = sensor.run(&["remove-storm", folder.to_str().unwrap(), &count]);
-    fs::remove_dir_all(&folder).unwrap();
-    let unlinks: Vec<_> = run
-        .changes()
-        .into_iter()
-        .filter(|(_, change)| change.op == ChangeOp::Unlink)
-        .collect();
-    let sum: u64 = unlinks.iter().map(|(_, change)| change.count).sum();
-    assert_eq!(sum, COUNT, "none is lost here");
-    assert!(unlinks.len() < 300, "{} events", unlinks.len());
-    let many = unlinks.iter().filter(|(_, change)| change.many);
-    for (_, change) in many {
-        let path = change.path.as_ref().map(Text::escaped);
-        assert_eq!(path.as_deref(), folder.to_str());
-    }
-    assert_eq!(sensor.lost(), Vec::<String>::new());
 }
 
 #[test]

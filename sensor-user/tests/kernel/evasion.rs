@@ -7,6 +7,7 @@
 //! `cargo xtask evasion` makes `docs/evasion.md`.
 
 mod attempt;
+mod changes;
 mod checks;
 mod expected;
 mod files;
@@ -51,11 +52,12 @@ pub struct Group {
     pub techniques: &'static [Technique],
 }
 
-const ALL: [&Group; 6] = [
+const ALL: [&Group; 7] = [
     &programs::GROUP,
     &processes::GROUP,
     &places::GROUP,
     &files::GROUP,
+    &changes::GROUP,
     &sockets::GROUP,
     &load::GROUP,
 ];

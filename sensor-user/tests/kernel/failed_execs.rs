@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use skep_event::Text;
 
-use crate::sensor::{Sensor, scratch, sensor};
+use crate::sensor::{Sensor, scratch, sensor, tracepoints};
 
 #[test]
 fn an_exec_that_fails_is_told_with_what_was_tried_and_the_error() {
@@ -13,23 +13,29 @@ fn an_exec_that_fails_is_told_with_what_was_tried_and_the_error() {
 
 #[test]
 fn tracepoints_tell_execs_that_fail_where_fexit_cannot() {
-    let tier = Sensor::start(&["fexit/"]);
+    let tier = tracepoints();
     let report = tier.hook("failed_exec");
     assert_eq!(report.hook, Some("tp/sys_execve*"), "{report:?}");
-    tried_and_told(&tier, "tracepoints");
+    tried_and_told(tier, "tracepoints");
 }
 
 fn tried_and_told(sensor: &Sensor, tier: &str) {
     let directory = scratch(&format!("failed-execs-{tier}"));
-    let path = |name: &str| directory.join(name).into_os_string().into_string().unwrap();
+    let path = |name: &str| {
+        directory
+            .join(name)
+            .into_os_string()
+            .into_string()
+            .expect("text")
+    };
     let (missing, refused, odd) = (path("missing"), path("refused"), path("odd"));
-    fs::write(&refused, "x").unwrap();
-    fs::write(&odd, [0x7f, b'E', b'L', b'F', 0, 0]).unwrap();
-    fs::set_permissions(&refused, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(&odd, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&refused, "x").expect("own directory");
+    fs::write(&odd, [0x7f, b'E', b'L', b'F', 0, 0]).expect("own directory");
+    fs::set_permissions(&refused, fs::Permissions::from_mode(0o600)).expect("own directory");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o700)).expect("own directory");
     let script = format!("{missing} -sV 192.0.2.1; {refused} --steal; {odd} 7");
     let run = sensor.run(&["exec", "/bin/sh", "-c", &script, "--"]);
-    fs::remove_dir_all(&directory).unwrap();
+    fs::remove_dir_all(&directory).expect("own directory");
     for (name, arguments, errno) in [
         (&missing, &["-sV", "192.0.2.1"][..], libc::ENOENT),
         (&refused, &["--steal"], libc::EACCES),

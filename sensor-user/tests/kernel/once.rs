@@ -3,3 +3,4 @@
 mod canaries;
 mod folding;
 mod losses;
+mod storms;

@@ -44,6 +44,12 @@ pub fn sensor() -> &'static Sensor {
     BEST.get_or_init(|| Sensor::start(&[]))
 }
 
+/// Files and execs by tracepoints alone, shared by the tests.
+pub fn tracepoints() -> &'static Sensor {
+    static TIER: OnceLock<Sensor> = OnceLock::new();
+    TIER.get_or_init(|| Sensor::start(&["fentry/", "fexit/", "lsm/"]))
+}
+
 impl Sensor {
     /// Attaches without the hooks whose names start with one of `avoid`; every record is an event.
     pub fn start(avoid: &[&str]) -> Self {

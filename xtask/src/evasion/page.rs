@@ -5,11 +5,13 @@ use std::fmt::Write;
 use super::results::{Book, Column, Place, Technique, Verdict, Word};
 
 /// Facts of the table of hooks, with their headings.
-const FACTS: [(&str, &str); 7] = [
+const FACTS: [(&str, &str); 9] = [
     ("exec", "exec"),
     ("fork", "fork"),
     ("exit", "exit"),
     ("open", "open"),
+    ("failed_exec", "failed exec"),
+    ("change", "change"),
     ("connect_inet", "inet connect"),
     ("connect_unix", "unix connect"),
     ("socket", "other sockets"),

@@ -8,7 +8,8 @@ use std::{
 };
 
 use skep_event::{
-    Connect, CoverageKind, Detail, Device, Event, NetFamily, Open, Process, SessionId, Text,
+    ChangeOp, Connect, CoverageKind, Detail, Device, Event, NetFamily, Open, Process, SessionId,
+    Text,
 };
 
 use crate::sensor::{Sensor, shown};
@@ -92,7 +93,8 @@ impl Attempt {
     }
 
     fn execs(&self) -> impl Iterator<Item = &Event> {
-        let is_exec = |event: &&Event| matches!(event.detail, Detail::Exec(_));
+        let is_exec =
+            |event: &&Event| matches!(event.detail, Detail::Exec(_)) && event.result.is_none();
         self.events.iter().filter(is_exec)
     }
 
@@ -194,7 +196,8 @@ impl Attempt {
                 event.hook,
                 "the path is the name that was used, not the secret's. `file.inode` with \
                  `file.device` are the secret's: a rule on the path alone is got round, one on the \
-                 file is not. The mount or rename that made the name is not reported",
+                 file is not. A mount that makes such a name is not reported, a rename is, \
+                 as a `change`",
             ),
         }
     }
@@ -247,6 +250,45 @@ impl Attempt {
         match self.connects().find(|(_, net)| is_it(net)) {
             Some((event, _)) => Verdict::seen(event.hook),
             None => self.nothing("the socket"),
+        }
+    }
+
+    /// Was this change reported, from and to these names?
+    pub fn changed(&self, op: ChangeOp, path: &str, to: Option<&str>) -> Verdict {
+        let is = |text: &Option<Text>, name: &str| {
+            text.as_ref().is_some_and(|text| text.escaped() == name)
+        };
+        let changes = self.events.iter().filter_map(|event| match &event.detail {
+            Detail::Change(change) if change.op == op => Some((event, change)),
+            _ => None,
+        });
+        let mut of_it = changes
+            .filter(|(_, change)| is(&change.path, path) && to.is_none_or(|to| is(&change.to, to)));
+        match of_it.next() {
+            Some((event, change)) if change.resolved || change.inode.is_some() => {
+                Verdict::seen(event.hook)
+            }
+            Some((event, _)) => Verdict::gap(
+                event.hook,
+                "the names are those the program gave: where a folder in them is a symbolic link, they \
+                 are not the kernel's. `change.resolved` is false",
+            ),
+            None => self.nothing("the change"),
+        }
+    }
+
+    /// Was the attempt to execute this reported, with its error?
+    pub fn tried(&self, filename: &str) -> Verdict {
+        let is_it = |event: &&Event| match &event.detail {
+            Detail::Exec(exec) => {
+                let name = exec.filename.as_ref().map(Text::escaped);
+                name.as_deref() == Some(filename) && event.result.is_some_and(|result| result < 0)
+            }
+            _ => false,
+        };
+        match self.events.iter().find(is_it) {
+            Some(event) => Verdict::seen(event.hook),
+            None => self.nothing("the attempt"),
         }
     }
 

@@ -34,5 +34,8 @@ pub fn unseen(hooks: &[HookReport]) -> BTreeMap<&'static str, &'static str> {
     if served_by("connect_unix", "tp/") {
         unseen.insert("unix-datagram", NO_CONNECT);
     }
+    if served_by("change", "tp/") {
+        unseen.insert("int80-unlink", INT_80);
+    }
     unseen
 }

@@ -45,6 +45,11 @@ pub fn into_place(folder: &OsStr) -> io::Result<()> {
     check(linked.into()).map(drop)
 }
 
+/// `rename`.
+pub fn rename(path: &OsStr, new: &OsStr) -> io::Result<()> {
+    std::fs::rename(path, new)
+}
+
 /// Each kind of change, by absolute paths.
 pub fn by_path(folder: &OsStr) -> io::Result<()> {
     let name = |name: &str| in_folder(folder, name);

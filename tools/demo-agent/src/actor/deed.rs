@@ -72,6 +72,8 @@ pub const ALL: &[(&str, How)] = &[
     ("remove-storm", PathAndNumber(changes::storm)),
     ("uring-rename", TwoPaths(uring::rename)),
     ("uring-unlink", Path(uring::unlink)),
+    ("int80-unlink", Path(int80::unlink)),
+    ("rename", TwoPaths(changes::rename)),
     // `unlink`.
     ("remove", Path(files::remove)),
     // In the folder, `NUMBER` folders deep, one step at a time; then a file there.

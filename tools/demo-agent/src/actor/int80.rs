@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 
 use super::{c_string, process, socket, syscall};
 
+const UNLINK: u32 = 10;
 const GETPID: u32 = 20;
 const OPENAT: u32 = 295;
 const CONNECT: u32 = 362;
@@ -20,6 +21,13 @@ pub fn open(path: &OsStr) -> io::Result<()> {
     let path = Low::holding(c_string(path)?.as_bytes_with_nul())?;
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u32;
     syscall::close(call(OPENAT, [libc::AT_FDCWD as u32, path.0, flags])?.into())
+}
+
+/// `unlink`.
+pub fn unlink(path: &OsStr) -> io::Result<()> {
+    is_available()?;
+    let path = Low::holding(c_string(path)?.as_bytes_with_nul())?;
+    call(UNLINK, [path.0, 0, 0]).map(drop)
 }
 
 /// `connect` of a TCP socket.

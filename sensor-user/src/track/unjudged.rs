@@ -133,6 +133,7 @@ mod tests {
             ppid: None,
             parent_start_ns: None,
             uid: Some(uid),
+            euid: None,
             login_uid: None,
             cgroup_id: 0,
             exe: Some(Text::from(exe)),

@@ -252,7 +252,7 @@ fn a_program_its_user_may_run_and_not_read_is_named_as_not_judged() {
     let directory = scratch("unreadable");
     let program = directory.join("tool");
     std::fs::copy(actor(), &program).expect("own directory");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o711)).expect("mode");
+    std::fs::set_permissions(&program, Permissions::from_mode(0o711)).expect("mode");
     let ran = Command::new(&program)
         .args(["do", "open", "/dev/null"])
         .uid(NOBODY)

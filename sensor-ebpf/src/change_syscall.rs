@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use skep_abi::{
     CHANGE_FOLLOWS, Cause, Change, ChangeOp, FileKey, Hook, Kind, MISSING_CWD, MISSING_FILENAME,
-    MISSING_INODE, MISSING_PATH, MISSING_PATH_HEAD, MISSING_TO, MISSING_TO_FOLDER,
-    MISSING_TO_HEAD, NAME_MAX, Offset, PATH_MAX,
+    MISSING_INODE, MISSING_PATH, MISSING_PATH_HEAD, MISSING_TO, MISSING_TO_FOLDER, MISSING_TO_HEAD,
+    NAME_MAX, Offset, PATH_MAX,
 };
 
 use crate::{
@@ -201,7 +201,13 @@ fn try_exit(ctx: &TracePointContext) {
         return;
     };
     // SAFETY: within the context of the tracepoint; the verifier checks it.
-    let call = unsafe { ctx.as_ptr().cast::<u8>().add(NR_AT).cast::<u32>().read_volatile() };
+    let call = unsafe {
+        ctx.as_ptr()
+            .cast::<u8>()
+            .add(NR_AT)
+            .cast::<u32>()
+            .read_volatile()
+    };
     let Ok(arguments) = arguments() else {
         return account::lost(hook as u8, Kind::Change, Cause::Unreadable, state.session);
     };
@@ -299,21 +305,31 @@ fn asked(call: u32, [a, b, c, d, e]: [u64; 5]) -> Option<Asked> {
         nr::RMDIR => Asked::of(ChangeOp::Rmdir, At::here(a)),
         nr::MKDIR => Asked::of(ChangeOp::Mkdir, At::here(a)).mode(b),
         nr::MKDIRAT => Asked::of(ChangeOp::Mkdir, At::new(a, b)).mode(c),
-        nr::TRUNCATE => Asked::of(ChangeOp::Truncate, At::here(a)).size(b).follows(true),
+        nr::TRUNCATE => Asked::of(ChangeOp::Truncate, At::here(a))
+            .size(b)
+            .follows(true),
         nr::FTRUNCATE => Asked::of(ChangeOp::Truncate, At::descriptor(a)).size(b),
-        nr::CHMOD => Asked::of(ChangeOp::Chmod, At::here(a)).mode(b).follows(true),
+        nr::CHMOD => Asked::of(ChangeOp::Chmod, At::here(a))
+            .mode(b)
+            .follows(true),
         nr::FCHMOD => Asked::of(ChangeOp::Chmod, At::descriptor(a)).mode(b),
-        nr::FCHMODAT => Asked::of(ChangeOp::Chmod, At::new(a, b)).mode(c).follows(true),
+        nr::FCHMODAT => Asked::of(ChangeOp::Chmod, At::new(a, b))
+            .mode(c)
+            .follows(true),
         nr::FCHMODAT2 => Asked::of(ChangeOp::Chmod, At::new(a, b))
             .mode(c)
             .follows(follows(d)),
-        nr::CHOWN => Asked::of(ChangeOp::Chown, At::here(a)).owner(b, c).follows(true),
+        nr::CHOWN => Asked::of(ChangeOp::Chown, At::here(a))
+            .owner(b, c)
+            .follows(true),
         nr::LCHOWN => Asked::of(ChangeOp::Chown, At::here(a)).owner(b, c),
         nr::FCHOWN => Asked::of(ChangeOp::Chown, At::descriptor(a)).owner(b, c),
         nr::FCHOWNAT => Asked::of(ChangeOp::Chown, At::new(a, b))
             .owner(c, d)
             .follows(follows(e)),
-        nr::SETXATTR => Asked::of(ChangeOp::Setxattr, At::here(a)).attribute(b).follows(true),
+        nr::SETXATTR => Asked::of(ChangeOp::Setxattr, At::here(a))
+            .attribute(b)
+            .follows(true),
         nr::LSETXATTR => Asked::of(ChangeOp::Setxattr, At::here(a)).attribute(b),
         nr::FSETXATTR => Asked::of(ChangeOp::Setxattr, At::descriptor(a)).attribute(b),
         nr::SETXATTRAT => Asked::of(ChangeOp::Setxattr, At::new(a, b))
@@ -358,7 +374,11 @@ fn first_name(draft: &mut Draft<Change>) {
         draft.cut(start);
     }
     let given_len = draft.len() - start;
-    let first = if given_len > 0 { first_byte(draft, start) } else { 0 };
+    let first = if given_len > 0 {
+        first_byte(draft, start)
+    } else {
+        0
+    };
     // SAFETY: the fixed part of a draft, here and below.
     unsafe { (*change).given_len = given_len as u16 };
     let start = draft.len();
@@ -399,7 +419,11 @@ fn second_name(draft: &mut Draft<Change>) {
         draft.missing(MISSING_TO);
     }
     let given_len = draft.len() - start;
-    let first = if given_len > 0 { first_byte(draft, start) } else { 0 };
+    let first = if given_len > 0 {
+        first_byte(draft, start)
+    } else {
+        0
+    };
     // SAFETY: the fixed part of a draft, here and below.
     unsafe { (*change).to_given_len = given_len as u16 };
     let start = draft.len();

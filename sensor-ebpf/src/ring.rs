@@ -177,14 +177,22 @@ unsafe fn put(share: *mut Share, len: u64, read: u64, ring: u64, most: Option<u6
 fn pressure(kind: Kind, session: u64, ring: u64) -> (u64, u64) {
     let own = session != PENDING_SESSION;
     match kind {
-        Kind::Open | Kind::Connect | Kind::Uring | Kind::Socket | Kind::FailedExec | Kind::Change
+        Kind::Open
+        | Kind::Connect
+        | Kind::Uring
+        | Kind::Socket
+        | Kind::FailedExec
+        | Kind::Change
             if own =>
         {
             (ring / 4 * 3, ring / 16)
         }
-        Kind::Open | Kind::Connect | Kind::Uring | Kind::Socket | Kind::FailedExec | Kind::Change => {
-            (ring / 4 * 3, ring / 8)
-        }
+        Kind::Open
+        | Kind::Connect
+        | Kind::Uring
+        | Kind::Socket
+        | Kind::FailedExec
+        | Kind::Change => (ring / 4 * 3, ring / 8),
         Kind::Exec | Kind::Fork | Kind::Exit | Kind::Task => (ring / 8 * 7, ring / 8),
     }
 }

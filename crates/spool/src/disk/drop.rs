@@ -192,13 +192,19 @@ impl Disk {
             told.extend(id.map(|id| (id, entry.path())));
         }
         told.sort_unstable();
+        let ids: Vec<u64> = told.iter().map(|(id, _)| *id).collect();
         for (id, path) in told {
             let is_there = self.segments.iter().any(|have| have.header.id == id);
             if is_there || id < self.state.head_segment {
                 fs::remove_file(path)?;
             } else {
                 // It was to be the newest. If it cannot be that any more, it gets a place behind.
-                let place = self.next_id().max(id);
+                let mut place = self.next_id().max(id);
+                if place != id && ids.contains(&place) {
+                    // That is where another one lies, whose turn comes.
+                    let last = ids.iter().copied().fold(place, u64::max);
+                    place = last.saturating_add(1);
+                }
                 if self.segments.is_empty() && place != self.state.head_segment {
                     self.state.head_segment = place;
                     self.state.head_skip = 0;

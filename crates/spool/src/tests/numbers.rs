@@ -107,6 +107,32 @@ fn a_loss_that_was_handed_over_under_any_number_keeps_its_place() {
 }
 
 #[test]
+fn a_loss_that_loses_its_place_does_not_take_that_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = |id, covers| Header {
+        id,
+        covers,
+        first_record: 0,
+        tombstone: true,
+        cut: false,
+    };
+    // Up to 4 is taken: what was to be 3 goes behind, where 5 lies already.
+    segment::write(&segment::path(dir.path(), 2), header(2, 4), &[]).unwrap();
+    for (id, number) in [(3, 1), (5, 2)] {
+        let record = open(number, 10, 1).encode_to_vec();
+        segment::write(
+            &segment::told_path(dir.path(), id),
+            header(id, id),
+            &[record],
+        )
+        .unwrap();
+    }
+    let spool = open_spool(dir.path(), MIB);
+    assert_eq!(spool.stats().error, None);
+    assert_eq!(numbers(&read(&spool, 1)), [(1, 1), (2, 2)]);
+}
+
+#[test]
 fn losses_of_any_size_are_counted_as_far_as_a_number_goes() {
     let dir = tempfile::tempdir().unwrap();
     // Nothing fits, so that each is lost as it comes.

@@ -1,9 +1,9 @@
 //! Many repeated opens: how few records they are, and that every one is in a count.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use skep_abi::{FOLD_KINDS, Kind};
-use skep_event::{Detail, Event};
+use skep_event::{Detail, Event, SessionId};
 
 use skep_sensor::pipeline::PipelineCounts;
 use skep_testing::Finish;
@@ -22,14 +22,37 @@ fn records(counts: &PipelineCounts) -> (u64, u64) {
     (open.sent, open.folded)
 }
 
+/// A script that opens a file, waits until another is there, and goes on: once that open is told, its verdict is
+/// there, without which nothing is folded.
+fn once_judged(directory: &Path, script: &str) -> (String, String, String) {
+    let ready = file(directory, "ready");
+    let go = directory.join("go").display().to_string();
+    let script = format!(": < {ready}; while [ ! -e {go} ]; do sleep 0.1; done; {script}");
+    (ready, go, script)
+}
+
+/// Runs a script in a session of its own, once it is judged.
+fn run_once_judged(directory: &Path, script: &str) -> SessionId {
+    let (ready, go, script) = once_judged(directory, script);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| run(&script));
+        wait_for("the verdict", || {
+            let is_ready =
+                |event: &Event| matches!(&event.detail, Detail::Open(open) if shown(open) == ready);
+            sensor().find(is_ready)
+        });
+        std::fs::write(&go, "").expect("own directory");
+        running.join().expect("it was run")
+    })
+}
+
 #[test]
 fn ten_thousand_opens_of_a_file_are_few_records_and_counted_to_the_last() {
     let directory = scratch("repeated");
     let path = file(&directory, "again");
     let (sent_before, folded_before) = records(&sensor().settled_counts());
-    let session = run(&format!(
-        "i=0; while [ $i -lt 10000 ]; do : < {path}; i=$((i+1)); done"
-    ));
+    let script = format!("i=0; while [ $i -lt 10000 ]; do : < {path}; i=$((i+1)); done");
+    let session = run_once_judged(&directory, &script);
     let opens = all_opens(session, &path, 10_000);
     let (sent, folded) = records(&sensor().settled_counts());
     assert!(sent - sent_before < 1_000, "{} records", sent - sent_before);
@@ -99,14 +122,18 @@ fn a_sensor_that_stops_at_once_has_counted_every_open() {
     let directory = scratch("stopped");
     let path = file(&directory, "again");
     let mut pipeline = attach(4 << 20, &[]);
+    let script = format!("i=0; while [ $i -lt 2000 ]; do : < {path}; i=$((i+1)); done");
+    let (ready, go, script) = once_judged(&directory, &script);
     let (mut opens, mut lost) = (0, 0);
     let mut look = |event: Event| match &event.detail {
         Detail::Open(open) if shown(open) == path => opens += open.count,
+        Detail::Open(open) if shown(open) == ready => {
+            std::fs::write(&go, "").expect("own directory");
+        }
         Detail::Lost(_) => lost += 1,
         _ => {}
     };
     pipeline.round(false, &mut look);
-    let script = format!("i=0; while [ $i -lt 2000 ]; do : < {path}; i=$((i+1)); done");
     let mut agent = Command::new(actor())
         .args(["do", "exec", "/bin/sh", "-c", &script])
         .spawn()

@@ -44,6 +44,43 @@ pub fn give_back_constant(constant: &'static [u8]) {
     }
 }
 
+/// Gives the pages of the program's code back: most of what ran until now ran for the start alone. What runs on is
+/// read from the page cache again, at the price of a fault for each few pages.
+pub fn give_back_code() {
+    let here = give_back_code as fn() as usize;
+    let Some(code) = code_around(here) else {
+        return;
+    };
+    // SAFETY: a private mapping of the program's file, executable and not writable, none of whose pages differs
+    // from the file: what is dropped is what is read again.
+    let advised = unsafe {
+        madvise(
+            std::ptr::with_exposed_provenance_mut(code.start),
+            code.len(),
+            Advice::LinuxDontNeed,
+        )
+    };
+    if let Err(error) = advised {
+        tracing::debug!(%error, "the kernel keeps the program's code that is not needed any more");
+    }
+}
+
+/// The mapping of code around an address (proc_pid_smaps(5)); `None` where somebody has changed a page of it, as
+/// debuggers and uprobes do.
+fn code_around(address: usize) -> Option<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    let mut lines = maps.lines();
+    let code = lines.find_map(|line| {
+        let mut words = line.split(' ');
+        let (from, to) = words.next()?.split_once('-')?;
+        let hex = |text| usize::from_str_radix(text, 16).ok();
+        let range = hex(from)?..hex(to)?;
+        (words.next()? == "r-xp" && range.contains(&address)).then_some(range)
+    })?;
+    let changed = lines.find_map(|line| line.strip_prefix("Anonymous:"))?;
+    (changed.trim() == "0 kB").then_some(code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +118,32 @@ mod tests {
         let left = resident(constant.as_ptr() as usize);
         assert!(left <= touched - size * 3 / 4, "{left} of {touched}");
         assert_eq!(sum(constant), before);
+    }
+
+    #[test]
+    fn code_is_given_back_and_goes_on() {
+        let here = give_back_code as fn() as usize;
+        let code = code_around(here).expect("code");
+        // All of it: a byte of each page.
+        // SAFETY: a mapping of this program that is there as long as it runs.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::with_exposed_provenance::<u8>(code.start),
+                code.len(),
+            )
+        };
+        let before = sum(bytes);
+        let touched = resident(here);
+        give_back_code();
+        let left = resident(here);
+        assert!(left < touched / 2, "{left} of {touched}");
+        assert_eq!(sum(bytes), before);
+    }
+
+    #[test]
+    fn what_is_no_code_is_not_given_back() {
+        let on_the_stack = 7;
+        assert_eq!(code_around(&raw const on_the_stack as usize), None);
     }
 
     #[test]

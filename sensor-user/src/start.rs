@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     enrich::Enrich,
     inspect::{Inspector, InspectorError, Launch, Limits},
-    memory::give_back_heap,
+    memory::{give_back_code, give_back_heap},
     pipeline::Pipeline,
     probes::{HostError, ProbeConfig, Probes, log_ring_bytes},
     track::{Bounds, Tracker},
@@ -88,5 +88,6 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>
     );
     let pipeline = Pipeline::new(probes, tracker, clock, memory_bytes);
     give_back_heap();
+    give_back_code();
     pipeline.map_err(StartError::Accounts)
 }

@@ -1,6 +1,6 @@
 //! Memory that is needed once: given back to the system when that is over.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, ops::Range};
 
 use rustix::{
     mm::{Advice, madvise},
@@ -65,42 +65,40 @@ pub fn give_back_code() {
     }
 }
 
-/// The mapping of code around an address (proc_pid_smaps(5)); `None` where somebody has changed a page of it, as
-/// debuggers and uprobes do.
-fn code_around(address: usize) -> Option<std::ops::Range<usize>> {
+/// The mapping of code around an address; `None` where somebody has changed a page of it, as debuggers and uprobes
+/// do.
+fn code_around(address: usize) -> Option<Range<usize>> {
+    let (range, permissions, changed) = mapping_around(address, "Anonymous:")?;
+    (permissions == "r-xp" && changed == 0).then_some(range)
+}
+
+/// The mapping around an address: where it is, what may be done with it, and a figure of it, kibibytes
+/// (proc_pid_smaps(5)).
+fn mapping_around(address: usize, figure: &str) -> Option<(Range<usize>, String, usize)> {
     let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
     let mut lines = maps.lines();
-    let code = lines.find_map(|line| {
+    let (range, permissions) = lines.find_map(|line| {
         let mut words = line.split(' ');
         let (from, to) = words.next()?.split_once('-')?;
         let hex = |text| usize::from_str_radix(text, 16).ok();
         let range = hex(from)?..hex(to)?;
-        (words.next()? == "r-xp" && range.contains(&address)).then_some(range)
+        range
+            .contains(&address)
+            .then_some((range, words.next()?.to_owned()))
     })?;
-    let changed = lines.find_map(|line| line.strip_prefix("Anonymous:"))?;
-    (changed.trim() == "0 kB").then_some(code)
+    let value = lines.find_map(|line| line.strip_prefix(figure))?;
+    let kibibytes = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some((range, permissions, kibibytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Kibibytes of the mapping around `address` that are resident (proc_pid_smaps(5)).
+    /// Kibibytes of the mapping around `address` that are resident.
     fn resident(address: usize) -> usize {
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut lines = maps.lines();
-        lines.find(|line| {
-            let range = line
-                .split(' ')
-                .next()
-                .and_then(|range| range.split_once('-'));
-            let hex = |text| usize::from_str_radix(text, 16).ok();
-            range
-                .and_then(|(from, to)| Some(hex(from)? <= address && address < hex(to)?))
-                .is_some_and(|is_around| is_around)
-        });
-        let resident = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
-        resident.trim().trim_end_matches(" kB").parse().unwrap()
+        let (_, _, resident) = mapping_around(address, "Rss:").unwrap();
+        resident
     }
 
     fn sum(bytes: &[u8]) -> u64 {

@@ -197,6 +197,10 @@ fn bytes(text: Option<&Text>) -> Option<Vec<u8>> {
     text.map(|text| text.as_bytes().to_vec())
 }
 
+fn all_bytes(all: &[Text]) -> Vec<Vec<u8>> {
+    all.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
 fn texts(all: Vec<Vec<u8>>) -> Vec<Text> {
     all.into_iter().map(Text::new).collect()
 }
@@ -246,7 +250,7 @@ impl Question {
             file_size,
             exe: bytes(exe),
             filename: bytes(filename),
-            argv: argv.iter().map(|text| text.as_bytes().to_vec()).collect(),
+            argv: all_bytes(argv),
             argv_truncated,
             cwd: bytes(cwd),
             learned,
@@ -387,7 +391,7 @@ impl Answer {
                  mode,
              }| FoundImage {
                 exe: bytes(exe.as_ref()),
-                argv: argv.iter().map(|text| text.as_bytes().to_vec()).collect(),
+                argv: all_bytes(argv),
                 argv_truncated: *argv_truncated,
                 cwd: bytes(cwd.as_ref()),
                 login_uid: *login_uid,

@@ -16,13 +16,14 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use skep_abi::{
-    ARGV_MAX, Cause, Claim, Exec, Hook, Kind, LogLine, MISSING_ARGV, MISSING_CRED, MISSING_CWD,
-    MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT, MISSING_PATH,
-    MISSING_PATH_HEAD, Offset, PATH_MAX, ProcessState, STATE_PENDING, TTY_MAX, VERDICT_NOT_AGENT,
+    ARGV_END_MAX, ARGV_MAX, Cause, Claim, Exec, Hook, Kind, LogLine, MISSING_ARGV, MISSING_CRED,
+    MISSING_CWD, MISSING_ENVIRONMENT, MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID,
+    MISSING_PARENT, MISSING_PATH, MISSING_PATH_HEAD, Offset, PATH_MAX, ProcessState, STATE_PENDING,
+    TTY_MAX, VERDICT_NOT_AGENT,
 };
 
 use crate::{
-    account,
+    account, environment,
     interest::{watch, watched},
     kernel::{self, Address, Members, Read},
     log,
@@ -215,6 +216,13 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address) {
     unsafe { (*exec).argv_len = (draft.len() - start) as u16 };
 
     let start = draft.len();
+    if argv_end(draft, task).is_err() {
+        draft.missing(MISSING_ARGV);
+    }
+    // SAFETY: as above.
+    unsafe { (*exec).argv_end_len = (draft.len() - start) as u16 };
+
+    let start = draft.len();
     // No terminal is not a missing fact: the tail is empty.
     let _ = task
         .follow(Offset::TaskSignal)
@@ -222,7 +230,18 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address) {
         .and_then(|tty| tty.member(Offset::TtyName))
         .and_then(|name| draft.kernel_str::<TTY_MAX>(name));
     // SAFETY: as above.
-    unsafe { (*exec).tty_len = (draft.len() - start) as u16 };
+    unsafe {
+        (*exec).tty_len = (draft.len() - start) as u16;
+        (*exec).switches = 0;
+        (*exec).pad = 0;
+    }
+
+    let noted = task
+        .follow(Offset::TaskMm)
+        .and_then(|mm| environment::note_switches(draft, mm));
+    if noted.is_err() {
+        draft.missing(MISSING_ENVIRONMENT);
+    }
 }
 
 #[inline(always)]
@@ -240,6 +259,25 @@ fn argv(draft: &mut Draft<Exec>, task: Address, bprm: Address) -> Read<()> {
     let bytes = end.saturating_sub(start);
     // SAFETY: as above.
     unsafe { (*exec).argv_bytes = bytes as u32 };
-    draft.user_bytes::<ARGV_MAX>(start, bytes)?;
+    // The rest of the room is the end's.
+    let taken = if bytes > ARGV_MAX as u64 {
+        (ARGV_MAX - ARGV_END_MAX) as u64
+    } else {
+        bytes
+    };
+    draft.user_bytes::<ARGV_MAX>(start, taken)?;
+    Ok(())
+}
+
+/// Appends the last bytes of argv where the record does not hold all of it.
+#[inline(always)]
+fn argv_end(draft: &mut Draft<Exec>, task: Address) -> Read<()> {
+    let mm = task.follow(Offset::TaskMm)?;
+    let start: u64 = mm.read(Offset::MmArgStart)?;
+    let end: u64 = mm.read(Offset::MmArgEnd)?;
+    if end.saturating_sub(start) > ARGV_MAX as u64 {
+        let bytes = ARGV_END_MAX as u64;
+        draft.user_bytes::<ARGV_END_MAX>(end - bytes, bytes)?;
+    }
     Ok(())
 }

@@ -10,7 +10,8 @@
 //! - `ring`: sending a record, fairly;
 //! - `record`: building one;
 //! - `path`: from a `struct path` to bytes;
-//! - `syscall`: what a system call was asked.
+//! - `syscall`: what a system call was asked;
+//! - `environment`: switches among the environment variables.
 //!
 //! A file uses only files above it in this list, and the hook families use these.
 //!
@@ -25,6 +26,7 @@ mod account;
 mod change;
 mod change_syscall;
 mod connect;
+mod environment;
 mod exec;
 mod failed_exec;
 mod fold;

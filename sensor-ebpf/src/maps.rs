@@ -94,6 +94,8 @@ pub struct Slot {
     pub len: u64,
     /// Of a change of names: what a system call was given.
     pub names: Names,
+    /// Of an exec: where its environment is being looked at.
+    pub environment: Environment,
     pub bytes: [u8; SCRATCH_BYTES],
 }
 
@@ -107,6 +109,16 @@ pub struct Names {
     pub attribute: u64,
     pub folder: i32,
     pub to_folder: i32,
+}
+
+/// How far an environment was looked at; user addresses.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Environment {
+    pub at: u64,
+    pub end: u64,
+    /// 1: what stands there is the rest of a variable.
+    pub is_rest: u64,
 }
 
 /// What of a system call's arguments is of interest. Value of `IN_FLIGHT`.

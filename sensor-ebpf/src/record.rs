@@ -25,7 +25,7 @@ use crate::{
     account::{lost, lost_of},
     kernel::{Address, Ids, Read, Unreadable},
     log,
-    maps::{Names, SCRATCH, Slot, atomic_add},
+    maps::{Environment, Names, SCRATCH, Slot, atomic_add},
     ring::{self, Urgency},
 };
 
@@ -101,6 +101,29 @@ fn acquire() -> Option<*mut Slot> {
         unsafe { atomic_add(owners, u64::MAX) };
     }
     None
+}
+
+/// A user string in the room behind a record, until something else is put there.
+pub struct Peeked {
+    room: *const u8,
+    /// Bytes, the one that ends it included; as many as were asked for: it may be longer.
+    pub taken: u64,
+}
+
+impl Peeked {
+    /// Its bytes from `8 * index` on; what is behind its end may be anything.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> u64 {
+        // SAFETY: callers look at the first bytes of the room only; unaligned, as the room may be.
+        unsafe { self.room.cast::<u64>().add(index).read_unaligned() }
+    }
+
+    /// One of its bytes; what is behind its end may be anything.
+    #[inline(always)]
+    pub fn byte(&self, at: usize) -> u8 {
+        // SAFETY: as above.
+        unsafe { self.room.add(at).read() }
+    }
 }
 
 impl<T> Draft<T> {
@@ -181,6 +204,13 @@ impl<T> Draft<T> {
         unsafe { &raw mut (*self.slot).names }
     }
 
+    /// Where an environment is being looked at.
+    #[inline(always)]
+    pub fn environment(&mut self) -> *mut Environment {
+        // SAFETY: as above.
+        unsafe { &raw mut (*self.slot).environment }
+    }
+
     /// A byte of the record, if there is room for one there.
     #[inline(always)]
     pub fn byte(&self, at: usize) -> Option<u8> {
@@ -229,6 +259,23 @@ impl<T> Draft<T> {
         // SAFETY: `room` has `MAX` bytes; the helper checks the source.
         let n = unsafe { bpf_probe_read_user_str(room.cast(), MAX as u32, from as *const _) };
         self.took::<MAX>(n)
+    }
+
+    /// Looks at a NUL-terminated user string of at most `MAX` bytes without appending it.
+    #[inline(always)]
+    pub fn peek_user_str<const MAX: usize>(&mut self, from: u64) -> Read<Peeked> {
+        let Some(room) = self.room(MAX) else {
+            return Err(Unreadable);
+        };
+        // SAFETY: `room` has `MAX` bytes; the helper checks the source.
+        let n = unsafe { bpf_probe_read_user_str(room.cast(), MAX as u32, from as *const _) };
+        if n <= 0 || n > MAX as i64 {
+            return Err(Unreadable);
+        }
+        Ok(Peeked {
+            room,
+            taken: n as u64,
+        })
     }
 
     /// Appends `len` bytes of user memory, cut at `MAX`; bytes taken.

@@ -79,6 +79,7 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
         argv: &argv,
         argv_truncated: false,
         uid: None,
+        switches: None,
         cwd: None,
     };
     let start = Instant::now();

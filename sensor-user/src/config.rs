@@ -4,10 +4,12 @@
 //! file, line, column and what was expected; every key is optional and has the default printed by
 //! `skep-sensor check-config`.
 
+mod bounds;
+mod check;
+
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
-    net::IpAddr,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -15,41 +17,21 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::{
-    log_level::{KernelLevel, Level},
-    probes,
+use crate::log_level::{KernelLevel, Level};
+pub use bounds::{
+    FINDINGS_BYTES, LIVENESS_SECONDS, MEMORY_BYTES, QUESTION_BYTES, QUESTION_ENTRIES,
+    QUESTION_MILLISECONDS, RING_BYTES, SPOOL_BYTES,
+};
+use check::{
+    absolute, avoidable, collector_address, existing_directory, findings_share, liveness_interval,
+    memory_size, ring_size, socket_path, spool_bytes, within,
 };
 
 /// A larger file is no configuration.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Bounds of the kernel's ring buffer, bytes; a power of two, at least a page.
-pub const RING_BYTES: std::ops::RangeInclusive<u32> = 4096..=64 << 20;
-
-/// Bounds of the memory the sensor may take, bytes. It takes about 15 MiB with nothing to do, and five
-/// eighths of the memory are what its tables and its backlog may hold: less than the least would not do.
-pub const MEMORY_BYTES: std::ops::RangeInclusive<u64> = 48 << 20..=1 << 30;
-
-/// Bounds of the spool, bytes.
-pub const SPOOL_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
-
-/// Least share of the findings, bytes; they take half of the spool at most.
-pub const FINDINGS_BYTES: u64 = 128 << 10;
-
 /// Without a word of the file, the findings have this part of the spool.
 const FINDINGS_SHARE: u64 = 8;
-
-/// Bounds of the time between two self-tests of the hooks, seconds.
-pub const LIVENESS_SECONDS: std::ops::RangeInclusive<u64> = 0..=3600;
-
-/// Bounds of what one question to the inspector may cost. A program that is not judged in time is no agent to
-/// the kernel side, so the least is what an ordinary judgement takes on a busy machine.
-pub const QUESTION_MILLISECONDS: std::ops::RangeInclusive<u64> = 100..=60_000;
-pub const QUESTION_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 40;
-pub const QUESTION_ENTRIES: std::ops::RangeInclusive<u64> = 1000..=100_000_000;
-
-/// Longest socket path: `sun_path` of unix(7) less the suffix of the name it is created under.
-const MAX_SOCKET_PATH: usize = 100;
 
 /// Effective configuration: what the file says, else the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -465,145 +447,6 @@ fn checked<T, U>(
 ) -> Result<U, Refused> {
     let span = value.span();
     check(value.into_inner()).map_err(|reason| Refused { span, reason })
-}
-
-fn absolute(text: String) -> Result<PathBuf, String> {
-    let path = PathBuf::from(&text);
-    let has_parent = path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir);
-    if !path.is_absolute() || has_parent {
-        return Err(format!(
-            "`{text}` is not an absolute path, expected one such as `/var/lib/skep`"
-        ));
-    }
-    Ok(path)
-}
-
-fn socket_path(text: String) -> Result<PathBuf, String> {
-    let path = absolute(text)?;
-    if path.as_os_str().len() > MAX_SOCKET_PATH {
-        return Err(format!(
-            "a socket's path is at most {MAX_SOCKET_PATH} bytes long"
-        ));
-    }
-    if path.file_name().is_none() {
-        return Err("expected the path of a socket, not of a directory".to_owned());
-    }
-    Ok(path)
-}
-
-fn existing_directory(text: String) -> Result<PathBuf, String> {
-    let path = absolute(text)?;
-    if !path.is_dir() {
-        return Err(format!(
-            "no directory `{}`: create it or remove the key",
-            path.display()
-        ));
-    }
-    Ok(path)
-}
-
-fn spool_bytes(value: i64) -> Result<u64, String> {
-    let (low, high) = (SPOOL_BYTES.start(), SPOOL_BYTES.end());
-    u64::try_from(value)
-        .ok()
-        .filter(|value| SPOOL_BYTES.contains(value))
-        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} bytes"))
-}
-
-fn findings_share(value: i64, all: u64) -> Result<u64, String> {
-    let high = all / 2;
-    u64::try_from(value)
-        .ok()
-        .filter(|value| (FINDINGS_BYTES..=high).contains(value))
-        .ok_or_else(|| {
-            format!(
-                "{value} is out of range, expected {FINDINGS_BYTES} to {high} bytes, half of max_bytes"
-            )
-        })
-}
-
-fn memory_size(value: i64) -> Result<u64, String> {
-    within(value, &MEMORY_BYTES, "bytes")
-}
-
-fn within(value: i64, range: &std::ops::RangeInclusive<u64>, unit: &str) -> Result<u64, String> {
-    let (low, high) = (range.start(), range.end());
-    u64::try_from(value)
-        .ok()
-        .filter(|value| range.contains(value))
-        .ok_or_else(|| format!("{value} is out of range, expected {low} to {high} {unit}"))
-}
-
-fn ring_size(value: i64) -> Result<u32, String> {
-    let (low, high) = (RING_BYTES.start(), RING_BYTES.end());
-    u32::try_from(value)
-        .ok()
-        .filter(|value| RING_BYTES.contains(value) && value.is_power_of_two())
-        .ok_or_else(|| format!("{value} is not a power of two from {low} to {high} (bytes)"))
-}
-
-fn liveness_interval(value: i64) -> Result<u64, String> {
-    let high = LIVENESS_SECONDS.end();
-    u64::try_from(value)
-        .ok()
-        .filter(|value| LIVENESS_SECONDS.contains(value))
-        .ok_or_else(|| {
-            format!("{value} is out of range, expected 0 (no self-tests) to {high} seconds")
-        })
-}
-
-/// The start of the name of a hook that has another beside it.
-fn avoidable(prefix: String) -> Result<String, String> {
-    let names = probes::avoidable_hooks();
-    if !prefix.is_empty() && names.iter().any(|name| name.starts_with(&prefix)) {
-        return Ok(prefix);
-    }
-    let kinds: BTreeSet<&str> = names
-        .iter()
-        .filter_map(|name| name.split_inclusive('/').next())
-        .collect();
-    let kinds: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
-    Err(format!(
-        "`{prefix}` is the start of no hook that the sensor can do without, expected {} or more \
-         of a name that `skep-sensor status` shows",
-        kinds.join(", ")
-    ))
-}
-
-/// `http://HOST:PORT` with a host on the loopback interface.
-fn collector_address(text: String) -> Result<String, String> {
-    let example = "expected one such as `http://127.0.0.1:7317`";
-    if text.starts_with("https://") {
-        return Err("https is not available yet: use `http://` and a loopback address".to_owned());
-    }
-    let Some(authority) = text.strip_prefix("http://") else {
-        return Err(format!("`{text}` is not an http address, {example}"));
-    };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => return Err(format!("`{text}` has no port, {example}")),
-    };
-    if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().map_or(true, |p| p == 0) {
-        return Err(format!("`{port}` is not a port, expected 1 to 65535"));
-    }
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let loopback = match (literal, host.parse::<IpAddr>()) {
-        (Some(v6), _) => v6.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-        (None, Ok(ip)) => ip.is_ipv4() && ip.is_loopback(),
-        (None, Err(_)) => host == "localhost",
-    };
-    if !loopback {
-        return Err(format!(
-            "`{host}` is not a loopback address: events would cross the network unprotected, \
-             since there is no TLS yet; {example}"
-        ));
-    }
-    Ok(format!("http://{authority}"))
 }
 
 // === impl Place ===

@@ -8,20 +8,22 @@
 //! buffer where a path has to be put together.
 
 mod change;
+mod command_line;
 mod path;
 pub mod step;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skep_abi::{
-    self as abi, ARGV_MAX, Claim, FileKey, Header, Hook, Kind, MISSING_ADDR, MISSING_ARGV,
-    MISSING_CRED, MISSING_CWD, MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID, MISSING_PARENT,
-    MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START, PathForm,
+    self as abi, Claim, FileKey, Header, Hook, Kind, MISSING_ADDR, MISSING_ARGV, MISSING_CRED,
+    MISSING_CWD, MISSING_ENVIRONMENT, MISSING_FILENAME, MISSING_INODE, MISSING_LOGINUID,
+    MISSING_PARENT, MISSING_PATH, MISSING_PATH_HEAD, MISSING_PROTO, MISSING_RESULT, MISSING_START,
+    PathForm,
 };
 use skep_event::{ConnectRef, Device, FileMode, NetFamily, OpenFlags, OpenRef, Protocol, Text};
 use zerocopy::FromBytes;
 
-pub use self::change::Change;
+pub use self::{change::Change, command_line::ArgvEnd};
 pub use skep_event::Exit;
 
 /// File type in a mode, and that of a directory (linux/stat.h).
@@ -100,8 +102,14 @@ pub struct Exec {
     pub exe: Option<Text>,
     pub filename: Option<Text>,
     pub cwd: Option<Text>,
+    /// Its beginning, if it is cut.
     pub argv: Vec<Text>,
     pub argv_truncated: bool,
+    /// What is known of its end, if it is cut.
+    pub argv_end: Option<ArgvEnd>,
+    /// Which switches of the environment are on, a bit for each of the table that the kernel side was given;
+    /// `None`: it could not read the environment to its end, or nobody asked it.
+    pub switches: Option<u16>,
     pub terminal: Option<Text>,
 }
 
@@ -243,11 +251,10 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
     let filename = tail.take(raw.filename_len)?;
     let cwd = tail.take(raw.cwd_len)?;
     let argv = tail.take(raw.argv_len)?;
+    let argv_end = tail.take(raw.argv_end_len)?;
     let tty = tail.take(raw.tty_len)?;
     tail.end()?;
-    let argv_truncated = !have(MISSING_ARGV)
-        || raw.argv_bytes as usize > ARGV_MAX
-        || argv.len() < raw.argv_bytes as usize;
+    let argv_truncated = !have(MISSING_ARGV) || argv.len() < raw.argv_bytes as usize;
     Ok(Exec {
         file: have(MISSING_INODE).then_some(ExecFile {
             key: raw.file,
@@ -268,8 +275,22 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
         cwd: have(MISSING_CWD).then(|| Text::from(path::components(cwd, true, room))),
         argv: arguments(argv, raw.argc),
         argv_truncated,
+        argv_end: ArgvEnd::of(argv, argv_end, u64::from(raw.argv_bytes), raw.argc)
+            .filter(|_| argv_truncated && have(MISSING_ARGV)),
+        switches: have(MISSING_ENVIRONMENT).then_some(raw.switches),
         terminal: (!tty.is_empty()).then(|| Text::from(path::string(tty))),
     })
+}
+
+impl Exec {
+    /// Takes the command line out, as it is told: with its end. Before that, `argv` is the judge's.
+    pub fn take_command_line(&mut self) -> Vec<Text> {
+        let argv = std::mem::take(&mut self.argv);
+        match self.argv_end.take() {
+            Some(end) => end.join(argv),
+            None => argv,
+        }
+    }
 }
 
 /// Splits argv at its NULs; at most `argc` of them, since the last may end at the cut.

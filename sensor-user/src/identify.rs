@@ -31,6 +31,7 @@ mod package;
 mod python;
 mod scan;
 mod source;
+mod switches;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub(crate) use access::Root;
 pub use candidate::{Candidate, Judgement, Unjudged};
 pub(crate) use command::script_by_name;
 pub(crate) use judge::descriptors;
+pub use switches::switches;
 
 const REMEMBERED: usize = 2_048;
 

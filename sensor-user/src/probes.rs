@@ -29,7 +29,8 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
 };
 use skep_abi::{
-    COUNTERS, Cause, Counters, Hook, Kind, Offset, Walk, folded_index, lost_index, sent_index,
+    COUNTERS, Cause, Counters, Hook, Kind, Offset, Switches, Walk, folded_index, lost_index,
+    sent_index,
 };
 
 use self::{
@@ -83,6 +84,8 @@ pub struct ProbeConfig {
     pub log: KernelLevel,
     /// Bytes of the ring for them, by [`log_ring_bytes`].
     pub log_bytes: u32,
+    /// Environment variables that are looked up at an exec.
+    pub switches: Switches,
 }
 
 /// Counters of the kernel side for one kind of record.
@@ -268,6 +271,7 @@ impl Loaded {
             .override_global("OFFSETS", &self.offsets, true)
             .override_global("CGROUP_INET", &flag, true)
             .override_global("RING_BYTES", &ring_bytes, true)
+            .override_global("SWITCHES", &self.config.switches, true)
             .override_global(kernel_log::LEVEL, &log, true)
             .map_max_entries("RING", self.config.ring_bytes)
             .map_max_entries(kernel_log::RING, self.config.log_bytes);

@@ -14,10 +14,10 @@ use std::{
     os::unix::{ffi::OsStringExt, fs::MetadataExt},
 };
 
-use skep_abi::ARGV_MAX;
+use skep_abi::{ARGV_END_MAX, ARGV_MAX};
 use skep_event::Text;
 
-use crate::decode;
+use crate::decode::{self, ArgvEnd};
 
 /// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
 /// the sensor runs on.
@@ -60,6 +60,7 @@ pub struct Image {
     pub exe: Option<Text>,
     pub argv: Vec<Text>,
     pub argv_truncated: bool,
+    pub argv_end: Option<ArgvEnd>,
     pub cwd: Option<Text>,
     pub login_uid: Option<u32>,
     pub terminal: Option<Text>,
@@ -75,7 +76,11 @@ impl Image {
     /// arguments, which waits while somebody holds its memory map, and nothing of its executable.
     pub fn read(pid: u32, start_ns: u64) -> Option<Self> {
         let exe = link(&format!("/proc/{pid}/exe"))?;
-        let (argv, argv_truncated) = arguments(pid);
+        let Arguments {
+            argv,
+            truncated,
+            end,
+        } = Arguments::of(pid);
         let cwd = link(&format!("/proc/{pid}/cwd"));
         let stat = stat(pid)?;
         let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
@@ -86,7 +91,8 @@ impl Image {
         Some(Self {
             exe: Some(exe),
             argv,
-            argv_truncated,
+            argv_truncated: truncated,
+            argv_end: end,
             cwd,
             login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             terminal: terminal(stat.tty),
@@ -101,6 +107,7 @@ impl Image {
             exe,
             argv,
             argv_truncated,
+            argv_end,
             cwd,
             login_uid,
             terminal,
@@ -125,6 +132,8 @@ impl Image {
             cwd,
             argv,
             argv_truncated,
+            argv_end,
+            switches: None,
             terminal,
         }
     }
@@ -228,20 +237,48 @@ fn link(path: &str) -> Option<Text> {
     Some(Text::from(target))
 }
 
-/// At most [`ARGV_MAX`] bytes, as the kernel side takes them, and whether there was more.
-fn arguments(pid: u32) -> (Vec<Text>, bool) {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let read = fs::File::open(format!("/proc/{pid}/cmdline"))
-        .and_then(|file| file.take(ARGV_MAX as u64 + 1).read_to_end(&mut bytes));
-    if read.is_err() {
-        return (Vec::new(), true);
+/// Most bytes of a command line that are read: the kernel refuses more (execve(2), a quarter of a stack of 8 MiB).
+const COMMAND_LINE_MAX: u64 = 2 << 20;
+
+/// A command line as the kernel side takes it: the beginning, and the end where there is more.
+struct Arguments {
+    argv: Vec<Text>,
+    truncated: bool,
+    end: Option<ArgvEnd>,
+}
+
+impl Arguments {
+    fn of(pid: u32) -> Self {
+        use std::io::Read;
+        let mut bytes = Vec::new();
+        let read = fs::File::open(format!("/proc/{pid}/cmdline"))
+            .and_then(|file| file.take(COMMAND_LINE_MAX).read_to_end(&mut bytes));
+        if read.is_err() {
+            return Self {
+                argv: Vec::new(),
+                truncated: true,
+                end: None,
+            };
+        }
+        Self::from_bytes(&bytes)
     }
-    let truncated = bytes.len() > ARGV_MAX;
-    bytes.truncate(ARGV_MAX);
-    // How many there are `/proc` does not say.
-    let argc = if bytes.is_empty() { 0 } else { u32::MAX };
-    (decode::arguments(&bytes, argc), truncated)
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let (head, rest) = if bytes.len() > ARGV_MAX {
+            bytes.split_at(ARGV_MAX - ARGV_END_MAX)
+        } else {
+            (bytes, &[][..])
+        };
+        let end = &rest[rest.len().saturating_sub(ARGV_END_MAX)..];
+        // How many there are `/proc` does not say.
+        let ends = bytes.iter().filter(|byte| **byte == 0).count();
+        let argc = u32::try_from(ends).unwrap_or(u32::MAX);
+        Self {
+            argv: decode::arguments(head, if head.is_empty() { 0 } else { u32::MAX }),
+            truncated: !rest.is_empty(),
+            end: ArgvEnd::of(head, end, bytes.len() as u64, argc).filter(|_| !rest.is_empty()),
+        }
+    }
 }
 
 /// The kernel's name of a terminal by its number (Documentation/admin-guide/devices.txt).
@@ -368,6 +405,31 @@ mod tests {
         assert!(Proc.alive(common.tgid, common.start_ns));
         assert!(Proc.end_is_to_come(common.tgid, common.start_ns.unwrap()));
         assert_eq!(any_thread_goes_on(common.tgid), Some(true));
+    }
+
+    #[test]
+    fn a_long_command_line_is_taken_at_both_ends() {
+        let long = [
+            b"sh\0-c\0".as_slice(),
+            &[b'x'; 20_000],
+            b" a b c echo marker\0",
+        ]
+        .concat();
+        let taken = Arguments::from_bytes(&long);
+        assert!(taken.truncated);
+        let argv = taken.end.expect("it has an end").join(taken.argv);
+        assert_eq!(argv.len(), 3);
+        assert!(argv[2].as_bytes().ends_with(b"echo marker"));
+        let short = Arguments::from_bytes(b"sh\0-c\0x\0");
+        assert_eq!(
+            (short.argv.len(), short.truncated, short.end),
+            (3, false, None)
+        );
+        let none = Arguments::from_bytes(b"");
+        assert_eq!(
+            (none.argv.len(), none.truncated, none.end),
+            (0, false, None)
+        );
     }
 
     #[test]

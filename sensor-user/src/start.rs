@@ -8,6 +8,7 @@ use crate::{
     clock::BootClock,
     config::Config,
     enrich::Enrich,
+    identify::switches,
     inspect::{Inspector, InspectorError, Launch, Limits},
     memory::{give_back_code, give_back_heap},
     pipeline::Pipeline,
@@ -66,6 +67,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>
         avoid: config.kernel.avoid.clone(),
         log,
         log_bytes: log_ring_bytes(log, memory_bytes),
+        switches: switches(&catalogue),
     })?;
     // Before what stays is put behind it.
     give_back_heap();

@@ -238,7 +238,7 @@ impl<J: Judge> Tracker<J> {
             // Measured at the fork where that was seen, else now, in the kernel.
             ppid: member.as_ref().and_then(|member| member.ppid).or(exec.ppid),
             exe: exec.exe.clone(),
-            argv: std::mem::take(&mut exec.argv),
+            argv: exec.take_command_line(),
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
@@ -587,5 +587,6 @@ fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
         argv_truncated: exec.argv_truncated,
         cwd: exec.cwd.as_ref(),
         uid: exec.uid,
+        switches: exec.switches,
     }
 }

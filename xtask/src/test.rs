@@ -17,10 +17,11 @@ use crate::times::{self, Times};
 use crate::{collector, compat, demo, deny, evasion, kernel_tests, setup, workspace};
 
 /// What the tests take from their environment, and what a run in full size gives them.
-const FULL_SIZE: [(&str, &str); 4] = [
+const FULL_SIZE: [(&str, &str); 5] = [
     ("SKEP_STORM", "full"),
     ("SKEP_RACE_RUNS", "1000"),
     ("SKEP_KILL_ROUNDS", "200"),
+    ("SKEP_START_ROUNDS", "1000"),
     (kernel_tests::WHICH, "all"),
 ];
 /// How many of the slowest tests are named at the end.
@@ -38,8 +39,9 @@ pub struct Options {
     ///
     /// The same as with SKEP_VM_TESTS=all (every test in every virtual machine, also those that are the
     /// same on every kernel), SKEP_STORM=full (storms of a million opens, 20,000 forks, 20,000 execs),
-    /// SKEP_RACE_RUNS=1000 (agents started in each race, also in the virtual machines) and
-    /// SKEP_KILL_ROUNDS=200 (kills of sensor and collector in each crash loop) in the environment;
+    /// SKEP_RACE_RUNS=1000 (agents started in each race, also in the virtual machines),
+    /// SKEP_KILL_ROUNDS=200 (kills of sensor and collector in each crash loop) and SKEP_START_ROUNDS=1000
+    /// (starts of the sensor amid forks and execs, on this machine) in the environment;
     /// one that is set already is kept.
     #[arg(long, conflicts_with = "quick")]
     full: bool,

@@ -4,6 +4,10 @@
 pub const PATH_MAX: usize = 4096;
 /// Most bytes of argv carried by an exec record; `Exec::argv_bytes` tells how many there were.
 pub const ARGV_MAX: usize = 8192;
+/// Of an argv that has more: how many of its last bytes are carried, the rest of [`ARGV_MAX`] being its first.
+pub const ARGV_END_MAX: usize = 2048;
+/// Most environment variables that are looked at.
+pub const ENVIRONMENT_MAX: u32 = 256;
 /// Most arguments of a failed exec that are read, and most bytes of each with its terminator.
 pub const TRIED_ARGUMENTS: usize = 64;
 pub const TRIED_ARGUMENT_MAX: usize = 1024;
@@ -45,6 +49,7 @@ pub const SESSION_FIRST: u64 = 2;
 pub const WALK_TASKS: u32 = 256;
 
 const _: () = {
+    assert!(ARGV_END_MAX < ARGV_MAX);
     assert!(FILTER_SLOTS.is_power_of_two());
     assert!(PENDING_SHARES.is_power_of_two());
     assert!(FOLD_SHARES.is_power_of_two());

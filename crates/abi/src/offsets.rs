@@ -50,6 +50,8 @@ offsets! {
     CredGid = "cred"."gid";
     MmArgStart = "mm_struct"."arg_start";
     MmArgEnd = "mm_struct"."arg_end";
+    MmEnvStart = "mm_struct"."env_start";
+    MmEnvEnd = "mm_struct"."env_end";
     MmExeFile = "mm_struct"."exe_file";
     FsPwd = "fs_struct"."pwd";
     FsRoot = "fs_struct"."root";

@@ -10,6 +10,7 @@ use crate::{
     fold::Control,
     process::{Claim, ClaimVerdict, FileKey, ProcessState},
     session::SessionState,
+    switch::Switch,
     walk::Walk,
 };
 
@@ -33,5 +34,6 @@ pod!(
     FileKey,
     ProcessState,
     SessionState,
+    Switch,
     Walk,
 );

@@ -7,7 +7,7 @@ use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    limits::{ARGV_MAX, NAME_MAX, PATH_MAX, SCRATCH_BYTES, TTY_MAX},
+    limits::{ARGV_END_MAX, ARGV_MAX, NAME_MAX, PATH_MAX, SCRATCH_BYTES, TTY_MAX},
     process::{Claim, FileKey},
 };
 
@@ -78,9 +78,12 @@ pub const MISSING_TO: u32 = 1 << 14;
 pub const MISSING_TO_FOLDER: u32 = 1 << 15;
 /// The walk of the second name stopped early: the leading part is absent.
 pub const MISSING_TO_HEAD: u32 = 1 << 16;
+/// The environment could not be read to its end.
+pub const MISSING_ENVIRONMENT: u32 = 1 << 17;
 
 /// An exec. Tail: executable path (components, see [`PathForm`]), file name as given,
-/// working directory (components), argv (NUL-terminated strings), terminal name.
+/// working directory (components), argv (NUL-terminated strings), the end of argv where the record
+/// does not hold all of it, terminal name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Exec {
@@ -107,9 +110,13 @@ pub struct Exec {
     pub filename_len: u16,
     pub cwd_len: u16,
     pub argv_len: u16,
+    pub argv_end_len: u16,
     pub tty_len: u16,
     /// Permission and type bits of the file (`inode::i_mode`).
     pub mode: u16,
+    /// Bit N: the Nth of the [`Switches`](crate::Switches) is on.
+    pub switches: u16,
+    pub pad: u32,
 }
 
 /// An exec that failed. The header is the process that tried. Tail: file name as given, arguments
@@ -250,7 +257,7 @@ const _: () = {
     assert!(offset_of!(Header, len) == 48);
     assert!(offset_of!(Header, kind) == 68);
     assert!(offset_of!(Header, uid) == 72);
-    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 12);
+    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 16 + 4);
     assert!(offset_of!(Exec, exe_len) == 164);
     assert!(size_of::<FailedExec>() == 96);
     assert!(size_of::<Fork>() == 96);
@@ -260,5 +267,9 @@ const _: () = {
     assert!(size_of::<Task>() == 80 + 24 + 8 + 8);
     assert!(size_of::<Uring>() == 88);
     assert!(size_of::<Socket>() == 88);
-    assert!(size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + TTY_MAX + 4 * NAME_MAX <= SCRATCH_BYTES);
+    // Its environment is looked at in the room behind it.
+    assert!(
+        size_of::<Exec>() + 3 * PATH_MAX + ARGV_MAX + ARGV_END_MAX + TTY_MAX + 4 * NAME_MAX
+            <= SCRATCH_BYTES
+    );
 };

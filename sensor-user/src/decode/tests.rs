@@ -81,8 +81,11 @@ fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
         filename_len: 4,
         cwd_len: 5,
         argv_len: argv.len() as u16,
+        argv_end_len: 0,
         tty_len: 5,
         mode: 0o100755,
+        switches: 0,
+        pad: 0,
     };
     bytes(&exec, &tail)
 }

@@ -22,6 +22,9 @@ pub struct Candidate<'a> {
     pub cwd: Option<&'a Text>,
     /// As whom it runs, as far as is known.
     pub uid: Option<u32>,
+    /// Switches of the environment as the kernel side saw them at the exec ([`super::switches`]); `None`: it
+    /// did not.
+    pub switches: Option<u16>,
 }
 
 /// What an exec is.

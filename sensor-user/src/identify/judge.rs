@@ -13,7 +13,7 @@ use super::{
     content::{self, Nature},
     evidence::{self, Doubt, Kind, Piece},
     looks::{Budget, Looks},
-    package, python,
+    package, python, switches,
 };
 
 /// A program loaded by a dynamic linker loaded by a dynamic linker; no one needs more.
@@ -123,7 +123,7 @@ impl<'a> Case<'a> {
                     never: exe.is_some(),
                     ..Judgement::default()
                 },
-                Some(switch) => match self.root.switch(switch) {
+                Some(switch) => match self.switch(switch) {
                     Switch::On => self.run(&runtimes[*index]),
                     Switch::Off | Switch::Unknown => Judgement::default(),
                 },
@@ -147,7 +147,7 @@ impl<'a> Case<'a> {
             return Judgement::default();
         };
         for name in &family.plain_runtime_env {
-            match self.root.switch(name) {
+            match self.switch(name) {
                 Switch::Off => {}
                 Switch::Unknown => self.doubts.push(evidence::ENVIRONMENT_UNREADABLE),
                 Switch::On => {
@@ -329,6 +329,17 @@ impl<'a> Case<'a> {
             })
         };
         families.filter_map(hint).collect()
+    }
+
+    /// Whether a switch of the environment is on: as the kernel side saw it at the exec, else by what the
+    /// process shows of it now.
+    fn switch(&self, name: &str) -> Switch {
+        let seen = self.candidate.switches;
+        match seen.and_then(|bits| switches::is_on(&self.catalogue, name, bits)) {
+            Some(true) => Switch::On,
+            Some(false) => Switch::Off,
+            None => self.root.switch(name),
+        }
     }
 
     fn argv0(&self) -> Option<&'a [u8]> {

@@ -41,6 +41,7 @@ struct Exec {
     argv: Vec<Text>,
     cwd: Text,
     filename: Text,
+    switches: Option<u16>,
 }
 
 fn identifier() -> Identifier {
@@ -135,6 +136,7 @@ impl Exec {
             argv,
             cwd: text(cwd),
             filename: text(exe),
+            switches: None,
         }
     }
 
@@ -152,6 +154,7 @@ impl Exec {
             argv: &self.argv,
             argv_truncated: false,
             uid: None,
+            switches: self.switches,
             cwd: Some(&self.cwd),
         })
     }

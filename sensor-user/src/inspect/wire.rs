@@ -11,6 +11,7 @@ use skep_catalogue::Catalogue;
 use skep_event::{Agent, Repository, Text};
 
 use crate::{
+    decode::ArgvEnd,
     identify::{Candidate, Judgement, Unjudged},
     proc::Image,
 };
@@ -79,6 +80,8 @@ pub struct Question {
     entries: u64,
     #[prost(uint64, tag = "16")]
     memory: u64,
+    #[prost(uint32, optional, tag = "17")]
+    switches: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -105,6 +108,7 @@ pub struct Asked {
     filename: Option<Text>,
     argv: Vec<Text>,
     argv_truncated: bool,
+    switches: Option<u16>,
     pub cwd: Option<Text>,
     pub learned: Option<Vec<u8>>,
     pub allowed: Allowed,
@@ -191,6 +195,21 @@ struct FoundImage {
     size: Option<u64>,
     #[prost(uint32, tag = "8")]
     mode: u32,
+    #[prost(message, optional, tag = "9")]
+    argv_end: Option<FoundEnd>,
+}
+
+/// See [`ArgvEnd`].
+#[derive(Clone, PartialEq, Message)]
+struct FoundEnd {
+    #[prost(uint64, tag = "1")]
+    left_out: u64,
+    #[prost(bool, tag = "2")]
+    cuts: bool,
+    #[prost(uint32, tag = "3")]
+    arguments: u32,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    words: Vec<Vec<u8>>,
 }
 
 fn bytes(text: Option<&Text>) -> Option<Vec<u8>> {
@@ -224,6 +243,7 @@ impl Question {
             argv_truncated,
             cwd,
             uid,
+            switches,
         } = *candidate;
         let Allowed {
             millis,
@@ -258,6 +278,7 @@ impl Question {
             bytes: read,
             entries,
             memory,
+            switches: switches.map(u32::from),
         }
     }
 
@@ -292,6 +313,7 @@ impl Question {
             filename: self.filename.map(Text::new),
             argv: texts(self.argv),
             argv_truncated: self.argv_truncated,
+            switches: self.switches.and_then(|bits| u16::try_from(bits).ok()),
             cwd: self.cwd.map(Text::new),
             learned: self.learned,
             allowed: Allowed {
@@ -318,6 +340,7 @@ impl Asked {
             argv_truncated: self.argv_truncated,
             cwd: self.cwd.as_ref(),
             uid: self.uid,
+            switches: self.switches,
         }
     }
 }
@@ -384,6 +407,7 @@ impl Answer {
                  exe,
                  argv,
                  argv_truncated,
+                 argv_end,
                  cwd,
                  login_uid,
                  terminal,
@@ -398,6 +422,7 @@ impl Answer {
                 terminal: bytes(terminal.as_ref()),
                 size: *size,
                 mode: u32::from(*mode),
+                argv_end: argv_end.as_ref().map(FoundEnd::of),
             },
         );
         Self {
@@ -503,6 +528,7 @@ impl Answer {
             terminal,
             size,
             mode,
+            argv_end,
         } = self.image.clone()?;
         Some(Image {
             exe: exe.map(Text::new),
@@ -513,7 +539,42 @@ impl Answer {
             terminal: terminal.map(Text::new),
             size,
             mode: u16::try_from(mode).ok()?,
+            argv_end: argv_end.map(FoundEnd::end),
         })
+    }
+}
+
+// === impl FoundEnd ===
+
+impl FoundEnd {
+    fn of(end: &ArgvEnd) -> Self {
+        let ArgvEnd {
+            left_out,
+            cuts,
+            arguments,
+            words,
+        } = end;
+        Self {
+            left_out: *left_out,
+            cuts: *cuts,
+            arguments: *arguments,
+            words: all_bytes(words),
+        }
+    }
+
+    fn end(self) -> ArgvEnd {
+        let Self {
+            left_out,
+            cuts,
+            arguments,
+            words,
+        } = self;
+        ArgvEnd {
+            left_out,
+            cuts,
+            arguments,
+            words: texts(words),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use aya::{
     BtfError, Ebpf,
     programs::{
         CgroupAttachMode, Program as AyaProgram, ProgramError, TracePoint,
-        trace_point::TracePointError,
+        trace_point::{TracePointError, TracePointLink},
     },
 };
 
@@ -30,17 +30,19 @@ impl KernelTypes {
     }
 }
 
-/// Loads a program that is not loaded, and attaches it; nothing of it stays loaded on refusal.
+/// Loads a program that is not loaded, and attaches it; nothing of it stays loaded on refusal. Gives the links of
+/// one that is attached to many tracepoints: dropping one detaches it there, which takes its time.
 pub fn load_and_attach(
     object: &mut Ebpf,
     types: &mut KernelTypes,
     cgroup: &File,
     spec: ProgramSpec,
-) -> Result<(), String> {
+) -> Result<Vec<TracePointLink>, String> {
     let ProgramSpec { name, attach } = spec;
     let loaded = object
         .program_mut(name)
         .ok_or_else(|| format!("program {name} is not in the kernel object"))?;
+    let mut links = Vec::new();
     let result = match (loaded, attach) {
         (AyaProgram::RawTracePoint(p), Attach::RawTracepoint(hook)) => {
             p.load().and_then(|()| p.attach(hook).map(drop))
@@ -49,7 +51,7 @@ pub fn load_and_attach(
             p.load().and_then(|()| p.attach("syscalls", hook).map(drop))
         }
         (AyaProgram::TracePoint(p), Attach::Tracepoints(hooks)) => {
-            p.load().and_then(|()| attach_each(p, hooks))
+            p.load().and_then(|()| attach_each(p, hooks, &mut links))
         }
         (AyaProgram::Lsm(p), Attach::Lsm(hook)) => p
             .load(hook, types.get()?)
@@ -79,18 +81,26 @@ pub fn load_and_attach(
             "attached"
         );
     }
-    result.map_err(|error| {
-        // Loaded but not attached: take it down again.
-        unload(object, name);
-        program_error(&error)
-    })
+    match result {
+        Ok(()) => Ok(links),
+        Err(error) => {
+            // Loaded but not attached: take it down again.
+            drop(links);
+            unload(object, name);
+            Err(program_error(&error))
+        }
+    }
 }
 
 /// Attaches to each tracepoint that this kernel has, and to the first in any case.
-fn attach_each(program: &mut TracePoint, hooks: &[&str]) -> Result<(), ProgramError> {
+fn attach_each(
+    program: &mut TracePoint,
+    hooks: &[&str],
+    links: &mut Vec<TracePointLink>,
+) -> Result<(), ProgramError> {
     for (index, hook) in hooks.iter().enumerate() {
         match program.attach("syscalls", hook) {
-            Ok(_) => {}
+            Ok(link) => links.push(program.take_link(link)?),
             Err(ProgramError::TracePointError(TracePointError::FileError { io_error, .. }))
                 if index > 0 && io_error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -101,14 +111,21 @@ fn attach_each(program: &mut TracePoint, hooks: &[&str]) -> Result<(), ProgramEr
 
 /// Detaches and unloads a program; one that is not loaded is left as it is.
 pub fn unload(object: &mut Ebpf, name: &str) {
+    if let Some(program) = object.program_mut(name) {
+        unload_program(program);
+    }
+}
+
+/// The same of a program at hand.
+pub fn unload_program(program: &mut AyaProgram) {
     // The errors say "not loaded", which is what is wanted.
-    let _ = match object.program_mut(name) {
-        Some(AyaProgram::RawTracePoint(p)) => p.unload(),
-        Some(AyaProgram::TracePoint(p)) => p.unload(),
-        Some(AyaProgram::Lsm(p)) => p.unload(),
-        Some(AyaProgram::FEntry(p)) => p.unload(),
-        Some(AyaProgram::FExit(p)) => p.unload(),
-        Some(AyaProgram::CgroupSockAddr(p)) => p.unload(),
+    let _ = match program {
+        AyaProgram::RawTracePoint(p) => p.unload(),
+        AyaProgram::TracePoint(p) => p.unload(),
+        AyaProgram::Lsm(p) => p.unload(),
+        AyaProgram::FEntry(p) => p.unload(),
+        AyaProgram::FExit(p) => p.unload(),
+        AyaProgram::CgroupSockAddr(p) => p.unload(),
         _ => Ok(()),
     };
 }

@@ -7,9 +7,12 @@
 //!
 //! A program that serves a hook of [`super::candidates`] is one of a few dozen, so the list is short.
 
-use std::fs::File;
+use std::{fs::File, sync::Mutex};
 
-use aya::Ebpf;
+use aya::{
+    Ebpf,
+    programs::{Program as AyaProgram, trace_point::TracePointLink},
+};
 use skep_abi::Hook;
 
 use super::{
@@ -20,6 +23,10 @@ use super::{
 
 /// The reason of one that was detached by [`Programs::detach`].
 const DETACHED: &str = "detached";
+
+/// Programs that are detached at the same time when all are: what the kernel waits for at each, all of them wait
+/// for at once.
+const DETACHED_AT_ONCE: usize = 16;
 
 /// The kernel object and what of it is attached. Dropping it detaches every program.
 pub struct Programs {
@@ -34,6 +41,8 @@ struct Entry {
     id: ProgramId,
     spec: ProgramSpec,
     state: State,
+    /// Its links, where it has many.
+    links: Vec<TracePointLink>,
     /// Why it is a fallback, if it is one.
     fallback: Option<String>,
     /// It was attached at some time.
@@ -66,7 +75,10 @@ impl Programs {
             let entry = self.entry_or_new(spec);
             entry.was_attached |= attached.is_ok();
             entry.state = match attached {
-                Ok(()) => State::Attached,
+                Ok(links) => {
+                    entry.links = links;
+                    State::Attached
+                }
                 Err(reason) => State::Refused(reason),
             };
         }
@@ -85,6 +97,7 @@ impl Programs {
     /// Detaches and unloads a program; `None` when there is none of this id.
     pub fn detach(&mut self, id: ProgramId) -> Option<ProgramReport> {
         let entry = self.list.iter_mut().find(|entry| entry.id == id)?;
+        entry.links.clear();
         attach::unload(&mut self.object, entry.spec.name);
         entry.state = State::Detached;
         Some(entry.report())
@@ -145,6 +158,7 @@ impl Programs {
                 id,
                 spec,
                 state: State::Detached,
+                links: Vec::new(),
                 fallback: None,
                 was_attached: false,
             });
@@ -155,6 +169,35 @@ impl Programs {
 
     fn entry(&self, spec: ProgramSpec) -> Option<&Entry> {
         self.list.iter().find(|entry| entry.spec == spec)
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        enum Task<'a> {
+            Link(TracePointLink),
+            Program(&'a mut AyaProgram),
+        }
+        let links = self.list.iter_mut().flat_map(|entry| entry.links.drain(..));
+        let links = links.map(Task::Link);
+        let programs = self.object.programs_mut().map(|(_, program)| program);
+        let left = Mutex::new(links.chain(programs.map(Task::Program)));
+        let next = || left.lock().ok()?.next();
+        let detach = || {
+            while let Some(task) = next() {
+                match task {
+                    Task::Link(link) => drop(link),
+                    Task::Program(program) => attach::unload_program(program),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..DETACHED_AT_ONCE {
+                // Where there may be no other thread, this one does it alone.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, detach);
+            }
+            detach();
+        });
     }
 }
 

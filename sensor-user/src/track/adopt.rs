@@ -256,13 +256,13 @@ impl<J: Judge> Tracker<J> {
         if judgement.never && exec.is_some() {
             verdicts.never(task.file);
         }
-        let exec = exec.unwrap_or_else(|| unknown(task));
+        let mut exec = exec.unwrap_or_else(|| unknown(task));
         let image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
             ppid: Some(task.ppid),
             exe: exec.exe.clone(),
-            argv: exec.argv.clone(),
+            argv: exec.take_command_line(),
             argv_truncated: exec.argv_truncated,
             cwd: exec.cwd.clone(),
             uid: exec.uid,
@@ -435,6 +435,8 @@ fn unknown(task: &decode::Task) -> decode::Exec {
         cwd: None,
         argv: Vec::new(),
         argv_truncated: true,
+        argv_end: None,
+        switches: None,
         terminal: None,
     }
 }

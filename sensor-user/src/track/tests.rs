@@ -174,6 +174,8 @@ impl World {
             cwd: None,
             argv: argv[1..].iter().map(|arg| Text::from(*arg)).collect(),
             argv_truncated: false,
+            argv_end: None,
+            switches: None,
             terminal: None,
         };
         let out = self.record(pid, Some(new), Hook::RawTpExec, Body::Exec(Box::new(exec)));

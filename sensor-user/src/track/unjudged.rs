@@ -141,6 +141,8 @@ mod tests {
             cwd: None,
             argv: Vec::new(),
             argv_truncated: false,
+            argv_end: None,
+            switches: None,
             terminal: None,
         }
     }

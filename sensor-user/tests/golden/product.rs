@@ -149,6 +149,8 @@ impl Running for ByInode {
             cwd: Some("/nonexistent/golden".into()),
             argv: argv.map(Into::into).to_vec(),
             argv_truncated: false,
+            argv_end: None,
+            switches: None,
             terminal: Some("pts7".into()),
         })
     }

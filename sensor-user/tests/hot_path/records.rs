@@ -166,8 +166,11 @@ impl Tape {
             filename_len: filename.len() as u16,
             cwd_len: cwd.len() as u16,
             argv_len: argv.len() as u16,
+            argv_end_len: 0,
             tty_len: 0,
             mode: 0o100_755,
+            switches: 0,
+            pad: 0,
         };
         self.push(&exec, &tail);
     }

@@ -166,11 +166,12 @@ fn renamed_linked_and_copied_agents_are_recognised() {
 
 #[test]
 fn an_empty_argv0_and_environment_change_nothing() {
+    let sensor = sensor();
     let mut command = Command::new(actor());
     command.arg0("").args(["do", "sleep", "1"]).env_clear();
     assert!(command.spawn().expect("the actor").finish().success());
     let event = wait_for("the exec", || {
-        sensor().find(|event| {
+        sensor.find(|event| {
             let argv = event
                 .process
                 .as_ref()
@@ -210,7 +211,8 @@ fn every_argument_arrives_as_it_was_even_long_and_not_utf8() {
 }
 
 #[test]
-fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
+fn an_argv_beyond_the_limit_is_told_at_both_ends_and_said_to_be_cut() {
+    let sensor = sensor();
     let mut command = Command::new(actor());
     command.args([
         "do",
@@ -219,11 +221,12 @@ fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
         "-c",
         ":",
         &"y".repeat(100_000),
+        "and; then more; echo the-end",
         "--",
     ]);
     assert!(command.spawn().expect("the actor").finish().success());
     let cut = wait_for("the long exec", || {
-        sensor().find(|event| {
+        sensor.find(|event| {
             event.process.as_ref().is_some_and(|process| {
                 process.argv_truncated
                     && process
@@ -234,14 +237,13 @@ fn an_argv_beyond_the_limit_is_cut_and_said_to_be() {
         })
     });
     let process = cut.process.expect("found by it");
-    assert_eq!(
-        process
-            .argv
-            .iter()
-            .map(|arg| arg.as_bytes().len() + 1)
-            .sum::<usize>(),
-        8192 + 1
-    );
+    let argv: Vec<_> = process.argv.iter().map(Text::escaped).collect();
+    assert_eq!(argv[..3], ["/bin/sh", "-c", ":"]);
+    let (before, after) = argv[3].split_once('…').expect("a gap");
+    assert_eq!(before.len(), 8192 - 2048 - "/bin/sh -c : ".len());
+    // A word that begins in the gap is not told in part.
+    assert!(after.ends_with("bytes left out]…"), "{after}");
+    assert_eq!(argv[4..], ["and; then more; echo the-end"]);
 }
 
 #[test]

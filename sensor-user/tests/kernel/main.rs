@@ -18,6 +18,7 @@
 mod adoption;
 mod agents;
 mod changes;
+mod environment;
 mod evasion;
 mod failed_execs;
 mod folding;

@@ -3,4 +3,5 @@
 mod canaries;
 mod folding;
 mod losses;
+mod starts;
 mod storms;

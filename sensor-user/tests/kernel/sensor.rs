@@ -15,11 +15,13 @@ use skep_event::{Change, Connect, Detail, Event, Exec, Open, Phase, Process, Ses
 use skep_sensor::{
     clock::BootClock,
     enrich::Enrich,
+    identify::switches,
     inspect::{Inspector, Launch, Limits},
+    journal::Journal,
     log_level::KernelLevel,
     pipeline::{Pipeline, PipelineCounts},
     probes::{HookReport, ProbeConfig, Probes, log_ring_bytes},
-    track::{Bounds, Tracker},
+    track::{Bounds, Tracker, kept::Kept},
     users::Users,
 };
 use skep_testing::{eventually, eventually_or, output_of, test_program};
@@ -86,6 +88,17 @@ impl Sensor {
         Self::start_adopting_with(4 << 20)
     }
 
+    /// As `skep-sensor` itself does: with what an earlier life of it kept.
+    pub fn start_keeping(journal: Journal, kept: Option<Kept>) -> Self {
+        let mut pipeline = attach(4 << 20, &[]);
+        let mut found = Vec::new();
+        pipeline.keep_in(journal);
+        pipeline.adopt(kept, |event| found.push(event));
+        let sensor = Self::run_pipeline(pipeline, true);
+        lock(&sensor.events).extend(found);
+        sensor
+    }
+
     /// The same with a ring of another size.
     pub fn start_adopting_with(ring_bytes: u32) -> Self {
         let mut pipeline = attach(ring_bytes, &[]);
@@ -128,6 +141,16 @@ impl Sensor {
             events,
             pipeline,
             hooks,
+        }
+    }
+
+    /// Stops reading and detaches.
+    pub fn end(self) {
+        let mut pipeline = self.pipeline;
+        // The reader lets go of it between two rounds.
+        while let Err(held) = Arc::try_unwrap(pipeline) {
+            pipeline = held;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -314,13 +337,14 @@ pub fn attach_logging(log: KernelLevel, ring_bytes: u32, avoid: &[&str]) -> Pipe
     attach_with(config, Bounds::default())
 }
 
-fn config(ring_bytes: u32, avoid: &[&str]) -> ProbeConfig {
+pub fn config(ring_bytes: u32, avoid: &[&str]) -> ProbeConfig {
     let log = KernelLevel::Off;
     ProbeConfig {
         ring_bytes,
         avoid: avoid.iter().map(|prefix| (*prefix).to_owned()).collect(),
         log,
         log_bytes: log_ring_bytes(log, MEMORY_BYTES),
+        switches: switches(&Catalogue::embedded()),
     }
 }
 

@@ -296,6 +296,7 @@ fn links_are_followed_within_the_root_of_the_process() {
             argv: &argv,
             argv_truncated: false,
             uid: None,
+            switches: None,
             cwd: Some(&cwd),
         };
         let judgement = world.identifier.judge(&candidate);

@@ -292,6 +292,7 @@ fn a_file_that_is_not_the_one_executed_is_not_judged() {
         argv: &exec.argv,
         argv_truncated: false,
         uid: None,
+        switches: None,
         cwd: None,
     };
     assert_eq!(world.identifier.judge(&candidate), super::Judgement::UNSEEN);
@@ -315,6 +316,7 @@ fn another_device_for_the_same_inode_is_believed_less() {
         argv: &exec.argv,
         argv_truncated: false,
         uid: None,
+        switches: None,
         cwd: None,
     };
     let agent = assert_agent(

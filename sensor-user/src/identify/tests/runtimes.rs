@@ -164,6 +164,7 @@ fn a_running_agent_whose_file_was_deleted_or_moved_is_still_known() {
         argv: &argv,
         argv_truncated: false,
         uid: None,
+        switches: None,
         cwd: None,
     };
     assert_agent(
@@ -196,6 +197,19 @@ fn a_switch_in_the_environment_makes_an_agents_binary_a_plain_runtime() {
             exec.pid = running.0.id();
             assert_agent(world.judge(&exec), "gemini-cli", Some("0.61.0"));
         }
+    }
+}
+
+#[test]
+fn what_the_kernel_saw_of_the_switch_counts_whatever_the_process_shows_of_it_later() {
+    let mut world = World::new();
+    let exe = world.file("opencode", runnable(&opencode_graph()));
+    for (seen, shown, is_agent) in [(1, "0", false), (0, "1", true)] {
+        let running = start(&exe, &[("BUN_BE_BUN", shown)]);
+        let mut exec = world.exec(&exe, &["bun", "other.js"]);
+        exec.pid = running.0.id();
+        exec.switches = Some(seen);
+        assert_eq!(world.judge(&exec).agent.is_some(), is_agent, "{seen}");
     }
 }
 
@@ -260,6 +274,7 @@ fn an_unknown_inode_is_judged_with_less_confidence_and_not_remembered() {
         argv: &[],
         argv_truncated: false,
         uid: None,
+        switches: None,
         cwd: None,
     };
     let judgement = world.identifier.judge(&candidate);

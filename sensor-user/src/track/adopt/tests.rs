@@ -62,6 +62,8 @@ impl Running for World {
         Some(decode::Exec {
             exe: Some(Text::from(*exe)),
             argv_truncated: false,
+            argv_end: None,
+            switches: None,
             ..unknown(task)
         })
     }

@@ -205,7 +205,7 @@ impl Tape {
             uid,
             loginuid,
         } = *program;
-        let tail = [exe, filename, cwd, argv, tty];
+        let tail = [exe, filename, cwd, argv, b"", tty];
         self.ids.insert(actor.pid, uid);
         self.put(
             about,
@@ -226,9 +226,11 @@ impl Tape {
                     exec.filename_len,
                     exec.cwd_len,
                     exec.argv_len,
+                    exec.argv_end_len,
                     exec.tty_len,
                 ] = lengths;
                 exec.mode = 0o100_755;
+                (exec.switches, exec.pad) = (0, 0);
                 fill(exec);
             },
         );

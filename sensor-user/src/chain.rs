@@ -49,7 +49,10 @@ impl<J: Judge> Head<J> {
                 body: Body::Exec(exec),
             }),
             body => {
-                self.track.handle(Record { common, body }, verdicts, next);
+                let record = Record { common, body };
+                if !self.track.holds(&record, bytes) {
+                    self.track.handle(record, verdicts, next);
+                }
                 None
             }
         }

@@ -14,12 +14,15 @@
 //! mapped; an ordinary tool costs a few KiB, once.
 
 mod access;
+mod archive;
 mod bundle;
 pub(crate) mod cache;
 mod candidate;
+mod code;
 mod command;
 mod content;
 mod elf;
+mod environment;
 mod evidence;
 mod filesystems;
 #[doc(hidden)]
@@ -27,10 +30,16 @@ pub mod fuzz;
 mod judge;
 mod learned;
 pub mod looks;
+mod modules;
+pub(crate) mod opened;
+mod options;
 mod package;
+mod pnp;
 mod python;
 mod scan;
 mod source;
+mod specifier;
+mod zipapp;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +55,7 @@ use content::Nature;
 use scan::Markers;
 
 pub(crate) use access::Root;
-pub use candidate::{Candidate, Judgement, Unjudged};
+pub use candidate::{Candidate, CodeFrom, Judgement, Unjudged};
 pub(crate) use command::script_by_name;
 pub(crate) use judge::descriptors;
 

@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     decode::{self, Common},
-    identify::{Candidate, Judgement, Unjudged, cache::Cache, script_by_name},
+    identify::{Candidate, Judgement, Unjudged, cache::Cache, opened, script_by_name},
     proc::{Image, Proc},
     track::{Judge, adopt::Running},
 };
@@ -237,6 +237,19 @@ impl Judge for Inspector {
         let answer = self.desk().ask(Ask::Repository, candidate, None, meanwhile);
         answer.ok()?.found_repository()
     }
+
+    fn is_telling(&self, path: &[u8]) -> bool {
+        opened::is_telling(&self.desk().catalogue, path)
+    }
+
+    fn opened(
+        &mut self,
+        candidate: &Candidate<'_>,
+        path: &[u8],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Judgement {
+        self.desk().opened(candidate, path, meanwhile)
+    }
 }
 
 impl Running for Inspector {
@@ -330,12 +343,39 @@ impl Desk {
         judgement
     }
 
+    fn opened(
+        &mut self,
+        candidate: &Candidate<'_>,
+        path: &[u8],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Judgement {
+        match self.ask_about(Ask::Opened, candidate, None, Some(path), meanwhile) {
+            Ok(answer) => answer.judgement(&self.catalogue).unwrap_or_else(|| {
+                self.counts.failed += 1;
+                Judgement::not(Unjudged::NotLookedAt)
+            }),
+            Err(why) => Judgement::not(why),
+        }
+    }
+
     /// Asks, and waits for the answer no longer than the question may take.
     fn ask(
         &mut self,
         ask: Ask,
         candidate: &Candidate<'_>,
         learned: Option<&[u8]>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Answer, Unjudged> {
+        self.ask_about(ask, candidate, learned, None, meanwhile)
+    }
+
+    /// The same, with a file that was opened.
+    fn ask_about(
+        &mut self,
+        ask: Ask,
+        candidate: &Candidate<'_>,
+        learned: Option<&[u8]>,
+        opened: Option<&[u8]>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Answer, Unjudged> {
         self.counts.asked += 1;
@@ -347,6 +387,7 @@ impl Desk {
                 let part = if is_image { part.min(IMAGE_PART) } else { part };
                 let allowed = self.limits.part(part);
                 let question = Question::new(ask, candidate, learned.map(<[u8]>::to_vec), allowed);
+                let question = question.about(opened);
                 let answer = self.answer(&question, meanwhile);
                 let answer = answer.and_then(|answer| match answer.failure() {
                     Some(why) => Err(why),

@@ -95,7 +95,8 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
     /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched. A canary is
     /// started when it is due, and not long waited for.
     pub fn patience(&self) -> Duration {
-        let usual = if self.front.head.track.is_idle() {
+        let track = &self.front.head.track;
+        let usual = if track.is_idle() && !track.holds_any() {
             IDLE
         } else {
             AT_WORK
@@ -195,6 +196,8 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         // Everything up to then has been handed on, but for what the fold still holds, unless records
         // still wait.
         let held_ns = tail.fold.oldest().map(|time| front.clock.boot(time));
+        let waiting_ns = front.head.track.held_since_ns();
+        let held_ns = held_ns.into_iter().chain(waiting_ns).min();
         let seen_ns = match held_ns {
             _ if more => 0,
             Some(oldest_ns) => began_ns.min(oldest_ns),

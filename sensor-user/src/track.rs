@@ -20,6 +20,7 @@ mod changes;
 mod counts;
 mod expected;
 mod gaps;
+mod held;
 mod images;
 mod io_uring;
 mod judge;
@@ -44,6 +45,7 @@ pub use self::judge::Judge;
 use self::{
     bounds::Refused,
     expected::Expected,
+    held::Held,
     kept::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
@@ -56,7 +58,7 @@ use crate::{
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
-    identify::Candidate,
+    identify::{Candidate, Judgement},
     step::Sink,
     verdicts::Verdicts,
 };
@@ -85,6 +87,8 @@ pub struct Tracker<J> {
     consumed: u64,
     /// Execs that were not judged.
     unjudged: NotJudgeds,
+    /// Execs that are judged by what they open.
+    held: Held,
     unaccounted: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
@@ -131,6 +135,7 @@ impl<J: Judge> Tracker<J> {
             refused: Refused::default(),
             consumed: 0,
             unjudged: NotJudgeds::default(),
+            held: Held::default(),
             unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
@@ -216,22 +221,50 @@ impl<J: Judge> Tracker<J> {
     fn exec(
         &mut self,
         common: &Common,
-        mut exec: decode::Exec,
+        exec: decode::Exec,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
         let member = self
             .member(common, exec.previous_claim, out)
             .or_else(|| self.forked_unseen(common, &exec));
+        self.nothing_more(common);
         let judgement = self
             .judge
             .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
-        self.unjudged.note(common.time_ns, &exec, &judgement);
         if judgement.never
             && let Some(file) = exec.file
         {
             verdicts.never(file.key);
         }
+        let is_kept = match (&member, &judgement.agent) {
+            (None, None) => self.hold(common, &exec, &judgement),
+            (Some(_), None) if judgement.waits => self.hold_member(common, &exec, &judgement),
+            _ => false,
+        };
+        if !is_kept {
+            self.unjudged.note(common.time_ns, &exec, &judgement);
+        }
+        match (member, judgement.agent.is_some()) {
+            (None, false) if is_kept => {}
+            (member, is_agent) => {
+                if is_agent && member.is_none() {
+                    self.release_group_of(exec.previous_claim.or(common.claim), verdicts);
+                }
+                self.exec_judged(common, exec, (judgement, member), verdicts, out);
+            }
+        }
+    }
+
+    /// An exec of which it is known what it is, by a process that was this.
+    fn exec_judged(
+        &mut self,
+        common: &Common,
+        mut exec: decode::Exec,
+        (judgement, member): (Judgement, Option<Member>),
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
         let image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
@@ -254,7 +287,11 @@ impl<J: Judge> Tracker<J> {
                 return;
             }
             (Some(member), None) => (member.session, false),
-            (Some(member), Some(_)) if judgement.multicall => (member.session, false),
+            (Some(member), Some(agent))
+                if judgement.multicall && self.is_of_family(&member, &agent) =>
+            {
+                (member.session, false)
+            }
             (Some(member), Some(agent)) if self.is_same_agent(&member, &agent) => {
                 self.learn(member.session, agent, common, &image, out);
                 (member.session, true)
@@ -320,11 +357,57 @@ impl<J: Judge> Tracker<J> {
     /// A part of an agent starting another part of it (a launcher, a relaunch, a daemon), as opposed
     /// to a tool of the agent starting an agent: that is a session of its own.
     fn is_same_agent(&self, member: &Member, agent: &Agent) -> bool {
-        member.core
-            && self
-                .sessions
-                .get(member.session)
-                .is_some_and(|s| s.agent.family == agent.family)
+        member.core && self.is_of_family(member, agent)
+    }
+
+    fn is_of_family(&self, member: &Member, agent: &Agent) -> bool {
+        let session = self.sessions.get(member.session);
+        session.is_some_and(|session| session.agent.family == agent.family)
+    }
+
+    /// A process of a session turns out to be an agent of its own: what it does from here on is in a session of
+    /// that, or in its own if it is a part of the same agent.
+    fn become_agent(
+        &mut self,
+        common: &Common,
+        exec: decode::Exec,
+        judgement: Judgement,
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let Some(member) = self.processes.get(common.tgid, common.start_ns).cloned() else {
+            return;
+        };
+        let Some(agent) = judgement.agent else {
+            return;
+        };
+        let image = member.image.clone();
+        let session = if self.is_same_agent(&member, &agent) {
+            self.learn(member.session, agent, common, &image, out);
+            member.session
+        } else {
+            let id = self.session_id(common, &agent);
+            let beginning = Beginning {
+                agent,
+                exec: &exec,
+                image: &image,
+                parent: Some(member.session),
+                found: Found::Observed,
+            };
+            if !self.begin(common, id, beginning, verdicts, out) {
+                return;
+            }
+            id
+        };
+        let member = Member {
+            session,
+            core: true,
+            ..member
+        };
+        self.changed_process(common.tgid, common.start_ns, &member);
+        if !self.put(common, common.tgid, common.start_ns, member, out) {
+            self.evicted.processes += 1;
+        }
     }
 
     /// Takes over a better identification of a session's agent.

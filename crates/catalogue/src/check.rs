@@ -8,9 +8,11 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    CatalogueError, Family, KnownHash, Layout, Marker, MarkerScope, Multicall, NAME_WEIGHT_MAX,
-    NameHint, NpmPackage, Problem, PythonDistribution, Runtime, raw,
-    value::{At, environment_name, parse_sha256, path_pattern, path_patterns, regex, weight},
+    CatalogueError, Family, KnownHash, Language, Layout, Marker, MarkerScope, Multicall,
+    NAME_WEIGHT_MAX, NameHint, NpmCache, NpmPackage, Problem, PythonDistribution, Runtime, raw,
+    value::{
+        At, environment_name, folder, parse_sha256, path_pattern, path_patterns, regex, weight,
+    },
 };
 
 /// Nothing is certain, so no single piece of evidence weighs 100.
@@ -339,15 +341,58 @@ fn check_runtime(runtime: raw::Runtime) -> At<Runtime> {
         no_script_words: runtime.no_script_words,
         value_options: runtime.value_options,
         no_script_options: runtime.no_script_options,
+        language: runtime.language.map(language).transpose()?,
+        code_options: runtime.code_options,
+        code_words: runtime.code_words,
+        load_options: runtime.load_options,
+        interactive_options: runtime.interactive_options,
+        reads_stdin: runtime.reads_stdin,
+        stdin_words: runtime.stdin_words,
+        options_env: runtime
+            .options_env
+            .into_iter()
+            .map(|name| environment_name("options_env", name))
+            .collect::<At<_>>()?,
+        startup_env: environment("startup_env", runtime.startup_env)?,
+        path_env: environment("path_env", runtime.path_env)?,
+        user_base: runtime
+            .user_base
+            .map(|name| folder("user_base", name))
+            .transpose()?,
+        specifier_words: runtime.specifier_words,
+        npm_cache: runtime.npm_cache.map(check_npm_cache).transpose()?,
         module_option: runtime.module_option,
         clustered: runtime.clustered,
         extensions: runtime.extensions,
         loads_programs: runtime.loads_programs,
-        plain_env: runtime
-            .plain_env
-            .map(|name| environment_name("plain_env", name))
-            .transpose()?,
+        plain_env: environment("plain_env", runtime.plain_env)?,
     })
+}
+
+fn environment(key: &'static str, name: Option<Spanned<String>>) -> At<Option<String>> {
+    name.map(|name| environment_name(key, name)).transpose()
+}
+
+fn check_npm_cache(cache: raw::NpmCache) -> At<NpmCache> {
+    Ok(NpmCache {
+        env: environment_name("env", cache.env)?,
+        folder: folder("folder", cache.folder)?,
+    })
+}
+
+fn language(name: Spanned<String>) -> At<Language> {
+    match name.get_ref().as_str() {
+        "javascript" => Ok(Language::JavaScript),
+        "python" => Ok(Language::Python),
+        found => {
+            let problem = Problem::Value {
+                key: "language",
+                found: found.to_owned(),
+                expected: "\"javascript\" or \"python\"",
+            };
+            Err((name.span(), problem))
+        }
+    }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

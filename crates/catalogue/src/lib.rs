@@ -202,6 +202,33 @@ pub struct Runtime {
     pub value_options: Vec<String>,
     /// Options after which there is no script file.
     pub no_script_options: Vec<String>,
+    /// What its code is written in, where recognition reads it.
+    pub language: Option<Language>,
+    /// Options whose value is code to run.
+    pub code_options: Vec<String>,
+    /// Words in the place of a subcommand after which the first argument is code to run.
+    pub code_words: Vec<String>,
+    /// Options whose value is a file or package to load before the program.
+    pub load_options: Vec<String>,
+    /// Options that make it read commands from a person.
+    pub interactive_options: Vec<String>,
+    /// Whether it reads a program from standard input when no argument names one.
+    pub reads_stdin: bool,
+    /// Words in the place of a subcommand after which it reads standard input.
+    pub stdin_words: Vec<String>,
+    /// Environment variables that hold more options.
+    pub options_env: Vec<String>,
+    /// Environment variable that names a file to run before a person's first command.
+    pub startup_env: Option<String>,
+    /// Environment variable with more directories in which packages are looked for, joined by colons.
+    pub path_env: Option<String>,
+    /// Folder of the home directory that is an installation prefix of its user's own (PEP 370).
+    pub user_base: Option<String>,
+    /// Words in the place of a subcommand after which the first argument is an npm package.
+    pub specifier_words: Vec<String>,
+    /// Where it keeps the npm packages it runs by their specifiers (`npm:name@version`). Without one it
+    /// knows no such specifiers.
+    pub npm_cache: Option<NpmCache>,
     /// Option whose value is a module to run.
     pub module_option: Option<String>,
     /// Single-letter options may be joined (`-Im mod`).
@@ -212,6 +239,22 @@ pub struct Runtime {
     pub loads_programs: bool,
     /// Environment variable that makes a single-file executable of this runtime the plain runtime.
     pub plain_env: Option<String>,
+}
+
+/// A language in which recognition looks for what a piece of code loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    JavaScript,
+    Python,
+}
+
+/// A runtime's own store of npm packages.
+#[derive(Clone, Debug)]
+pub struct NpmCache {
+    /// Environment variable that names its directory.
+    pub env: String,
+    /// Its name in the user's cache directory, where the variable is not set.
+    pub folder: String,
 }
 
 // === impl Catalogue ===
@@ -288,8 +331,8 @@ impl Catalogue {
         &self.runtimes
     }
 
-    /// Names of the environment variables that recognition looks at, sorted. Only whether they are
-    /// on is looked at, and nothing of them is kept.
+    /// Names of the environment variables that are switches, sorted. Only whether they are on is looked at, and
+    /// nothing of them is kept.
     pub fn environment_names(&self) -> Vec<&str> {
         let families = self
             .families
@@ -300,6 +343,22 @@ impl Catalogue {
             .iter()
             .filter_map(|runtime| runtime.plain_env.as_ref());
         let mut names: Vec<&str> = families.chain(runtimes).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl Runtime {
+    /// Names of the environment variables whose values say what this runtime loads, sorted: files and packages,
+    /// and the directories they are looked for in.
+    pub fn environment_values(&self) -> Vec<&str> {
+        let own = self.options_env.iter().chain(&self.startup_env);
+        let own = own.chain(&self.path_env).map(String::as_str);
+        let cache = self.npm_cache.iter();
+        let cache = cache.flat_map(|cache| [cache.env.as_str(), "XDG_CACHE_HOME", "HOME"]);
+        let home = self.user_base.iter().map(|_| "HOME");
+        let mut names: Vec<&str> = own.chain(cache).chain(home).collect();
         names.sort_unstable();
         names.dedup();
         names

@@ -128,6 +128,28 @@ pub(super) struct Runtime {
     pub value_options: Vec<String>,
     #[serde(default)]
     pub no_script_options: Vec<String>,
+    /// `javascript` or `python`.
+    pub language: Option<Spanned<String>>,
+    #[serde(default)]
+    pub code_options: Vec<String>,
+    #[serde(default)]
+    pub code_words: Vec<String>,
+    #[serde(default)]
+    pub load_options: Vec<String>,
+    #[serde(default)]
+    pub interactive_options: Vec<String>,
+    #[serde(default)]
+    pub reads_stdin: bool,
+    #[serde(default)]
+    pub stdin_words: Vec<String>,
+    #[serde(default)]
+    pub options_env: Vec<Spanned<String>>,
+    pub startup_env: Option<Spanned<String>>,
+    pub path_env: Option<Spanned<String>>,
+    pub user_base: Option<Spanned<String>>,
+    #[serde(default)]
+    pub specifier_words: Vec<String>,
+    pub npm_cache: Option<NpmCache>,
     pub module_option: Option<String>,
     #[serde(default)]
     pub clustered: bool,
@@ -136,4 +158,11 @@ pub(super) struct Runtime {
     #[serde(default)]
     pub loads_programs: bool,
     pub plain_env: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NpmCache {
+    pub env: Spanned<String>,
+    pub folder: Spanned<String>,
 }

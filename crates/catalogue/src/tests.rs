@@ -79,7 +79,49 @@ fn a_shell_is_no_runtime() {
 
 #[test]
 fn only_allow_listed_environment_names_are_looked_at() {
-    assert_eq!(Catalogue::embedded().environment_names(), ["BUN_BE_BUN"]);
+    let catalogue = Catalogue::embedded();
+    assert_eq!(catalogue.environment_names(), ["BUN_BE_BUN"]);
+    let mut values: Vec<&str> = catalogue
+        .runtimes()
+        .iter()
+        .flat_map(Runtime::environment_values)
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(
+        values,
+        [
+            "BUN_OPTIONS",
+            "DENO_DIR",
+            "HOME",
+            "NODE_OPTIONS",
+            "NODE_PATH",
+            "NODE_REPL_EXTERNAL_MODULE",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "XDG_CACHE_HOME",
+        ]
+    );
+}
+
+#[test]
+fn an_option_that_loads_code_takes_a_value() {
+    for runtime in Catalogue::embedded().runtimes() {
+        for option in &runtime.load_options {
+            assert!(
+                runtime.value_options.contains(option),
+                "{} {option}",
+                runtime.id
+            );
+        }
+        for option in &runtime.code_options {
+            assert!(
+                !runtime.no_script_options.contains(option),
+                "{} {option}",
+                runtime.id
+            );
+        }
+    }
 }
 
 #[test]

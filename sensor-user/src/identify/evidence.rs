@@ -59,6 +59,15 @@ pub(super) const ENVIRONMENT_UNREADABLE: Doubt = Doubt {
     text: "weaker: environment not readable, the file may have run as a plain runtime",
 };
 
+pub(super) const OPENED: Doubt = Doubt {
+    points: 10,
+    text: "weaker: told by a file that was opened before anything else told what runs; it may only have been read",
+};
+pub(super) const CALLED_AS_TOOL: Doubt = Doubt {
+    points: 25,
+    text: "weaker: called as one of its tools by its first arguments, outside a session of the family",
+};
+
 /// The family the pieces speak for most, if they say enough.
 pub(super) fn conclude(
     catalogue: &Catalogue,

@@ -1,20 +1,25 @@
-//! The judgement itself: what the file is, where it lies, what it was told to run.
+//! The judgement itself: what the file is, where it lies, and, of a runtime, what it was told to run (`line.rs`).
 
 use std::sync::Arc;
 
-use skep_catalogue::{Catalogue, Family, Runtime};
+use skep_catalogue::{Catalogue, Family, MIN_CONFIDENCE, Runtime};
 use skep_event::{Agent, Text};
 
 use super::{
     Candidate, Identifier, Judgement,
-    access::{self, Opened, Reached, Root, Switch, Trust},
-    candidate::Unjudged,
-    command::{self, Program, absolute, base_name},
-    content::{self, Nature},
+    access::{self, Root, Switch, Trust},
+    command::base_name,
+    content::Nature,
+    environment::Variables,
     evidence::{self, Doubt, Kind, Piece},
     looks::{Budget, Looks},
-    package, python,
+    package,
 };
+
+mod line;
+mod script;
+
+pub(super) use script::Found;
 
 /// A program loaded by a dynamic linker loaded by a dynamic linker; no one needs more.
 const DEPTH_MAX: usize = 2;
@@ -27,6 +32,17 @@ pub(super) struct Case<'a> {
     root: &'a Root,
     doubts: Vec<Doubt>,
     depth: usize,
+    /// The variables that say what its runtime loads, where they were read.
+    variables: Option<Variables>,
+    search: Option<Search>,
+}
+
+/// Where its runtime looks for packages besides the usual places.
+struct Search {
+    /// Directories, joined by colons.
+    path: Vec<u8>,
+    /// An installation prefix of the user's own.
+    user_base: Option<Vec<u8>>,
 }
 
 // === impl Identifier ===
@@ -66,7 +82,7 @@ impl Identifier {
         if let Some((unjudged, place)) = noted {
             // Of what could not be read nothing is said for good.
             judgement.never = false;
-            if judgement.agent.is_none() && !judgement.multicall {
+            if judgement.agent.is_none() {
                 judgement.unjudged = Some(unjudged);
                 judgement.place = place.map(Text::new);
             }
@@ -98,6 +114,8 @@ impl<'a> Case<'a> {
             root,
             doubts,
             depth: 0,
+            variables: None,
+            search: None,
         }
     }
 
@@ -125,7 +143,8 @@ impl<'a> Case<'a> {
                 },
                 Some(switch) => match self.root.switch(switch) {
                     Switch::On => self.run(&runtimes[*index]),
-                    Switch::Off | Switch::Unknown => Judgement::default(),
+                    // Bun's options from the environment count for what is compiled with it, too.
+                    Switch::Off | Switch::Unknown => self.load_by_environment(&runtimes[*index]),
                 },
             },
             Nature::Program(_) => Judgement::default(),
@@ -157,102 +176,17 @@ impl<'a> Case<'a> {
                 }
             }
         }
+        let agent = self.conclude(pieces);
         if is_multicall(family, self.candidate.argv) {
             return Judgement {
+                agent: agent.map(called_as_tool).map(Arc::new),
                 multicall: true,
                 ..Judgement::default()
             };
         }
         Judgement {
-            agent: self.conclude(pieces).map(Arc::new),
-            ..Judgement::default()
-        }
-    }
-
-    /// A runtime: what counts is the program it runs.
-    fn run(mut self, runtime: &Runtime) -> Judgement {
-        let argv = self.candidate.argv;
-        let program = command::program(runtime, argv);
-        if self.candidate.argv_truncated && program.may_be_cut(argv) {
-            self.root.looks.note(Unjudged::CutArguments, None);
-        }
-        let (pieces, script) = match program {
-            Program::None => return Judgement::default(),
-            Program::Module(name) => (self.python_pieces(runtime, python::Run::Module(name)), None),
-            Program::Stdin => match self.root.descriptor(0) {
-                Some(opened) => (self.script_pieces(runtime, &opened), Some(opened)),
-                None => return Judgement::default(),
-            },
-            Program::File { index } => {
-                let Some(opened) = self.find_script(runtime, argv[index].as_bytes()) else {
-                    return Judgement::default();
-                };
-                if runtime.loads_programs {
-                    return self.load(opened, index);
-                }
-                let mut pieces = self.script_pieces(runtime, &opened);
-                pieces.extend(self.names([Some(opened.real.as_slice()), self.argv0()]));
-                (pieces, Some(opened))
-            }
-        };
-        if self.root.is_own {
-            self.doubts.push(evidence::PROCESS_ENDED);
-        }
-        let agent = self.conclude(pieces.clone()).or_else(|| {
-            // The whole script is read only when nothing cheaper told what it is.
-            let hashes = content::hashes(&self.catalogue, &script?.source);
-            self.conclude(pieces.into_iter().chain(hashes).collect())
-        });
-        Judgement {
             agent: agent.map(Arc::new),
             ..Judgement::default()
-        }
-    }
-
-    /// A program given to a dynamic linker, with the rest of the arguments.
-    fn load(self, opened: Opened, index: usize) -> Judgement {
-        if self.depth >= DEPTH_MAX || !content::is_program(&opened.source) {
-            return Judgement::default();
-        }
-        let exe = Text::from(opened.real.as_slice());
-        let loaded = Candidate {
-            file: opened.key,
-            file_size: opened.source.len(),
-            exe: Some(&exe),
-            filename: self.candidate.argv.get(index),
-            argv: &self.candidate.argv[index..],
-            ..*self.candidate
-        };
-        let nature = self.identifier.nature_of(&opened, self.root);
-        let mut case = Case::new(self.identifier, &loaded, self.root, self.doubts);
-        case.depth = self.depth + 1;
-        // `never` would be said of the linker.
-        Judgement {
-            never: false,
-            ..case.judge(&nature)
-        }
-    }
-
-    /// The script an argument names, as the runtime would find it.
-    fn find_script(&self, runtime: &Runtime, argument: &[u8]) -> Option<Opened> {
-        if let Some(number) = descriptor(argument) {
-            return self.root.descriptor(number);
-        }
-        let Some(path) = absolute(argument, self.candidate.cwd.map(Text::as_bytes)) else {
-            let looks = &self.root.looks;
-            looks.note(Unjudged::UnknownDirectory, Some(argument));
-            return None;
-        };
-        match self.root.reach(&path) {
-            Some(Reached::File(opened)) => Some(opened),
-            Some(Reached::Directory) => self.root.open(&package::main_of(self.root, &path)),
-            None => {
-                let mut named = runtime.extensions.iter().map(|extension| {
-                    self.root
-                        .open(&[path.as_slice(), extension.as_bytes()].concat())
-                });
-                named.find_map(|opened| opened)
-            }
         }
     }
 
@@ -284,33 +218,6 @@ impl<'a> Case<'a> {
         (trust > Trust::Unverified).then_some(opened.real)
     }
 
-    fn script_pieces(&self, runtime: &Runtime, opened: &Opened) -> Vec<Piece> {
-        let head = opened.source.read(0, content::SCRIPT_HEAD);
-        let markers = &self.identifier.markers;
-        let mut pieces = content::script_head(&self.catalogue, markers, &head);
-        pieces.extend(package::packages(&self.catalogue, self.root, &opened.real));
-        pieces.extend(package::layouts(&self.catalogue, self.root, &opened.real));
-        let run = python::Run::File {
-            real: &opened.real,
-            head: &head,
-        };
-        pieces.extend(self.python_pieces(runtime, run));
-        pieces
-    }
-
-    fn python_pieces(&self, runtime: &Runtime, run: python::Run<'_>) -> Vec<Piece> {
-        if runtime.module_option.is_none() {
-            return Vec::new();
-        }
-        let interpreters = python::interpreters(
-            self.candidate.filename.map(Text::as_bytes),
-            self.argv0(),
-            self.candidate.exe.map(Text::as_bytes),
-            self.candidate.cwd.map(Text::as_bytes),
-        );
-        python::distributions(&self.catalogue, self.root, run, &interpreters)
-    }
-
     /// Families one of these paths is named after, each once.
     fn names(&self, paths: [Option<&[u8]>; 2]) -> Vec<Piece> {
         let families = self.catalogue.families().iter().enumerate();
@@ -338,6 +245,19 @@ impl<'a> Case<'a> {
     fn conclude(&self, pieces: Vec<Piece>) -> Option<Agent> {
         let exe = self.candidate.exe.map(Text::as_bytes);
         evidence::conclude(&self.catalogue, pieces, &self.doubts, exe)
+    }
+}
+
+/// Less sure of it, and never so much that it is not said.
+fn called_as_tool(agent: Agent) -> Agent {
+    let Doubt { points, text } = evidence::CALLED_AS_TOOL;
+    let confidence = agent.confidence.saturating_sub(points);
+    let mut evidence = agent.evidence;
+    evidence.push(text.to_owned());
+    Agent {
+        confidence: confidence.max(MIN_CONFIDENCE),
+        evidence,
+        ..agent
     }
 }
 

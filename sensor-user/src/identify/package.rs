@@ -17,15 +17,23 @@ use super::{
     evidence::{Kind, Piece},
 };
 
+/// What a registry has under a name cannot be chosen by who runs it, but it was not seen.
+const SPECIFIER_WEIGHT: u8 = 60;
 const LEVELS_MAX: usize = 8;
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
+/// Files that `exports` may name for one path, at most.
+const TARGETS_MAX: usize = 32;
+/// Conditions within conditions.
+const CONDITIONS_MAX: usize = 8;
+
 #[derive(Debug, Deserialize)]
-struct Manifest {
+pub(super) struct Manifest {
     name: Option<String>,
     version: Option<String>,
     main: Option<String>,
     bin: Option<Bin>,
+    exports: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,16 +74,69 @@ pub(super) fn packages(catalogue: &Catalogue, root: &Root, real: &[u8]) -> Vec<P
     Vec::new()
 }
 
+/// The same of a file within an archive at `archive`: `manifests` are the `package.json` files above it, the
+/// nearest first, by their paths in it.
+pub(super) fn packages_within(
+    catalogue: &Catalogue,
+    archive: &[u8],
+    member: &[u8],
+    manifests: &[(Vec<u8>, Vec<u8>)],
+) -> Vec<Piece> {
+    for (path, bytes) in manifests {
+        let manifest: Option<Manifest> = serde_json::from_slice(bytes).ok();
+        let Some(Manifest {
+            name: Some(name),
+            version,
+            bin,
+            ..
+        }) = manifest
+        else {
+            continue;
+        };
+        let directory = path.len() - b"package.json".len();
+        let found = Found {
+            name: &name,
+            version: version.as_deref(),
+            file: member.get(directory..).unwrap_or_default(),
+            path: &[archive, b"/", path.as_slice()].concat(),
+        };
+        return found.pieces(catalogue, bin.as_ref());
+    }
+    Vec::new()
+}
+
+/// A piece of evidence by nothing but the name of a package that a runtime was told to fetch and run.
+pub(super) fn by_specifier(catalogue: &Catalogue, name: &str, version: Option<&str>) -> Vec<Piece> {
+    let of_family = |(at, family): (usize, &Family)| {
+        let mut packages = family.packages.iter();
+        packages.find(|package| package.name.as_str() == name)?;
+        Some(Piece {
+            family: at,
+            kind: Kind::Package,
+            weight: SPECIFIER_WEIGHT,
+            version: version.map(str::to_owned),
+            text: format!("npm package {name} by its specifier; nothing of it is there to be read"),
+            install: None,
+        })
+    };
+    let families = catalogue.families().iter().enumerate();
+    families.filter_map(of_family).collect()
+}
+
 /// The file a directory given as a script stands for.
 pub(super) fn main_of(root: &Root, directory: &[u8]) -> Vec<u8> {
-    let manifest = read_manifest(root, &[directory, b"/package.json"].concat());
-    let main = manifest.and_then(|manifest| manifest.main);
+    let main = manifest_in(root, directory).and_then(|manifest| manifest.main);
     [
         directory,
         b"/",
         main.as_deref().unwrap_or("index.js").as_bytes(),
     ]
     .concat()
+}
+
+/// The `package.json` of a directory.
+pub(super) fn manifest_in(root: &Root, directory: &[u8]) -> Option<Manifest> {
+    read_manifest(root, &[directory, b"/package.json"].concat())
 }
 
 /// Evidence that `real` is where an installer of a family puts its files.
@@ -179,6 +240,82 @@ impl Found<'_> {
             text,
             install,
         }
+    }
+}
+
+// === impl Manifest ===
+
+impl Manifest {
+    /// The files, relative to the package, that `subpath` of it may stand for (empty: the package itself). Which
+    /// of them it is depends on conditions of the runtime: any may be it.
+    pub(super) fn targets(&self, subpath: &str) -> Vec<String> {
+        let mut targets = Vec::new();
+        if let Some(exports) = &self.exports {
+            let key = if subpath.is_empty() {
+                ".".to_owned()
+            } else {
+                format!("./{subpath}")
+            };
+            let by_path = exports
+                .as_object()
+                .filter(|paths| paths.keys().any(|path| path.starts_with('.')));
+            match by_path {
+                Some(paths) => {
+                    let exact = paths.get(&key).map(|target| (target, ""));
+                    let by_pattern = || {
+                        paths.iter().find_map(|(path, target)| {
+                            let (before, after) = path.split_once('*')?;
+                            let middle = key.strip_prefix(before)?.strip_suffix(after)?;
+                            Some((target, middle))
+                        })
+                    };
+                    if let Some((target, middle)) = exact.or_else(by_pattern) {
+                        collect(target, middle, CONDITIONS_MAX, &mut targets);
+                    }
+                }
+                None if subpath.is_empty() => collect(exports, "", CONDITIONS_MAX, &mut targets),
+                None => {}
+            }
+        }
+        if subpath.is_empty() {
+            targets.extend(self.main.clone());
+            targets.push("index.js".to_owned());
+        } else {
+            targets.push(subpath.to_owned());
+        }
+        targets
+    }
+
+    /// The file of the command `command`; without one, of that called as the package, or of its only one.
+    pub(super) fn command(&self, command: Option<&str>) -> Option<String> {
+        match self.bin.as_ref()? {
+            Bin::One(target) => Some(target.clone()),
+            Bin::Many(targets) => {
+                let own = self.name.as_deref()?.rsplit('/').next()?;
+                let found = targets.get(command.unwrap_or(own));
+                let only = targets.values().next().filter(|_| targets.len() == 1);
+                found.or(only.filter(|_| command.is_none())).cloned()
+            }
+            Bin::Other(_) => None,
+        }
+    }
+}
+
+/// The strings in a target of `exports`, with a star replaced.
+fn collect(target: &serde_json::Value, star: &str, depth: usize, targets: &mut Vec<String>) {
+    use serde_json::Value;
+    let Some(depth) = depth.checked_sub(1).filter(|_| targets.len() < TARGETS_MAX) else {
+        return;
+    };
+    match target {
+        Value::String(target) => targets.push(target.replace('*', star)),
+        Value::Array(all) => all
+            .iter()
+            .for_each(|one| collect(one, star, depth, targets)),
+        Value::Object(all) => all
+            .values()
+            .for_each(|one| collect(one, star, depth, targets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! Recognition, tried on made-up files (here) and on the published packages (`real_packages`).
 
 mod elf_file;
+mod handed_over;
 mod hostile;
 mod native;
 mod overflows;

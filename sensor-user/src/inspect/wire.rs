@@ -11,7 +11,7 @@ use skep_catalogue::Catalogue;
 use skep_event::{Agent, Repository, Text};
 
 use crate::{
-    identify::{Candidate, Judgement, Unjudged},
+    identify::{Candidate, CodeFrom, Judgement, Unjudged},
     proc::Image,
 };
 
@@ -31,6 +31,8 @@ pub enum Ask {
     Repository,
     /// What a process that runs already executes.
     Image { start_ns: u64 },
+    /// Whether a file that an exec has opened since is an agent's.
+    Opened,
 }
 
 /// What a question may cost.
@@ -45,7 +47,7 @@ pub struct Allowed {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Question {
-    /// 1 judge, 2 repository, 3 image.
+    /// 1 judge, 2 repository, 3 image, 4 opened.
     #[prost(uint32, tag = "1")]
     ask: u32,
     #[prost(uint32, tag = "2")]
@@ -79,6 +81,9 @@ pub struct Question {
     entries: u64,
     #[prost(uint64, tag = "16")]
     memory: u64,
+    /// Path of a file that was opened.
+    #[prost(bytes = "vec", optional, tag = "17")]
+    opened: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -107,6 +112,7 @@ pub struct Asked {
     argv_truncated: bool,
     pub cwd: Option<Text>,
     pub learned: Option<Vec<u8>>,
+    pub opened: Option<Vec<u8>>,
     pub allowed: Allowed,
 }
 
@@ -153,6 +159,8 @@ struct Judged {
     unjudged: Option<Reason>,
     #[prost(bytes = "vec", optional, tag = "9")]
     place: Option<Vec<u8>>,
+    #[prost(bool, tag = "10")]
+    waits: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -235,6 +243,7 @@ impl Question {
             Ask::Judge => (1, 0),
             Ask::Repository => (2, 0),
             Ask::Image { start_ns } => (3, start_ns),
+            Ask::Opened => (4, 0),
         };
         Self {
             ask,
@@ -258,7 +267,14 @@ impl Question {
             bytes: read,
             entries,
             memory,
+            opened: None,
         }
+    }
+
+    /// The same about a file that the candidate's process has opened.
+    pub fn about(mut self, opened: Option<&[u8]>) -> Self {
+        self.opened = opened.map(<[u8]>::to_vec);
+        self
     }
 
     /// How long it may take, milliseconds.
@@ -274,6 +290,7 @@ impl Question {
             3 => Ask::Image {
                 start_ns: self.start_ns,
             },
+            4 => Ask::Opened,
             _ => return None,
         };
         let file = self.file?;
@@ -294,6 +311,7 @@ impl Question {
             argv_truncated: self.argv_truncated,
             cwd: self.cwd.map(Text::new),
             learned: self.learned,
+            opened: self.opened,
             allowed: Allowed {
                 millis: self.millis,
                 bytes: self.bytes,
@@ -332,8 +350,10 @@ impl Answer {
             multicall,
             unjudged,
             place,
+            waits,
         } = judgement;
         let mut judged = Judged {
+            waits: *waits,
             never: *never,
             multicall: *multicall,
             unjudged: unjudged.map(Reason::of),
@@ -442,6 +462,7 @@ impl Answer {
             multicall,
             unjudged,
             place,
+            waits,
         } = self.judged.clone()?;
         let fits = |length: usize| length <= TEXT_MAX;
         let all_fit = evidence.len() <= EVIDENCE_MAX
@@ -475,6 +496,7 @@ impl Answer {
             multicall,
             unjudged,
             place: place.map(Text::new),
+            waits,
         })
     }
 
@@ -530,6 +552,12 @@ impl Reason {
             Unjudged::UnknownDirectory => (6, 0),
             Unjudged::NotLookedAt => (7, 0),
             Unjudged::Refused => (8, 0),
+            Unjudged::UnreadEnvironment => (9, 0),
+            Unjudged::UnseenCode(CodeFrom::Stream) => (10, 0),
+            Unjudged::UnseenCode(CodeFrom::Terminal) => (11, 0),
+            Unjudged::UnseenCode(CodeFrom::Descriptor) => (12, 0),
+            Unjudged::UnseenCode(CodeFrom::Code) => (13, 0),
+            Unjudged::UnseenCode(CodeFrom::Network) => (14, 0),
         };
         Self { reason, errno }
     }
@@ -544,6 +572,12 @@ impl Reason {
             6 => Unjudged::UnknownDirectory,
             7 => Unjudged::NotLookedAt,
             8 => Unjudged::Refused,
+            9 => Unjudged::UnreadEnvironment,
+            10 => Unjudged::UnseenCode(CodeFrom::Stream),
+            11 => Unjudged::UnseenCode(CodeFrom::Terminal),
+            12 => Unjudged::UnseenCode(CodeFrom::Descriptor),
+            13 => Unjudged::UnseenCode(CodeFrom::Code),
+            14 => Unjudged::UnseenCode(CodeFrom::Network),
             _ => return None,
         })
     }

@@ -58,7 +58,7 @@ fn look(asked: &Asked, identifier: &mut Identifier) -> Answer {
     };
     let image = match asked.ask {
         Ask::Image { start_ns } => Image::read(asked.pid, start_ns),
-        Ask::Judge | Ask::Repository => None,
+        Ask::Judge | Ask::Repository | Ask::Opened => None,
     };
     let person = Person::of(asked.pid).unwrap_or_else(|| Person::ended(asked.uid));
     // Both before anything is read: what cannot be confined reads nothing.
@@ -68,6 +68,10 @@ fn look(asked: &Asked, identifier: &mut Identifier) -> Answer {
     }
     let mut answer = match asked.ask {
         Ask::Judge => judged(asked, &root, identifier),
+        Ask::Opened => {
+            let path = asked.opened.as_deref().unwrap_or_default();
+            Answer::judged(&identifier.judge_opened(&candidate, &root, path))
+        }
         Ask::Repository => repository(asked, &root, person.uid),
         Ask::Image { .. } => {
             Answer::image(image.and_then(|image| seen(image, asked, &root)).as_ref())

@@ -78,6 +78,7 @@ impl<J: Judge + Running + Clone> Front<J> {
     pub fn read(&mut self, sink: &mut impl Sink) -> bool {
         let now = Instant::now();
         let more = self.read_records(sink);
+        self.settle_held(BootClock::boot_now(), sink);
         if let Some(epoch) = self.head.decode.take_newest_epoch() {
             self.epochs.saw(epoch, now);
         }
@@ -90,7 +91,12 @@ impl<J: Judge + Running + Clone> Front<J> {
             let waiting = self.backlog.pop();
             let exec = match self.fetch(waiting.as_deref(), sink) {
                 Fetched::Nothing => return false,
-                Fetched::Handled => continue,
+                Fetched::Handled => {
+                    if self.head.track.has_questions() {
+                        self.settle_held(0, sink);
+                    }
+                    continue;
+                }
                 Fetched::Exec(exec) => *exec,
             };
             // It is out of the ring, so that while its file is judged others can be taken out too.
@@ -98,6 +104,14 @@ impl<J: Judge + Running + Clone> Front<J> {
             self.head.exec(exec, &mut verdicts, sink);
         }
         true
+    }
+
+    /// Answers those that wait for what they open, as of now (boot clock, nanoseconds; 0: whatever the time).
+    fn settle_held(&mut self, now_ns: u64, sink: &mut impl Sink) {
+        if self.head.track.holds_any() {
+            let mut verdicts = self.probes.verdicts_beside(&mut self.backlog);
+            self.head.track.settle_held(now_ns, &mut verdicts, sink);
+        }
     }
 
     /// Has the chain take one record, the given or the next of the ring.
@@ -122,6 +136,10 @@ impl<J: Judge + Running + Clone> Front<J> {
 
     /// Tells what was lost since the last time; with `last`, also what would be told together later.
     pub fn account(&mut self, last: bool, sink: &mut impl Sink) {
+        if last {
+            // Nobody waits any longer.
+            self.settle_held(u64::MAX, sink);
+        }
         let own = OwnLosses {
             malformed: self.head.decode.malformed(),
             table_full: self.head.track.counts().refused,

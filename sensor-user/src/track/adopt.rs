@@ -272,7 +272,11 @@ impl<J: Judge> Tracker<J> {
         let (session, core) = match (member, judgement.agent) {
             (None, None) => return None,
             (Some(member), None) => (member.session, false),
-            (Some(member), Some(_)) if judgement.multicall => (member.session, false),
+            (Some(member), Some(agent))
+                if judgement.multicall && self.is_of_family(&member, &agent) =>
+            {
+                (member.session, false)
+            }
             (Some(member), Some(agent)) if self.is_same_agent(&member, &agent) => {
                 (member.session, true)
             }

@@ -6,10 +6,15 @@ use super::*;
 
 mod bounds;
 mod gaps;
+mod held;
 
 use skep_event::{ConnectRef, Device, NetFamily, OpenRef, Protocol, Text};
 
-use crate::{decode::Ids, identify::Judgement, users::Users};
+use crate::{
+    decode::Ids,
+    identify::{CodeFrom, Judgement, Unjudged},
+    users::Users,
+};
 
 /// Judges by the base name of the executed file.
 struct ByName;
@@ -47,13 +52,40 @@ impl Judge for ByName {
                 ..Default::default()
             },
             "node" => Judgement::default(),
+            // Its code came through a pipe.
+            "python" => Judgement {
+                waits: true,
+                ..Judgement::not(PIPE)
+            },
             _ => Judgement {
                 never: true,
                 ..Default::default()
             },
         }
     }
+
+    fn is_telling(&self, path: &[u8]) -> bool {
+        path.ends_with(b".js")
+    }
+
+    fn opened(&mut self, _: &Candidate<'_>, path: &[u8], _: &mut dyn FnMut()) -> Judgement {
+        let agent = path.ends_with(b"/gemini.js").then(|| {
+            Arc::new(Agent {
+                family: "gemini-cli".into(),
+                version: Some("3".into()),
+                confidence: 70,
+                evidence: vec!["opened in a test".into()],
+                install_path: None,
+            })
+        });
+        Judgement {
+            agent,
+            ..Judgement::default()
+        }
+    }
 }
+
+const PIPE: Unjudged = Unjudged::UnseenCode(CodeFrom::Stream);
 
 #[derive(Default)]
 struct Maps {

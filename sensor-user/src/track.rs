@@ -69,6 +69,9 @@ pub use self::{
     unjudged::NotJudged,
 };
 
+/// Sessions within sessions that are looked through.
+const LEVELS_MAX: usize = 16;
+
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
 pub type Who = (u32, Option<u64>);
 
@@ -288,7 +291,7 @@ impl<J: Judge> Tracker<J> {
             }
             (Some(member), None) => (member.session, false),
             (Some(member), Some(agent))
-                if judgement.multicall && self.is_of_family(&member, &agent) =>
+                if judgement.multicall && self.is_within_family(&member, &agent) =>
             {
                 (member.session, false)
             }
@@ -363,6 +366,15 @@ impl<J: Judge> Tracker<J> {
     fn is_of_family(&self, member: &Member, agent: &Agent) -> bool {
         let session = self.sessions.get(member.session);
         session.is_some_and(|session| session.agent.family == agent.family)
+    }
+
+    /// Whether its session, or one that this was started in, is of the agent's family.
+    fn is_within_family(&self, member: &Member, agent: &Agent) -> bool {
+        let session = |id| self.sessions.get(id);
+        let above = |session: &&Session| self.sessions.get(session.parent?);
+        std::iter::successors(session(member.session), above)
+            .take(LEVELS_MAX)
+            .any(|session| session.agent.family == agent.family)
     }
 
     /// A process of a session turns out to be an agent of its own: what it does from here on is in a session of

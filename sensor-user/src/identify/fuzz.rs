@@ -3,14 +3,19 @@
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use skep_catalogue::Catalogue;
+use skep_catalogue::{Catalogue, Language};
 
 use super::{
+    archive::{Archive, MEMBER_MAX},
     bundle::{self, Bun},
+    code,
     content::{self, Nature},
     elf::Elf,
+    options,
     scan::Markers,
     source::Source,
+    specifier::Specifier,
+    zipapp,
 };
 
 /// A file in memory that takes the contents of one input after the other.
@@ -103,6 +108,28 @@ impl Executable {
         Ok(graph.or_else(blob))
     }
 
+    /// How many members there are when the bytes are a zip archive, and the most that one of them holds; the words
+    /// of the evidence in it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn archive(&self, bytes: &[u8]) -> io::Result<Option<(usize, usize, Vec<String>)>> {
+        let source = self.source(bytes)?;
+        let Some(mut archive) = Archive::open(&source) else {
+            return Ok(None);
+        };
+        let members = archive.members(|_| true);
+        let read = members
+            .iter()
+            .filter_map(|(_, member)| archive.read(*member));
+        let largest = read.map(|bytes| bytes.len()).max().unwrap_or(0);
+        debug_assert!(largest <= MEMBER_MAX);
+        let pieces = zipapp::pieces(&self.catalogue, &source, b"/a.pyz");
+        let words = pieces.into_iter().map(|piece| piece.text).collect();
+        Ok(Some((members.len(), largest, words)))
+    }
+
     /// The words of the evidence for families, or what else the file is.
     ///
     /// # Errors
@@ -119,4 +146,23 @@ impl Executable {
             },
         )
     }
+}
+
+/// How many things a piece of code loads, in each language; and whether it may load more.
+pub fn loads(bytes: &[u8]) -> [(usize, bool); 2] {
+    [Language::JavaScript, Language::Python].map(|language| {
+        let scan = code::scan(language, bytes);
+        (scan.loads.len(), scan.is_dynamic)
+    })
+}
+
+/// The options in a variable, as texts; each of them is taken for a specifier as well.
+pub fn options_in(value: &[u8]) -> Vec<Vec<u8>> {
+    let words = options::split(value).words;
+    let texts = words.iter().map(|word| word.as_bytes().to_vec());
+    let texts: Vec<Vec<u8>> = texts.collect();
+    for text in &texts {
+        Specifier::parse(text);
+    }
+    texts
 }

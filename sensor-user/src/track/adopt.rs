@@ -273,7 +273,7 @@ impl<J: Judge> Tracker<J> {
             (None, None) => return None,
             (Some(member), None) => (member.session, false),
             (Some(member), Some(agent))
-                if judgement.multicall && self.is_of_family(&member, &agent) =>
+                if judgement.multicall && self.is_within_family(&member, &agent) =>
             {
                 (member.session, false)
             }

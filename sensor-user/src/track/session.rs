@@ -23,7 +23,7 @@ const ENDED_KEPT: usize = 256;
 
 pub struct Session {
     pub agent: Arc<Agent>,
-    parent: Option<SessionId>,
+    pub parent: Option<SessionId>,
     facts: SessionFacts,
     pub found: Found,
     /// Known gaps in what was observed of it.

@@ -75,7 +75,10 @@ impl Word<'_, '_> {
                     self.module(value.clone());
                 }
             }
-            b"Worker" | b"SharedWorker" if next(b'(') => self.worker(),
+            b"Worker" | b"SharedWorker" if next(b'(') => self.worker(at + 1),
+            // `new (require("worker_threads").Worker)("x")`
+            b"Worker" if tokens.is_member(at) && next(b')') => self.worker(at + 2),
+            b"Worker" if tokens.is_member(at) => self.scan.is_dynamic = true,
             b"createRequire" if next(b'(') => self.made_require(),
             b"eval" | b"Function" => self.code(word),
             b"constructor" => self.scan.is_dynamic |= next(b'('),
@@ -142,10 +145,10 @@ impl Word<'_, '_> {
         self.scan.is_dynamic = true;
     }
 
-    fn worker(&mut self) {
-        let (tokens, at) = (self.tokens, self.at);
-        let is_url = tokens.word(at + 2) == Some(b"new") && tokens.word(at + 3) == Some(b"URL");
-        self.call(if is_url { at + 4 } else { at + 1 });
+    fn worker(&mut self, bracket: usize) {
+        let word = |offset| self.tokens.word(bracket + offset);
+        let is_url = word(1) == Some(b"new") && word(2) == Some(b"URL");
+        self.call(if is_url { bracket + 3 } else { bracket });
     }
 
     fn made_require(&mut self) {
@@ -255,7 +258,7 @@ fn regular_expression(code: &[u8], at: usize) -> usize {
     while let Some(byte) = code.get(end) {
         match byte {
             b'\n' => return at + 1,
-            b'\\' => end += 1,
+            b'\\' if code.get(end + 1) != Some(&b'\n') => end += 1,
             b'[' => in_class = true,
             b']' => in_class = false,
             b'/' if !in_class => return word_end(code, end + 1),

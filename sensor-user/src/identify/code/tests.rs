@@ -53,6 +53,10 @@ fn javascript_loads_what_stands_there_as_a_literal() {
             &["/x.js", "y.js"],
         ),
         (
+            "new (require('worker_threads').Worker)('/x.js')",
+            &["worker_threads", "/x.js"],
+        ),
+        (
             "const {createRequire}=require('module'); createRequire('/x/')('y')",
             &["module", "y"],
         ),

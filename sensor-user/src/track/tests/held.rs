@@ -255,4 +255,14 @@ fn a_tools_name_outside_a_session_of_its_family_is_evidence() {
     let (_, events) = world.exec(21, &["claude", "rg"], None);
     assert_eq!(classes(&events), ["session", "exec"], "in another family's");
     assert_ne!(session(&events), other);
+    // Claude starts Codex, whose shell has Claude's `rg`.
+    world.fork(10, 12, None);
+    world.exec(12, &["codex"], None);
+    world.fork(12, 13, None);
+    let (_, events) = world.exec(13, &["claude", "rg"], None);
+    assert_eq!(
+        classes(&events),
+        ["exec"],
+        "a session above is of the family"
+    );
 }

@@ -15,6 +15,7 @@
 
 mod allowance;
 mod confine;
+mod limits;
 mod person;
 pub mod serve;
 mod wire;
@@ -43,9 +44,10 @@ use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
 use skep_event::Repository;
 
+pub use self::limits::Limits;
 use self::{
     allowance::{Allowances, Cost},
-    wire::{Allowed, Answer, Ask, PACKET_MAX, Question},
+    wire::{Answer, Ask, PACKET_MAX, Question},
 };
 use crate::{
     decode::{self, Common},
@@ -70,18 +72,6 @@ const LEARNED_MAX: usize = 2 << 10;
 /// Of the time of a question, what looking at a process that runs already may take: there may be many, and
 /// the sensor is not ready before.
 const IMAGE_PART: f64 = 0.25;
-
-/// What one question may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub millis: u64,
-    /// Bytes read of files.
-    pub bytes: u64,
-    /// Paths looked up and names read in directories.
-    pub entries: u64,
-    /// Memory of the process that looks into it, beyond what the inspector has.
-    pub memory: u64,
-}
 
 /// How an inspector is started: the program must call [`serve::serve`].
 #[derive(Clone, Debug)]
@@ -144,20 +134,6 @@ pub enum InspectorError {
     Start { program: PathBuf, source: io::Error },
     #[error("the inspector {program} ended at once, or was not there after {STARTS_WITHIN:?}", program = .program.display())]
     NotThere { program: PathBuf },
-}
-
-// === impl Limits ===
-
-impl Limits {
-    /// The defaults, for a sensor that may take so many bytes of memory in all.
-    pub fn within(memory_bytes: usize) -> Self {
-        Self {
-            millis: 2000,
-            bytes: 1 << 30,
-            entries: 200_000,
-            memory: (memory_bytes / 16) as u64,
-        }
-    }
 }
 
 // === impl Launch ===
@@ -476,35 +452,6 @@ impl Desk {
 
     fn end(&mut self) {
         self.process = None;
-    }
-}
-
-// === impl Limits ===
-
-impl Limits {
-    fn part(&self, part: f64) -> Allowed {
-        let Self {
-            millis,
-            bytes,
-            entries,
-            memory,
-        } = *self;
-        let of = |whole: u64| (whole as f64 * part) as u64;
-        Allowed {
-            millis: of(millis).max(1),
-            bytes: of(bytes),
-            entries: of(entries),
-            memory,
-        }
-    }
-
-    /// The largest part that was used of a budget.
-    fn used(&self, answer: &Answer, took: Duration) -> f64 {
-        let part = |used: u64, whole: u64| used as f64 / whole.max(1) as f64;
-        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        part(answer.bytes, self.bytes)
-            .max(part(answer.entries, self.entries))
-            .max(part(took, self.millis))
     }
 }
 

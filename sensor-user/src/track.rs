@@ -15,6 +15,7 @@
 
 mod acts;
 pub mod adopt;
+mod agents;
 mod bounds;
 mod changes;
 mod counts;
@@ -68,9 +69,6 @@ pub use self::{
     counts::TrackCounts,
     unjudged::NotJudged,
 };
-
-/// Sessions within sessions that are looked through.
-const LEVELS_MAX: usize = 16;
 
 /// A process by pid and exact start (boot clock, nanoseconds), where that is known.
 pub type Who = (u32, Option<u64>);
@@ -138,7 +136,7 @@ impl<J: Judge> Tracker<J> {
             refused: Refused::default(),
             consumed: 0,
             unjudged: NotJudgeds::default(),
-            held: Held::default(),
+            held: Held::within(bounds.held_bytes),
             unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
@@ -355,100 +353,6 @@ impl<J: Judge> Tracker<J> {
             out,
         );
         self.waited(common, session, verdicts, out);
-    }
-
-    /// A part of an agent starting another part of it (a launcher, a relaunch, a daemon), as opposed
-    /// to a tool of the agent starting an agent: that is a session of its own.
-    fn is_same_agent(&self, member: &Member, agent: &Agent) -> bool {
-        member.core && self.is_of_family(member, agent)
-    }
-
-    fn is_of_family(&self, member: &Member, agent: &Agent) -> bool {
-        let session = self.sessions.get(member.session);
-        session.is_some_and(|session| session.agent.family == agent.family)
-    }
-
-    /// Whether its session, or one that this was started in, is of the agent's family.
-    fn is_within_family(&self, member: &Member, agent: &Agent) -> bool {
-        let session = |id| self.sessions.get(id);
-        let above = |session: &&Session| self.sessions.get(session.parent?);
-        std::iter::successors(session(member.session), above)
-            .take(LEVELS_MAX)
-            .any(|session| session.agent.family == agent.family)
-    }
-
-    /// A process of a session turns out to be an agent of its own: what it does from here on is in a session of
-    /// that, or in its own if it is a part of the same agent.
-    fn become_agent(
-        &mut self,
-        common: &Common,
-        exec: decode::Exec,
-        judgement: Judgement,
-        verdicts: &mut impl Verdicts,
-        out: &mut impl Sink,
-    ) {
-        let Some(member) = self.processes.get(common.tgid, common.start_ns).cloned() else {
-            return;
-        };
-        let Some(agent) = judgement.agent else {
-            return;
-        };
-        let image = member.image.clone();
-        let session = if self.is_same_agent(&member, &agent) {
-            self.learn(member.session, agent, common, &image, out);
-            member.session
-        } else {
-            let id = self.session_id(common, &agent);
-            let beginning = Beginning {
-                agent,
-                exec: &exec,
-                image: &image,
-                parent: Some(member.session),
-                found: Found::Observed,
-            };
-            if !self.begin(common, id, beginning, verdicts, out) {
-                return;
-            }
-            id
-        };
-        let member = Member {
-            session,
-            core: true,
-            ..member
-        };
-        self.changed_process(common.tgid, common.start_ns, &member);
-        if !self.put(common, common.tgid, common.start_ns, member, out) {
-            self.evicted.processes += 1;
-        }
-    }
-
-    /// Takes over a better identification of a session's agent.
-    fn learn(
-        &mut self,
-        id: SessionId,
-        agent: Arc<Agent>,
-        common: &Common,
-        image: &Arc<Process>,
-        out: &mut impl Sink,
-    ) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let better = (agent.version.is_some(), agent.confidence)
-            > (session.agent.version.is_some(), session.agent.confidence);
-        if better {
-            session.agent = agent;
-            let info = session.info(Phase::Update);
-            self.changed(|| Some(Change::Session(id)));
-            self.emit(
-                common,
-                id,
-                Some(image.clone()),
-                None,
-                Detail::Session(info),
-                out,
-            );
-        }
     }
 
     /// Of the session this agent's process is the root of.

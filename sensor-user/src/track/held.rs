@@ -11,8 +11,8 @@
 //! - who waits does so for [`WAIT_NS`], [`OPENS_MAX`] opens and [`ASKS_MAX`] questions at most, and until it executes
 //!   something else or ends. What is not known by then is told as not judged.
 //!
-//! Bounds: [`GROUPS_MAX`] groups and as many processes of sessions; [`BYTES_MAX`] of records, [`GROUP_BYTES_MAX`]
-//! of one group.
+//! Bounds: [`GROUPS_MAX`] groups and as many processes of sessions; [`super::Bounds::held_bytes`] of records, an
+//! eighth of that for one group.
 
 use std::collections::VecDeque;
 
@@ -30,18 +30,18 @@ const WAIT_NS: u64 = 5_000_000_000;
 const OPENS_MAX: u32 = 2_048;
 const ASKS_MAX: u32 = 16;
 const GROUPS_MAX: usize = 64;
-const BYTES_MAX: usize = 4 << 20;
-const GROUP_BYTES_MAX: usize = 512 << 10;
+/// Of the memory for what is kept, the part that one group may take.
+const GROUP_PART: usize = 8;
 /// What an exec takes here besides its texts.
 const EXEC_BYTES: usize = 1 << 10;
 
 /// Everything that waits.
-#[derive(Default)]
 pub(super) struct Held {
     groups: Vec<Group>,
     /// Processes of sessions.
     members: Vec<Waiting>,
     bytes: usize,
+    bytes_max: usize,
     questions: VecDeque<Question>,
     /// Somebody has nothing more to wait for.
     is_over: bool,
@@ -118,12 +118,23 @@ impl Waiting {
 // === impl Held ===
 
 impl Held {
+    pub(super) fn within(bytes_max: usize) -> Self {
+        Self {
+            groups: Vec::new(),
+            members: Vec::new(),
+            bytes: 0,
+            bytes_max,
+            questions: VecDeque::new(),
+            is_over: false,
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.members.is_empty()
     }
 
     fn has_room(&self) -> bool {
-        self.groups.len() < GROUPS_MAX && self.bytes < BYTES_MAX
+        self.groups.len() < GROUPS_MAX && self.bytes < self.bytes_max
     }
 
     fn group_of(&self, claim: Option<Claim>) -> Option<usize> {
@@ -140,7 +151,8 @@ impl Held {
 
     fn keep(&mut self, at: usize, item: Item, bytes: usize) {
         let group = &mut self.groups[at];
-        let fits = group.bytes + bytes <= GROUP_BYTES_MAX && self.bytes + bytes <= BYTES_MAX;
+        let fits = group.bytes + bytes <= self.bytes_max / GROUP_PART
+            && self.bytes + bytes <= self.bytes_max;
         if fits {
             group.items.push(item);
             group.bytes += bytes;
@@ -385,6 +397,9 @@ impl<J: Judge> Tracker<J> {
         let candidate = candidate(&waiting.common, &waiting.exec);
         let judgement = judge.opened(&candidate, &question.path, &mut || verdicts.meanwhile());
         if judgement.agent.is_none() {
+            // A file that could not be looked at is no answer.
+            let open = &mut waiting.judgement.unjudged;
+            *open = open.or(judgement.unjudged);
             return;
         }
         let of_group = |group: &Group| group.waiting.iter().any(|one| one.is_asked(question));

@@ -220,7 +220,7 @@ fn what_waits_is_bounded_in_number_and_bytes() {
     let path = "/x".repeat(1_500);
     let mut opens = 0;
     while world.maps.settled.is_empty() {
-        assert!(opens < 1_000, "half a mebibyte of records");
+        assert!(opens < 1_000, "a quarter of a mebibyte of records");
         world.opens(10, claim, &path);
         world.settle(0);
         opens += 1;

@@ -4,7 +4,9 @@
 //! The interpreters are those of the machine: without one nothing can be tried.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -41,7 +43,7 @@ pub const GROUP: Group = Group {
             title: "`node --import data:`",
             tries: "the agent is imported by code in a URL",
             attempt: |stage| {
-                let url = "data:text/javascript,import%20%22AGENT%22";
+                let url = "data:text/javascript,import%20%22file://AGENT%22";
                 node(stage, &["--import", url, "-e", "0"], Given::Arguments)
             },
         },
@@ -178,18 +180,19 @@ fn python(stage: &Stage, words: &[&str], code: Option<&str>) -> Verdict {
     )
 }
 
+/// The first of this name on the path that is a program: a wrapper script would start another process.
 fn interpreter(name: &str) -> Option<Command> {
     let path = std::env::var_os("PATH")?;
+    let is_program = |file: &PathBuf| {
+        let mut head = [0; 4];
+        let read = File::open(file).and_then(|mut file| file.read_exact(&mut head));
+        read.is_ok() && head == *b"\x7fELF"
+    };
     let found = std::env::split_paths(&path).map(|folder| folder.join(name));
-    let real = found
-        .into_iter()
-        .find_map(|file| fs::canonicalize(file).ok())?;
-    // A wrapper script would start another process.
-    fs::read(&real).ok()?.starts_with(b"\x7fELF").then(|| {
-        let mut command = Command::new(real);
-        command.env_remove("NODE_OPTIONS").env_remove("PYTHONPATH");
-        command
-    })
+    let real = found.filter_map(|file| fs::canonicalize(file).ok());
+    let mut command = Command::new(real.into_iter().find(is_program)?);
+    command.env_remove("NODE_OPTIONS").env_remove("PYTHONPATH");
+    Some(command)
 }
 
 fn missing(name: &str) -> Verdict {

@@ -345,6 +345,7 @@ fn check_runtime(runtime: raw::Runtime) -> At<Runtime> {
         code_options: runtime.code_options,
         code_words: runtime.code_words,
         load_options: runtime.load_options,
+        env_file_options: runtime.env_file_options,
         interactive_options: runtime.interactive_options,
         reads_stdin: runtime.reads_stdin,
         stdin_words: runtime.stdin_words,

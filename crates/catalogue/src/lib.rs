@@ -210,6 +210,8 @@ pub struct Runtime {
     pub code_words: Vec<String>,
     /// Options whose value is a file or package to load before the program.
     pub load_options: Vec<String>,
+    /// Options whose value is a file of environment variables, those with more options among them.
+    pub env_file_options: Vec<String>,
     /// Options that make it read commands from a person.
     pub interactive_options: Vec<String>,
     /// Whether it reads a program from standard input when no argument names one.

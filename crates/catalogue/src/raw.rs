@@ -137,6 +137,8 @@ pub(super) struct Runtime {
     #[serde(default)]
     pub load_options: Vec<String>,
     #[serde(default)]
+    pub env_file_options: Vec<String>,
+    #[serde(default)]
     pub interactive_options: Vec<String>,
     #[serde(default)]
     pub reads_stdin: bool,

@@ -43,6 +43,8 @@ pub(super) struct Line<'a> {
     pub loads: Vec<Load<'a>>,
     /// There were more.
     pub loads_more: bool,
+    /// Files of environment variables, at most [`LOADS_MAX`].
+    pub env_files: Vec<&'a [u8]>,
     /// It was told to read commands from a person.
     pub is_interactive: bool,
 }
@@ -77,6 +79,14 @@ impl<'a> Line<'a> {
             self.loads_more = true;
         }
     }
+
+    fn env_file(&mut self, file: &'a [u8]) {
+        if self.env_files.len() < LOADS_MAX {
+            self.env_files.push(file);
+        } else {
+            self.loads_more = true;
+        }
+    }
 }
 
 fn has(list: &[String], word: &[u8]) -> bool {
@@ -96,6 +106,7 @@ pub(super) fn line<'a>(runtime: &Runtime, argv: &'a [Text]) -> Line<'a> {
         program: Program::None,
         loads: Vec::new(),
         loads_more: false,
+        env_files: Vec::new(),
         is_interactive: false,
     };
     let mut index = 1;
@@ -194,6 +205,11 @@ pub(super) fn line<'a>(runtime: &Runtime, argv: &'a [Text]) -> Line<'a> {
             && let Some(what) = value.or(next)
         {
             line.load(name, what);
+        }
+        if has(&runtime.env_file_options, name)
+            && let Some(file) = value.or(next)
+        {
+            line.env_file(file);
         }
         let takes_next = value.is_none() && has(&runtime.value_options, name);
         index += 1 + usize::from(takes_next);

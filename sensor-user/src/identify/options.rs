@@ -56,6 +56,35 @@ pub(super) fn split(value: &[u8]) -> Words {
     }
 }
 
+/// The value of a variable in a file of them (`.env`), as node reads it: the last one counts, quotes around a
+/// value are not of it, a comment may follow one without quotes.
+pub(super) fn in_file<'f>(file: &'f [u8], name: &str) -> Option<&'f [u8]> {
+    let mut found = None;
+    for line in file.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii();
+        let line = line.strip_prefix(b"export ").unwrap_or(line);
+        let Some(at) = memchr::memchr(b'=', line) else {
+            continue;
+        };
+        if line[..at].trim_ascii() != name.as_bytes() {
+            continue;
+        }
+        let value = line[at + 1..].trim_ascii();
+        let end = |quote: u8| memchr::memchr(quote, value.get(1..)?);
+        found = Some(match value.first() {
+            Some(quote @ (b'"' | b'\'' | b'`')) => match end(*quote) {
+                Some(end) => &value[1..=end],
+                None => value,
+            },
+            _ => {
+                let end = memchr::memchr(b'#', value).unwrap_or(value.len());
+                value[..end].trim_ascii()
+            }
+        });
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_in_a_file_is_what_its_last_line_says() {
+        let file = b"A=1\n export NODE_OPTIONS = '--require /x # y' \nNODE_OPTIONS2=z";
+        assert_eq!(
+            in_file(file, "NODE_OPTIONS"),
+            Some(&b"--require /x # y"[..])
+        );
+        let file = b"NODE_OPTIONS=\"a\"\nNODE_OPTIONS=-r /b # c\n# NODE_OPTIONS=d";
+        assert_eq!(in_file(file, "NODE_OPTIONS"), Some(&b"-r /b"[..]));
+        assert_eq!(in_file(b"NODE_OPTIONS", "NODE_OPTIONS"), None);
+        assert_eq!(in_file(b"NODE_OPTIONS='", "NODE_OPTIONS"), Some(&b"'"[..]));
+    }
+
+    #[test]
     fn words_are_bounded_and_that_is_said() {
         let many = "x ".repeat(WORDS_MAX + 1);
         let all = split(many.as_bytes());
@@ -100,6 +142,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_split_without_panic(value in prop::collection::vec(any::<u8>(), 0..300)) {
+            in_file(&[b"X=", value.as_slice()].concat(), "X");
             let all = split(&value);
             prop_assert!(all.words.iter().map(|word| word.as_bytes().len()).sum::<usize>() <= value.len());
         }

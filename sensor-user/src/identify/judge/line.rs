@@ -14,13 +14,16 @@ use super::{
         access::Opened,
         candidate::{CodeFrom, Unjudged},
         code::{self, Load},
-        command::{self, Line, Program},
+        command::{self, Line, Program, absolute},
         content, evidence, modules, options, package, python,
         specifier::{Npm, Specifier},
     },
     Case, DEPTH_MAX, Search, descriptor,
     script::Found,
 };
+
+/// As much of a file of variables as is read.
+const ENV_FILE_MAX: usize = 256 << 10;
 
 /// What keeps a command line from being judged to the end.
 #[derive(Default)]
@@ -202,6 +205,13 @@ impl Case<'_> {
                 Some(Specifier::Bare(_) | Specifier::BuiltIn) | None => {}
             }
         }
+        // `node --entry-url`
+        let is_url = [&b"file:"[..], b"data:"]
+            .iter()
+            .any(|kind| argument.starts_with(kind));
+        if is_url && runtime.language == Some(Language::JavaScript) {
+            return self.load(runtime, argument, "named by its URL", open);
+        }
         self.script_at(runtime, argument, open)
     }
 
@@ -277,7 +287,9 @@ impl Case<'_> {
     }
 
     fn load_variables(&self, runtime: &Runtime, line: &Line<'_>, open: &mut Open) -> Option<Agent> {
-        let by_options = self.load_options_of_variables(runtime, open);
+        let by_options = self
+            .load_options_of_files(runtime, line, open)
+            .or_else(|| self.load_options_of_variables(runtime, open));
         if by_options.is_some() {
             return by_options;
         }
@@ -305,20 +317,47 @@ impl Case<'_> {
         };
         let named = runtime.options_env.iter().map(String::as_str);
         let set = named.filter_map(|name| Some((name, variables.get(name)?)));
-        set.into_iter().find_map(|(name, value)| {
-            let options::Words { words, more } = options::split(value);
-            if more {
-                open.unseen(CodeFrom::Code);
-            }
-            let argv: Vec<Text> = std::iter::once(Text::from(name)).chain(words).collect();
-            let line = command::line(runtime, &argv);
-            let loaded = self.load_options(runtime, &line, Some(name), open);
-            loaded.or_else(|| match line.program {
-                Program::Code { text, .. } => {
-                    self.code(runtime, text, &format!("named in the code of {name}"), open)
-                }
-                _ => None,
+        set.into_iter()
+            .find_map(|(name, value)| self.load_value(runtime, name, value, open))
+    }
+
+    /// The variables in the files that options name.
+    fn load_options_of_files(
+        &self,
+        runtime: &Runtime,
+        line: &Line<'_>,
+        open: &mut Open,
+    ) -> Option<Agent> {
+        line.env_files.iter().find_map(|file| {
+            let path = absolute(file, self.cwd())?;
+            let file = self.root.read_start(&path, ENV_FILE_MAX)?;
+            runtime.options_env.iter().find_map(|name| {
+                let value = options::in_file(&file, name)?;
+                self.load_value(runtime, name, value, open)
             })
+        })
+    }
+
+    /// The options in a variable's value.
+    fn load_value(
+        &self,
+        runtime: &Runtime,
+        name: &str,
+        value: &[u8],
+        open: &mut Open,
+    ) -> Option<Agent> {
+        let options::Words { words, more } = options::split(value);
+        if more {
+            open.unseen(CodeFrom::Code);
+        }
+        let argv: Vec<Text> = std::iter::once(Text::from(name)).chain(words).collect();
+        let line = command::line(runtime, &argv);
+        let loaded = self.load_options(runtime, &line, Some(name), open);
+        loaded.or_else(|| match line.program {
+            Program::Code { text, .. } => {
+                self.code(runtime, text, &format!("named in the code of {name}"), open)
+            }
+            _ => None,
         })
     }
 

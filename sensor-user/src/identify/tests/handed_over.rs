@@ -226,6 +226,13 @@ fn options_in_the_environment_count_like_arguments() {
         let judgement = judge_with(&mut world, runtime, &words, &[(variable, &value)]);
         assert_gemini(judgement, variable);
     }
+    world.file(".env", format!("X=1\nNODE_OPTIONS='--require {cli}'\n"));
+    let words = ["node", "--env-file=.env", "other.js"];
+    assert_gemini(judge(&mut world, "node", &words), "NODE_OPTIONS");
+    assert_plain(&judge(&mut world, "node", &["node", "other.js"]));
+    let url = format!("file://{cli}");
+    let words = ["node", "--entry-url", &url];
+    assert_gemini(judge(&mut world, "node", &words), "named by its URL");
     let other = [("NODE_OPTIONS", "--require ./other.js"), ("X", cli)];
     assert_plain(&judge_with(
         &mut world,

@@ -11,11 +11,17 @@ use std::{
 };
 
 use flate2::{Compression, write::DeflateEncoder};
+use proptest::prelude::*;
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use skep_testing::Killed;
 
 use super::{
-    super::{CodeFrom, Judgement, Unjudged},
+    super::{
+        CodeFrom, Judgement, Unjudged,
+        archive::{Archive, MEMBER_MAX},
+        source::Source,
+        zipapp,
+    },
     Candidate, HANGS, World, assert_agent, assert_no_agent,
     elf_file::ElfFile,
 };
@@ -572,4 +578,33 @@ fn the_rest_of_a_long_command_line_is_read_of_its_process() {
         Some(Unjudged::CutArguments),
         "it was overwritten"
     );
+}
+
+proptest! {
+    /// Nothing panics, whatever the directory, the headers and the packed bytes say.
+    #[test]
+    fn a_broken_archive_is_read_as_far_as_it_goes(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let manifest = r#"{"name":"x"}"#.repeat(20);
+        let mut bytes = zip(&[("a/package.json", &manifest), ("a/b.js", "1"), ("__main__.py", "import x")]);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        // Half of them are whole.
+        let len = (cut.index(2 * bytes.len()) + 1).min(bytes.len());
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&bytes[..len]).expect("writes");
+        let source = Source::new(file, len as u64);
+        if let Some(mut archive) = Archive::open(&source) {
+            let members = archive.members(|_| true);
+            for (_, member) in members {
+                let read = archive.read(member);
+                prop_assert!(read.is_none_or(|bytes| bytes.len() <= MEMBER_MAX));
+            }
+        }
+        zipapp::pieces(&skep_catalogue::Catalogue::embedded(), &source, b"/a.pyz");
+    }
 }

@@ -278,7 +278,9 @@ impl Running for Inspector {
 impl Desk {
     fn judge(&mut self, candidate: &Candidate<'_>, meanwhile: &mut dyn FnMut()) -> Judgement {
         let mut judgement = self.judged(candidate, meanwhile);
-        if judgement.unjudged.is_some() && judgement.place.is_none() {
+        // An environment that was not read says nothing of a script: it is told once, not for each.
+        let is_of_script = !matches!(judgement.unjudged, None | Some(Unjudged::UnreadEnvironment));
+        if is_of_script && judgement.place.is_none() {
             judgement.place = script_by_name(&self.catalogue, candidate).cloned();
         }
         judgement

@@ -1,7 +1,7 @@
 //! The chain of steps, built here and nowhere else, for `watch` and `run` alike.
 //!
 //! ```text
-//! ring ─▶ decode ─▶ track ─▶ fold ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
+//! ring ─▶ decode ─▶ track ─▶ first sight ─▶ fold ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
 //! ```
 //!
 //! `track` asks the inspector and calls `enrich`, which take no part in the passing on. [`Head::record`] joins the
@@ -14,6 +14,7 @@ use skep_event::Event;
 
 use crate::{
     decode::{Body, Record, step::Decode},
+    first_sight::FirstSight,
     fold::{Fold, Limits},
     inspect::Inspector,
     redact::Redact,
@@ -30,6 +31,7 @@ pub struct Head<J> {
 
 /// The steps from events and acts to what leaves.
 pub struct Tail {
+    pub first_sight: FirstSight,
     pub fold: Fold,
     pub redact: Redact,
 }
@@ -79,6 +81,7 @@ impl Tail {
     /// For a sensor that may take so many bytes of memory in all.
     pub fn within(memory_bytes: usize) -> Self {
         Self {
+            first_sight: FirstSight::default(),
             fold: Fold::with_limits(Limits::within(memory_bytes)),
             redact: Redact::default(),
         }
@@ -86,13 +89,20 @@ impl Tail {
 
     /// The steps in their order, up to where events leave. `now`: the time of this round.
     pub fn to<F: FnMut(Event)>(&mut self, now: Instant, leaves: F) -> impl Sink {
-        let Self { fold, redact } = self;
-        fold.then(now, redact.then(now, Out(leaves)))
+        let Self {
+            first_sight,
+            fold,
+            redact,
+        } = self;
+        let after = fold.then(now, redact.then(now, Out(leaves)));
+        first_sight.then(now, after)
     }
 
     /// The same without the fold: each act leaves as an event of its own.
     pub fn unfolded<F: FnMut(Event)>(&mut self, leaves: F) -> impl Sink {
-        self.redact.then(Instant::now(), Out(leaves))
+        let now = Instant::now();
+        let after = self.redact.then(now, Out(leaves));
+        self.first_sight.then(now, after)
     }
 
     /// What its steps have counted, in their order.

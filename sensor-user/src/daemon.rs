@@ -85,6 +85,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     let _server = Server::start(place, board.clone())?;
     let mut found_running = Vec::new();
     pipeline.keep_in(journal);
+    pipeline.keep_sights_in(&config.state_directory);
     pipeline.adopt(found.kept, |event| found_running.push(event));
     let spool = Lanes::open(
         &config.spool.directory,

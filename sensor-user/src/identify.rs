@@ -24,6 +24,7 @@ mod evidence;
 mod filesystems;
 #[doc(hidden)]
 pub mod fuzz;
+mod generic;
 mod judge;
 mod learned;
 pub mod looks;
@@ -31,6 +32,7 @@ mod package;
 mod python;
 mod scan;
 mod source;
+mod unknown;
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +45,9 @@ use skep_catalogue::Catalogue;
 use access::{Opened, Trust};
 use cache::Cache;
 use content::Nature;
+use generic::texts::Texts;
 use scan::Markers;
+use unknown::Scripts;
 
 pub(crate) use access::Root;
 pub use candidate::{Candidate, Judgement, Unjudged};
@@ -57,7 +61,9 @@ const REMEMBERED: usize = 2_048;
 pub struct Identifier {
     catalogue: Arc<Catalogue>,
     markers: Markers,
+    texts: Texts,
     natures: Cache<FileKey, (Nature, Trust)>,
+    scripts: Scripts,
 }
 
 // === impl Identifier ===
@@ -65,10 +71,13 @@ pub struct Identifier {
 impl Identifier {
     pub fn new(catalogue: Arc<Catalogue>) -> Self {
         let markers = Markers::new(&catalogue);
+        let texts = Texts::new(catalogue.generic());
         Self {
             catalogue,
             markers,
+            texts,
             natures: Cache::new(REMEMBERED),
+            scripts: Scripts::new(REMEMBERED),
         }
     }
 
@@ -82,7 +91,7 @@ impl Identifier {
             return Some(known);
         }
         let (opened, trust) = root.executed(candidate)?;
-        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        let nature = content::inspect(&self.catalogue, &self.markers, &self.texts, &opened.source);
         if trust > Trust::Unverified && root.looks.noted().is_none() {
             self.natures.insert(candidate.file, (nature.clone(), trust));
         }
@@ -94,7 +103,7 @@ impl Identifier {
         if let Some((nature, _)) = self.natures.get(opened.key) {
             return nature;
         }
-        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        let nature = content::inspect(&self.catalogue, &self.markers, &self.texts, &opened.source);
         if root.looks.noted().is_none() {
             self.natures
                 .insert(opened.key, (nature.clone(), Trust::Exact));

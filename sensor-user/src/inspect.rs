@@ -11,7 +11,7 @@
 //!   read once whoever runs them.
 //!
 //! Bounds: one question at a time; what one may cost is [`Limits`], what those about one user may cost in all
-//! `inspect/allowance.rs`; 2 × 2,048 files are remembered, with at most 2 KiB each.
+//! `inspect/allowance.rs`; 2 × 2,048 files are remembered, with at most 2 KiB each, and as many scripts, most of them with 100 bytes.
 
 mod allowance;
 mod confine;
@@ -31,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::FixedState;
 use prost::Message;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -67,6 +68,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Files remembered, and the most that is remembered of one.
 const FILES: usize = 2_048;
 const LEARNED_MAX: usize = 2 << 10;
+/// The most that is remembered of a script.
+const SCRIPT_MAX: usize = 4 << 10;
 /// Of the time of a question, what looking at a process that runs already may take: there may be many, and
 /// the sensor is not ready before.
 const IMAGE_PART: f64 = 0.25;
@@ -118,6 +121,9 @@ struct Desk {
     process: Option<Process>,
     started: Option<Instant>,
     known: Cache<FileKey, Known>,
+    /// What was learned of scripts, by a hash of user, executable and path: a hint, since what is learned names
+    /// the file that it is of.
+    scripts: Cache<u64, Arc<[u8]>>,
     allowances: Allowances,
     counts: InspectCounts,
 }
@@ -135,6 +141,13 @@ struct Process {
 struct Known {
     learned: Option<Arc<[u8]>>,
     never: bool,
+}
+
+/// What is remembered of what is asked about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory<'a> {
+    learned: Option<&'a [u8]>,
+    script: Option<&'a [u8]>,
 }
 
 /// The inspector cannot be started.
@@ -192,6 +205,7 @@ impl Inspector {
             process: None,
             started: None,
             known: Cache::new(FILES),
+            scripts: Cache::new(FILES),
             allowances: Allowances::default(),
             counts: InspectCounts::default(),
         };
@@ -234,7 +248,9 @@ impl Judge for Inspector {
         meanwhile: &mut dyn FnMut(),
     ) -> Option<Repository> {
         candidate.cwd?;
-        let answer = self.desk().ask(Ask::Repository, candidate, None, meanwhile);
+        let answer = self
+            .desk()
+            .ask(Ask::Repository, candidate, Memory::default(), meanwhile);
         answer.ok()?.found_repository()
     }
 }
@@ -258,10 +274,12 @@ impl Running for Inspector {
             cwd: None,
             uid: Some(task.uid),
         };
-        match self
-            .desk()
-            .ask(Ask::Image { start_ns }, &candidate, None, meanwhile)
-        {
+        match self.desk().ask(
+            Ask::Image { start_ns },
+            &candidate,
+            Memory::default(),
+            meanwhile,
+        ) {
             Ok(answer) => answer.found_image().map(|image| image.exec(task)),
             Err(Unjudged::Gone) => None,
             // It runs, and nothing of it could be looked at: that is not nothing.
@@ -305,7 +323,13 @@ impl Desk {
             };
         }
         let learned = known.and_then(|known| known.learned);
-        let answer = match self.ask(Ask::Judge, candidate, learned.as_deref(), meanwhile) {
+        let hint = self.hint(candidate);
+        let script = hint.and_then(|hint| self.scripts.get(hint));
+        let memory = Memory {
+            learned: learned.as_deref(),
+            script: script.as_deref(),
+        };
+        let answer = match self.ask(Ask::Judge, candidate, memory, meanwhile) {
             Ok(answer) => answer,
             Err(why) => return Judgement::not(why),
         };
@@ -319,6 +343,10 @@ impl Desk {
             _ => {}
         }
         judgement.never &= file.ino != 0;
+        let newly = answer.script.filter(|learned| learned.len() <= SCRIPT_MAX);
+        if let (Some(hint), Some(script)) = (hint, newly) {
+            self.scripts.insert(hint, script.into());
+        }
         let newly = answer
             .learned
             .filter(|learned| learned.len() <= LEARNED_MAX);
@@ -330,12 +358,23 @@ impl Desk {
         judgement
     }
 
+    /// What the script is remembered by that a candidate probably runs.
+    fn hint(&self, candidate: &Candidate<'_>) -> Option<u64> {
+        use std::hash::BuildHasher;
+        let script = script_by_name(&self.catalogue, candidate)?.as_bytes();
+        let is_relative = script.first() != Some(&b'/');
+        let directory = candidate.cwd.filter(|_| is_relative);
+        let directory = directory.map(|directory| directory.as_bytes());
+        let of = (candidate.uid, candidate.file, script, directory);
+        Some(FixedState::default().hash_one(of))
+    }
+
     /// Asks, and waits for the answer no longer than the question may take.
     fn ask(
         &mut self,
         ask: Ask,
         candidate: &Candidate<'_>,
-        learned: Option<&[u8]>,
+        memory: Memory<'_>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Answer, Unjudged> {
         self.counts.asked += 1;
@@ -346,7 +385,9 @@ impl Desk {
                 let is_image = matches!(ask, Ask::Image { .. });
                 let part = if is_image { part.min(IMAGE_PART) } else { part };
                 let allowed = self.limits.part(part);
-                let question = Question::new(ask, candidate, learned.map(<[u8]>::to_vec), allowed);
+                let of = |learned: Option<&[u8]>| learned.map(<[u8]>::to_vec);
+                let question = Question::new(ask, candidate, of(memory.learned), allowed)
+                    .with_script(of(memory.script));
                 let answer = self.answer(&question, meanwhile);
                 let answer = answer.and_then(|answer| match answer.failure() {
                     Some(why) => Err(why),

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod decode;
 pub mod enrich;
+pub mod first_sight;
 pub mod fold;
 pub mod fold_epochs;
 pub mod git;

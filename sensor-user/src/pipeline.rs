@@ -121,6 +121,11 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         self.front.keep_in(journal);
     }
 
+    /// Keeps in this directory which agents of no family were seen, and takes up what is kept there.
+    pub fn keep_sights_in(&mut self, state_directory: &std::path::Path) {
+        self.tail.first_sight.keep_in(state_directory);
+    }
+
     /// Why the journal cannot be written, while that is so.
     pub fn journal_error(&self) -> Option<&str> {
         self.front.journal.as_ref().and_then(Journal::error)

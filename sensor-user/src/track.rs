@@ -324,7 +324,7 @@ impl<J: Judge> Tracker<J> {
             && self
                 .sessions
                 .get(member.session)
-                .is_some_and(|s| s.agent.family == agent.family)
+                .is_some_and(|s| s.agent.family == agent.family && s.agent.name == agent.name)
     }
 
     /// Takes over a better identification of a session's agent.

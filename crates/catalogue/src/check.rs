@@ -8,8 +8,9 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    CatalogueError, Family, KnownHash, Layout, Marker, MarkerScope, Multicall, NAME_WEIGHT_MAX,
-    NameHint, NpmPackage, Problem, PythonDistribution, Runtime, raw,
+    Catalogue, CatalogueError, Family, Generic, KnownHash, Language, Layout, Marker, MarkerScope,
+    Multicall, NAME_WEIGHT_MAX, NameHint, NpmPackage, Problem, PythonDistribution, Runtime,
+    UNKNOWN, generic, raw,
     value::{At, environment_name, parse_sha256, path_pattern, path_patterns, regex, weight},
 };
 
@@ -27,6 +28,7 @@ const LARGE_SECTION_MIN_SIZE: u64 = 32 << 20;
 pub(super) struct Set {
     families: Vec<Family>,
     runtimes: Vec<Runtime>,
+    generic: Option<Generic>,
     defined: HashMap<String, PathBuf>,
 }
 
@@ -42,8 +44,12 @@ impl Set {
             })
     }
 
-    pub(super) fn finish(self) -> (Vec<Family>, Vec<Runtime>) {
-        (self.families, self.runtimes)
+    pub(super) fn finish(self) -> Catalogue {
+        Catalogue {
+            families: self.families,
+            runtimes: self.runtimes,
+            generic: self.generic,
+        }
     }
 
     fn add_text(&mut self, path: &Path, text: &str) -> At<()> {
@@ -67,7 +73,18 @@ impl Set {
             python,
             name,
             runtime,
+            generic: unknown,
         } = file;
+        let has_generic = unknown.is_some();
+        if let Some(unknown) = unknown {
+            let span = unknown.span();
+            if self.generic.is_some() {
+                let id = "generic".to_owned();
+                let first = path.to_owned();
+                return Err((span, Problem::Duplicate { id, first }));
+            }
+            self.generic = Some(generic::check(unknown.into_inner())?);
+        }
         let homeless = [
             ("package", package.first().map(Spanned::span)),
             ("marker", marker.first().map(Spanned::span)),
@@ -81,7 +98,7 @@ impl Set {
             {
                 return Err((span, Problem::NoFamily { table }));
             }
-            if runtime.is_empty() {
+            if runtime.is_empty() && !has_generic {
                 return Err((0..0, Problem::Empty));
             }
             return self.add_runtimes(path, runtime);
@@ -133,8 +150,8 @@ impl Set {
     fn define(&mut self, kind: &'static str, id: &Spanned<String>, path: &Path) -> At<()> {
         let text = id.get_ref();
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if text.is_empty() || !text.bytes().all(fits) {
-            let expected = "lower-case letters, digits and hyphens";
+        if text.is_empty() || !text.bytes().all(fits) || text == UNKNOWN {
+            let expected = "lower-case letters, digits and hyphens, and not `unknown`";
             return Err((
                 id.span(),
                 Problem::Value {
@@ -225,12 +242,28 @@ fn check_marker(marker: raw::Marker) -> At<Marker> {
             Some(compiled)
         }
     };
+    let language = match &marker.language {
+        None => None,
+        Some(language) => Some(match language.get_ref().as_str() {
+            "go" => Language::Go,
+            "rust" => Language::Rust,
+            found => {
+                let problem = Problem::Value {
+                    key: "language",
+                    found: found.to_owned(),
+                    expected: "\"go\" or \"rust\"",
+                };
+                return Err((language.span(), problem));
+            }
+        }),
+    };
     Ok(Marker {
         scope,
         text: marker.text.into_inner(),
         version,
         min_size: marker.min_size,
         static_only: marker.static_only,
+        language,
         weight: weight(&marker.weight, WEIGHT_MAX)?,
     })
 }

@@ -15,6 +15,7 @@
 
 mod check;
 mod error;
+mod generic;
 mod pattern;
 mod raw;
 mod value;
@@ -24,6 +25,7 @@ use std::{fs, io, path::Path};
 use regex::bytes::Regex;
 
 pub use error::{CatalogueError, Problem};
+pub use generic::{Against, Generic, GenericKind};
 pub use pattern::Pattern;
 
 /// The confidence (0 to 100) below which a program is not called an agent.
@@ -31,16 +33,25 @@ pub const MIN_CONFIDENCE: u8 = 50;
 /// The most a name may weigh: far enough below [`MIN_CONFIDENCE`] that it never tips the scale alone.
 pub const NAME_WEIGHT_MAX: u8 = 15;
 
+/// The family of an agent that no family describes. No catalogue file defines it.
+pub const UNKNOWN: &str = "unknown";
+
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 1_000;
 
 const EMBEDDED: &[(&str, &str)] = &[
     ("aider.toml", include_str!("../families/aider.toml")),
     (
+        "antigravity-cli.toml",
+        include_str!("../families/antigravity-cli.toml"),
+    ),
+    (
         "claude-code.toml",
         include_str!("../families/claude-code.toml"),
     ),
+    ("cline.toml", include_str!("../families/cline.toml")),
     ("codex.toml", include_str!("../families/codex.toml")),
+    ("continue.toml", include_str!("../families/continue.toml")),
     ("crush.toml", include_str!("../families/crush.toml")),
     (
         "cursor-agent.toml",
@@ -50,11 +61,16 @@ const EMBEDDED: &[(&str, &str)] = &[
         "gemini-cli.toml",
         include_str!("../families/gemini-cli.toml"),
     ),
+    ("generic.toml", include_str!("../families/generic.toml")),
     (
         "github-copilot-cli.toml",
         include_str!("../families/github-copilot-cli.toml"),
     ),
+    ("goose.toml", include_str!("../families/goose.toml")),
+    ("kilo-code.toml", include_str!("../families/kilo-code.toml")),
+    ("kiro-cli.toml", include_str!("../families/kiro-cli.toml")),
     ("opencode.toml", include_str!("../families/opencode.toml")),
+    ("openhands.toml", include_str!("../families/openhands.toml")),
     ("qoder-cli.toml", include_str!("../families/qoder-cli.toml")),
     ("qwen-code.toml", include_str!("../families/qwen-code.toml")),
     ("runtimes.toml", include_str!("../families/runtimes.toml")),
@@ -69,6 +85,7 @@ const EMBEDDED: &[(&str, &str)] = &[
 pub struct Catalogue {
     families: Vec<Family>,
     runtimes: Vec<Runtime>,
+    generic: Option<Generic>,
 }
 
 /// One family of agents and the evidence it is recognised by.
@@ -124,6 +141,15 @@ pub enum MarkerScope {
     Script,
 }
 
+/// What a compiled program was written in, as its file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Its build information is there.
+    Go,
+    /// `.comment` names rustc.
+    Rust,
+}
+
 /// Bytes that only this family's programs hold.
 #[derive(Clone, Debug)]
 pub struct Marker {
@@ -136,6 +162,8 @@ pub struct Marker {
     pub min_size: u64,
     /// Sections: only files without a dynamic linker (no `PT_INTERP`) are read.
     pub static_only: bool,
+    /// Sections: only files that were written in this language are read.
+    pub language: Option<Language>,
     pub weight: u8,
 }
 
@@ -224,8 +252,7 @@ impl Catalogue {
             set.add(Path::new(name), text)
                 .expect("the embedded catalogue is loaded by a test");
         }
-        let (families, runtimes) = set.finish();
-        Self { families, runtimes }
+        set.finish()
     }
 
     /// The embedded catalogue with the `*.toml` files of `directory` added; a family or runtime of
@@ -241,7 +268,12 @@ impl Catalogue {
             let text = read_file(&path)?;
             set.add(&path, &text)?;
         }
-        let (families, runtimes) = set.finish();
+        let Self {
+            families,
+            runtimes,
+            generic,
+        } = set.finish();
+        catalogue.generic = generic.or(catalogue.generic);
         for family in families {
             match catalogue
                 .families
@@ -272,8 +304,7 @@ impl Catalogue {
     pub fn of_text(name: &Path, text: &str) -> Result<Self, CatalogueError> {
         let mut set = check::Set::default();
         set.add(name, text)?;
-        let (families, runtimes) = set.finish();
-        Ok(Self { families, runtimes })
+        Ok(set.finish())
     }
 
     pub fn families(&self) -> &[Family] {
@@ -282,6 +313,11 @@ impl Catalogue {
 
     pub fn family(&self, id: &str) -> Option<&Family> {
         self.families.iter().find(|family| family.id == id)
+    }
+
+    /// By what agents are known that no family describes, if they are looked for.
+    pub fn generic(&self) -> Option<&Generic> {
+        self.generic.as_ref()
     }
 
     pub fn runtimes(&self) -> &[Runtime] {

@@ -37,6 +37,13 @@ fn the_embedded_catalogue_holds_every_family_of_the_issue() {
         "aider",
         "cursor-agent",
         "crush",
+        "antigravity-cli",
+        "cline",
+        "continue",
+        "goose",
+        "kilo-code",
+        "kiro-cli",
+        "openhands",
         "skep-demo-agent",
     ] {
         assert!(ids.contains(id), "{id}");
@@ -267,4 +274,44 @@ fn a_missing_directory_is_an_error_that_names_it() {
             .starts_with("cannot read /nonexistent/catalogue: "),
         "{error}"
     );
+}
+
+const GENERIC: &str = "schema = 1\n[generic]\nrequired = [[\"a\", \"b\"]]\nothers = 1\n";
+const KINDS: &str = "[[generic.kind]]\nid = \"a\"\nsays = \"A\"\nweight = 30\nnpm = [\"x\"]\n\
+    [[generic.kind]]\nid = \"b\"\nsays = \"B\"\nweight = 30\ntext = [\"some text\"]\n\
+    [[generic.kind]]\nid = \"c\"\nsays = \"C\"\nweight = 20\nwords = '\\bagent\\b'\n";
+
+#[test]
+fn generic_evidence_needs_all_that_is_required_and_some_of_the_others() {
+    let text = format!("{GENERIC}{KINDS}");
+    let catalogue = Catalogue::of_text(Path::new("generic.toml"), &text).expect("well-formed");
+    let generic = catalogue.generic().expect("there");
+    let sure = |kinds: &[usize], points| generic.confidence(|kind| kinds.contains(&kind), points);
+    assert_eq!(sure(&[0, 1, 2], 0), Some(61));
+    assert_eq!(sure(&[0, 1, 2], 12), None, "below what an agent must have");
+    for few in [&[0, 1][..], &[0, 2], &[1, 2]] {
+        assert_eq!(sure(few, 0), None, "{few:?}");
+    }
+    assert!(generic.is_required_there(|kind| kind < 2));
+}
+
+#[test]
+fn generic_evidence_that_makes_no_sense_is_refused() {
+    for (from, to, line) in [
+        ("\"b\"]]", "\"d\"]]", 3),
+        ("weight = 30\nnpm", "weight = 61\nnpm", 8),
+        ("some text", "short", 14),
+        ("id = \"c\"", "id = \"a\"", 16),
+        ("agent\\b", "agent(", 19),
+    ] {
+        let text = format!("{GENERIC}{KINDS}");
+        assert!(text.contains(from), "{from}");
+        let (found, problem) = refusal(&text.replacen(from, to, 1));
+        assert_eq!(found, line, "{from}: {problem}");
+    }
+    let family = FAMILY.replace("\"x\"", "\"unknown\"") + PACKAGE;
+    assert!(matches!(
+        refusal(&family),
+        (3, Problem::Value { key: "id", .. })
+    ));
 }

@@ -94,6 +94,7 @@ pub(super) fn conclude(
             .chain(doubts)
             .collect(),
         install_path,
+        name: None,
     })
 }
 

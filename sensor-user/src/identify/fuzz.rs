@@ -9,6 +9,7 @@ use super::{
     bundle::{self, Bun},
     content::{self, Nature},
     elf::Elf,
+    generic::texts::Texts,
     scan::Markers,
     source::Source,
 };
@@ -19,6 +20,7 @@ pub struct Executable {
     file: File,
     catalogue: Arc<Catalogue>,
     markers: Markers,
+    texts: Texts,
 }
 
 /// What the headers of an ELF file say.
@@ -48,6 +50,7 @@ impl Executable {
         Ok(Self {
             file: memfd_create("skep-fuzz", MemfdFlags::CLOEXEC)?.into(),
             markers: Markers::new(&catalogue),
+            texts: Texts::new(catalogue.generic()),
             catalogue,
         })
     }
@@ -111,9 +114,12 @@ impl Executable {
     pub fn evidence(&self, bytes: &[u8]) -> io::Result<Vec<String>> {
         let source = self.source(bytes)?;
         Ok(
-            match content::inspect(&self.catalogue, &self.markers, &source) {
+            match content::inspect(&self.catalogue, &self.markers, &self.texts, &source) {
                 Nature::Program(pieces) => pieces.iter().map(|piece| piece.text.clone()).collect(),
-                other @ (Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_)) => {
+                other @ (Nature::Plain
+                | Nature::Runtime(_)
+                | Nature::Bundle(_)
+                | Nature::Unknown(_)) => {
                     vec![format!("{other:?}")]
                 }
             },

@@ -21,11 +21,11 @@ const DEPTH_MAX: usize = 2;
 
 /// One exec under judgement.
 pub(super) struct Case<'a> {
-    identifier: &'a mut Identifier,
-    catalogue: Arc<Catalogue>,
-    candidate: &'a Candidate<'a>,
-    root: &'a Root,
-    doubts: Vec<Doubt>,
+    pub(super) identifier: &'a mut Identifier,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) candidate: &'a Candidate<'a>,
+    pub(super) root: &'a Root,
+    pub(super) doubts: Vec<Doubt>,
     depth: usize,
 }
 
@@ -128,6 +128,7 @@ impl<'a> Case<'a> {
                     Switch::Off | Switch::Unknown => Judgement::default(),
                 },
             },
+            Nature::Unknown(unknown) => self.unknown_program(unknown),
             Nature::Program(_) => Judgement::default(),
             Nature::Plain => match by_name() {
                 Some(runtime) => self.run(runtime),
@@ -170,7 +171,7 @@ impl<'a> Case<'a> {
     }
 
     /// A runtime: what counts is the program it runs.
-    fn run(mut self, runtime: &Runtime) -> Judgement {
+    pub(super) fn run(mut self, runtime: &Runtime) -> Judgement {
         let argv = self.candidate.argv;
         let program = command::program(runtime, argv);
         if self.candidate.argv_truncated && program.may_be_cut(argv) {
@@ -198,11 +199,16 @@ impl<'a> Case<'a> {
         if self.root.is_own {
             self.doubts.push(evidence::PROCESS_ENDED);
         }
+        let is_evident = pieces.iter().any(|piece| piece.kind != Kind::Name);
         let agent = self.conclude(pieces.clone()).or_else(|| {
             // The whole script is read only when nothing cheaper told what it is.
-            let hashes = content::hashes(&self.catalogue, &script?.source);
+            let hashes = content::hashes(&self.catalogue, &script.as_ref()?.source);
             self.conclude(pieces.into_iter().chain(hashes).collect())
         });
+        let agent = match agent {
+            None if !is_evident => self.unknown_run(runtime, script.as_ref(), program),
+            agent => agent,
+        };
         Judgement {
             agent: agent.map(Arc::new),
             ..Judgement::default()
@@ -261,7 +267,9 @@ impl<'a> Case<'a> {
     fn program_pieces(&self, nature: &Nature) -> Vec<Piece> {
         let mut pieces = match nature {
             Nature::Program(pieces) => pieces.to_vec(),
-            Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_) => Vec::new(),
+            Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_) | Nature::Unknown(_) => {
+                Vec::new()
+            }
         };
         let exe = self.candidate.exe.map(Text::as_bytes);
         let is_worth_a_look =
@@ -278,7 +286,7 @@ impl<'a> Case<'a> {
     }
 
     /// The real path of the executed file, if the path still names that file.
-    fn verified(&self, exe: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn verified(&self, exe: &[u8]) -> Option<Vec<u8>> {
         let opened = self.root.open(exe)?;
         let trust = access::trust_key(opened.key, opened.source.len(), self.candidate)?;
         (trust > Trust::Unverified).then_some(opened.real)
@@ -302,13 +310,7 @@ impl<'a> Case<'a> {
         if runtime.module_option.is_none() {
             return Vec::new();
         }
-        let interpreters = python::interpreters(
-            self.candidate.filename.map(Text::as_bytes),
-            self.argv0(),
-            self.candidate.exe.map(Text::as_bytes),
-            self.candidate.cwd.map(Text::as_bytes),
-        );
-        python::distributions(&self.catalogue, self.root, run, &interpreters)
+        python::distributions(&self.catalogue, self.root, run, &self.interpreters())
     }
 
     /// Families one of these paths is named after, each once.
@@ -331,7 +333,7 @@ impl<'a> Case<'a> {
         families.filter_map(hint).collect()
     }
 
-    fn argv0(&self) -> Option<&'a [u8]> {
+    pub(super) fn argv0(&self) -> Option<&'a [u8]> {
         self.candidate.argv.first().map(Text::as_bytes)
     }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use skep_catalogue::{Catalogue, Family, NpmPackage};
 
 use super::{
@@ -26,6 +26,18 @@ struct Manifest {
     version: Option<String>,
     main: Option<String>,
     bin: Option<Bin>,
+    description: Option<Lenient<String>>,
+    dependencies: Option<Lenient<BTreeMap<String, IgnoredAny>>>,
+    #[serde(rename = "optionalDependencies")]
+    optional: Option<Lenient<BTreeMap<String, IgnoredAny>>>,
+}
+
+/// What generic evidence looks at: of another form, it is as good as not there.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Fits(T),
+    Other(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,37 +45,52 @@ struct Manifest {
 enum Bin {
     One(String),
     Many(BTreeMap<String, String>),
-    Other(serde::de::IgnoredAny),
+    Other(IgnoredAny),
+}
+
+/// The nearest named `package.json` above a file.
+#[derive(Debug)]
+pub(super) struct Nearest {
+    manifest: Manifest,
+    pub name: String,
+    /// Of the `package.json`.
+    pub path: Vec<u8>,
+}
+
+/// Finds the nearest named `package.json` above the file at `real`.
+pub(super) fn nearest(root: &Root, real: &[u8]) -> Option<Nearest> {
+    let mut directory = parent(real);
+    for _ in 0..LEVELS_MAX {
+        if directory.is_empty() || base_name(directory) == b"node_modules" {
+            return None;
+        }
+        let path = [directory, b"/package.json"].concat();
+        let manifest = read_manifest(root, &path);
+        if let Some((manifest, name)) = manifest.and_then(|m| m.name.clone().map(|name| (m, name)))
+        {
+            return Some(Nearest {
+                manifest,
+                name,
+                path,
+            });
+        }
+        directory = parent(directory);
+    }
+    None
 }
 
 /// Evidence that the file at `real` belongs to a known npm package.
 pub(super) fn packages(catalogue: &Catalogue, root: &Root, real: &[u8]) -> Vec<Piece> {
-    let mut directory = parent(real);
-    for _ in 0..LEVELS_MAX {
-        if directory.is_empty() || base_name(directory) == b"node_modules" {
-            return Vec::new();
-        }
-        let path = [directory, b"/package.json"].concat();
-        let manifest = read_manifest(root, &path);
-        if let Some(Manifest {
-            name: Some(name),
-            version,
-            bin,
-            ..
-        }) = manifest
-        {
-            let file = &real[directory.len() + 1..];
-            let found = Found {
-                name: &name,
-                version: version.as_deref(),
-                file,
-                path: &path,
-            };
-            return found.pieces(catalogue, bin.as_ref());
-        }
-        directory = parent(directory);
-    }
-    Vec::new()
+    let Some(nearest) = nearest(root, real) else {
+        return Vec::new();
+    };
+    let found = Found {
+        name: &nearest.name,
+        version: nearest.version(),
+        file: nearest.file(real),
+        path: &nearest.path,
+    };
+    found.pieces(catalogue, nearest.manifest.bin.as_ref())
 }
 
 /// The file a directory given as a script stands for.
@@ -116,6 +143,80 @@ fn read_manifest(root: &Root, path: &[u8]) -> Option<Manifest> {
     serde_json::from_slice(&root.read_whole(path, MANIFEST_BYTES_MAX)?).ok()
 }
 
+// === impl Nearest ===
+
+impl Nearest {
+    pub(super) fn version(&self) -> Option<&str> {
+        self.manifest.version.as_deref()
+    }
+
+    pub(super) fn description(&self) -> Option<&str> {
+        match &self.manifest.description {
+            Some(Lenient::Fits(description)) => Some(description),
+            Some(Lenient::Other(_)) | None => None,
+        }
+    }
+
+    /// The path of a file below the package, relative to it.
+    pub(super) fn file<'p>(&self, real: &'p [u8]) -> &'p [u8] {
+        real.get(parent(&self.path).len() + 1..).unwrap_or_default()
+    }
+
+    /// Whether the file is one of the package's commands, or what a package with commands gives as its main file.
+    pub(super) fn is_command(&self, file: &[u8]) -> bool {
+        let Some(bin) = &self.manifest.bin else {
+            return false;
+        };
+        let main = self.manifest.main.as_deref();
+        let is_main =
+            main.is_some_and(|main| main.strip_prefix("./").unwrap_or(main).as_bytes() == file);
+        bin.has(file) || is_main && !matches!(bin, Bin::Other(_))
+    }
+
+    /// Names of the packages it depends on.
+    pub(super) fn dependencies(&self) -> impl Iterator<Item = &String> + Clone {
+        let all = [&self.manifest.dependencies, &self.manifest.optional];
+        all.into_iter()
+            .flatten()
+            .flat_map(|list| match list {
+                Lenient::Fits(list) => Some(list.keys()),
+                Lenient::Other(_) => None,
+            })
+            .flatten()
+    }
+
+    /// A package it depends on, where Node looks for it.
+    pub(super) fn dependency(&self, root: &Root, name: &str) -> Option<Nearest> {
+        let is_name = !name.split('/').any(|part| part.is_empty() || part == "..");
+        let mut directory = parent(&self.path);
+        for _ in 0..LEVELS_MAX {
+            if !is_name || directory.is_empty() {
+                return None;
+            }
+            let path = match base_name(directory) {
+                b"node_modules" => [directory, b"/", name.as_bytes(), b"/package.json"].concat(),
+                _ => [
+                    directory,
+                    b"/node_modules/",
+                    name.as_bytes(),
+                    b"/package.json",
+                ]
+                .concat(),
+            };
+            if let Some(manifest) = read_manifest(root, &path) {
+                let name = name.to_owned();
+                return Some(Nearest {
+                    manifest,
+                    name,
+                    path,
+                });
+            }
+            directory = parent(directory);
+        }
+        None
+    }
+}
+
 /// A named `package.json` above a file.
 struct Found<'a> {
     name: &'a str,
@@ -163,6 +264,8 @@ impl Found<'_> {
                 String::from_utf8_lossy(&cut).into_owned()
             }
         });
+        // All of it was cut off: it is not the agent's.
+        let version = version.filter(|version| !version.is_empty());
         let text = format!(
             "npm package {} {} at {} (entry {})",
             self.name,

@@ -114,7 +114,7 @@ fn split_site(real: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The directories distributions of an installation prefix are in.
-fn sites(root: &Root, prefix: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn sites(root: &Root, prefix: &[u8]) -> Vec<Vec<u8>> {
     let mut sites = Vec::new();
     for library in [b"lib".as_slice(), b"lib64"] {
         let library = [prefix, b"/", library].concat();
@@ -161,7 +161,7 @@ fn metadata_in(
 }
 
 /// PEP 503: lower case, runs of `-`, `_` and `.` are one hyphen.
-fn normalised(name: &[u8]) -> String {
+pub(super) fn normalised(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name {
         match byte {

@@ -8,6 +8,8 @@ mod real_packages;
 mod runtimes;
 mod scripts;
 mod unjudged;
+mod unknown;
+mod unknown_packages;
 
 use std::{
     fs,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use skep_abi::FileKey;
-use skep_catalogue::Catalogue;
+use skep_catalogue::{Catalogue, UNKNOWN};
 use skep_event::{Agent, Repository, Text};
 
 use crate::{
@@ -79,6 +79,9 @@ pub struct Question {
     entries: u64,
     #[prost(uint64, tag = "16")]
     memory: u64,
+    /// What was learned of the script it probably runs.
+    #[prost(bytes = "vec", optional, tag = "17")]
+    script: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -107,6 +110,7 @@ pub struct Asked {
     argv_truncated: bool,
     pub cwd: Option<Text>,
     pub learned: Option<Vec<u8>>,
+    pub script: Option<Vec<u8>>,
     pub allowed: Allowed,
 }
 
@@ -131,6 +135,9 @@ pub struct Answer {
     /// Set by [`Answer::packet`]: an answer that says nothing is still not an end of answers.
     #[prost(bool, tag = "8")]
     is_answer: bool,
+    /// What was learned of the script it runs.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub script: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -153,6 +160,8 @@ struct Judged {
     unjudged: Option<Reason>,
     #[prost(bytes = "vec", optional, tag = "9")]
     place: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "10")]
+    name: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -258,7 +267,13 @@ impl Question {
             bytes: read,
             entries,
             memory,
+            script: None,
         }
+    }
+
+    /// The same with what was learned of the script it probably runs.
+    pub fn with_script(self, script: Option<Vec<u8>>) -> Self {
+        Self { script, ..self }
     }
 
     /// How long it may take, milliseconds.
@@ -294,6 +309,7 @@ impl Question {
             argv_truncated: self.argv_truncated,
             cwd: self.cwd.map(Text::new),
             learned: self.learned,
+            script: self.script,
             allowed: Allowed {
                 millis: self.millis,
                 bytes: self.bytes,
@@ -347,7 +363,9 @@ impl Answer {
                 confidence,
                 evidence,
                 install_path,
+                name,
             } = &**agent;
+            judged.name = name.clone();
             judged.family = Some(family.clone());
             judged.version = version.clone();
             judged.confidence = u32::from(*confidence);
@@ -442,11 +460,13 @@ impl Answer {
             multicall,
             unjudged,
             place,
+            name,
         } = self.judged.clone()?;
         let fits = |length: usize| length <= TEXT_MAX;
         let all_fit = evidence.len() <= EVIDENCE_MAX
             && evidence.iter().all(|text| fits(text.len()))
             && version.iter().all(|text| fits(text.len()))
+            && name.iter().all(|text| fits(text.len()))
             && install_path.iter().all(|path| fits(path.len()))
             && place.iter().all(|path| fits(path.len()));
         if !all_fit || confidence > 99 {
@@ -454,13 +474,16 @@ impl Answer {
         }
         let agent = match family {
             Some(family) => {
-                catalogue.family(&family)?;
+                if family != UNKNOWN {
+                    catalogue.family(&family)?;
+                }
                 Some(Arc::new(Agent {
                     family,
                     version,
                     confidence: u8::try_from(confidence).ok()?,
                     evidence,
                     install_path: install_path.map(Text::new),
+                    name,
                 }))
             }
             None => None,

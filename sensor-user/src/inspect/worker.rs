@@ -83,6 +83,10 @@ fn judged(asked: &Asked, root: &Root, identifier: &mut Identifier) -> Answer {
         .learned
         .as_ref()
         .is_some_and(|learned| identifier.teach(asked.file, learned));
+    let is_script_taught = asked
+        .script
+        .as_ref()
+        .is_some_and(|learned| identifier.teach_script(learned));
     let judgement: Judgement = identifier.judge_in(&asked.candidate(), root);
     let learned = if is_taught || asked.file.ino == 0 {
         None
@@ -91,6 +95,10 @@ fn judged(asked: &Asked, root: &Root, identifier: &mut Identifier) -> Answer {
     };
     let mut answer = Answer::judged(&judgement);
     answer.learned = learned;
+    // The same again is not worth its bytes; another script than the one that was told of is told.
+    answer.script = identifier
+        .learned_script()
+        .filter(|learned| !is_script_taught || asked.script.as_ref() != Some(learned));
     answer
 }
 

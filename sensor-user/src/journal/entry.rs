@@ -74,6 +74,9 @@ pub struct SessionEntry {
     repository_branch: Option<Vec<u8>>,
     #[prost(uint64, tag = "16")]
     gaps: u64,
+    /// Of an agent of no family.
+    #[prost(string, optional, tag = "17")]
+    name: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -135,6 +138,7 @@ pub fn session(kept: &KeptSession) -> Entry {
         confidence,
         evidence,
         install_path,
+        name,
     } = &**agent;
     let SessionInfo {
         phase: _,
@@ -157,6 +161,7 @@ pub fn session(kept: &KeptSession) -> Entry {
         confidence: u32::from(*confidence),
         evidence: evidence.clone(),
         install_path: bytes(install_path),
+        name: name.clone(),
         parent: parent.map(|id| id.0.to_vec()),
         user: user.clone(),
         uid: *uid,
@@ -281,6 +286,7 @@ impl Replay {
             confidence: u8::try_from(entry.confidence).ok().filter(|c| *c <= 100)?,
             evidence: entry.evidence,
             install_path: text(entry.install_path),
+            name: entry.name,
         };
         let repository = entry.repository_root.map(|root| Repository {
             root: root.into(),

@@ -34,6 +34,7 @@ fn session(n: u8) -> KeptSession {
             confidence: 95,
             evidence: vec!["package.json".into()],
             install_path: Some("/usr/lib/claude".into()),
+            name: None,
         }),
         info: SessionInfo {
             phase: Phase::Update,

@@ -147,12 +147,17 @@ impl Human {
     }
 }
 
+/// `codex 0.169.0`; of an agent of no family, `unknown (some-agent 1.2.3)`.
 fn agent_name(agent: &Agent) -> String {
+    let name = agent.name.as_ref().unwrap_or(&agent.family);
     let name = match &agent.version {
-        Some(version) => format!("{} {version}", agent.family),
-        None => agent.family.clone(),
+        Some(version) => format!("{name} {version}"),
+        None => name.clone(),
     };
-    visible(&name)
+    match &agent.name {
+        Some(_) => visible(&format!("{} ({name})", agent.family)),
+        None => visible(&name),
+    }
 }
 
 fn process_name(process: &Process) -> String {

@@ -25,6 +25,7 @@ impl Judge for ByName {
                 confidence: 90,
                 evidence: vec!["name in a test".into()],
                 install_path: None,
+                name: None,
             }))
         };
         match name {

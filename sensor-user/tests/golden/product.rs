@@ -77,6 +77,7 @@ fn agent(family: &str, version: Option<&str>, confidence: u8) -> Agent {
         confidence,
         evidence,
         install_path: version.map(|_| Text::from(&b"/opt/\xff/claude"[..])),
+        name: None,
     }
 }
 

@@ -83,6 +83,7 @@ fn agent() -> Agent {
         confidence: 95,
         evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".to_owned()],
         install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".to_owned()),
+        name: None,
     }
 }
 

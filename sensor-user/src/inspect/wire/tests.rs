@@ -51,6 +51,7 @@ fn an_answer_arrives_as_it_was_given() {
         confidence: 95,
         evidence: vec!["one".into(), "two".into()],
         install_path: Some(text(b"/opt/\xff")),
+        name: None,
     };
     let every = [
         Unjudged::Gone,

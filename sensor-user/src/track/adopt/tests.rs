@@ -25,6 +25,7 @@ impl Judge for ByName {
                 confidence: 90,
                 evidence: Vec::new(),
                 install_path: None,
+                name: None,
             })
         });
         Judgement {
@@ -232,6 +233,7 @@ fn kept() -> (Kept, SessionId) {
         confidence: 90,
         evidence: Vec::new(),
         install_path: None,
+        name: None,
     });
     let info = Session::new(agent.clone(), None, SessionFacts::default()).info(Phase::Update);
     let kept = Kept {

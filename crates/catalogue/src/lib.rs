@@ -61,7 +61,6 @@ const EMBEDDED: &[(&str, &str)] = &[
         "gemini-cli.toml",
         include_str!("../families/gemini-cli.toml"),
     ),
-    ("generic.toml", include_str!("../families/generic.toml")),
     (
         "github-copilot-cli.toml",
         include_str!("../families/github-copilot-cli.toml"),
@@ -79,6 +78,20 @@ const EMBEDDED: &[(&str, &str)] = &[
         include_str!("../families/skep-demo-agent.toml"),
     ),
 ];
+
+const GENERIC_NAME: &str = "generic.toml";
+/// The generic evidence, masked: a program that holds its texts as they are would be taken for an agent itself.
+const GENERIC: [u8; include_bytes!("../families/generic.toml").len()] =
+    masked(*include_bytes!("../families/generic.toml"));
+
+const fn masked<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    let mut at = 0;
+    while at < N {
+        bytes[at] ^= 0xa5;
+        at += 1;
+    }
+    bytes
+}
 
 /// Families of agents and the runtimes they are written for.
 #[derive(Clone, Debug)]
@@ -252,6 +265,10 @@ impl Catalogue {
             set.add(Path::new(name), text)
                 .expect("the embedded catalogue is loaded by a test");
         }
+        let generic = String::from_utf8(masked(GENERIC).to_vec())
+            .expect("the embedded catalogue is loaded by a test");
+        set.add(Path::new(GENERIC_NAME), &generic)
+            .expect("the embedded catalogue is loaded by a test");
         set.finish()
     }
 

@@ -66,8 +66,31 @@ fn every_catalogue_file_is_embedded() {
         })
         .collect();
     on_disk.sort();
-    let embedded: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    let mut embedded: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    embedded.push(GENERIC_NAME);
+    embedded.sort_unstable();
     assert_eq!(on_disk, embedded);
+}
+
+#[test]
+fn a_program_with_the_catalogue_in_it_does_not_hold_what_agents_do() {
+    let catalogue = Catalogue::embedded();
+    let generic = catalogue.generic().expect("embedded");
+    let embedded: Vec<u8> = EMBEDDED
+        .iter()
+        .flat_map(|(_, text)| text.bytes())
+        .chain(super::GENERIC)
+        .collect();
+    let holds = |text: &String| contains(&embedded, text.as_bytes());
+    let is_there = |kind: usize| {
+        let texts = &generic.kinds[kind].texts;
+        !texts.is_empty() && texts.iter().all(|list| list.iter().any(holds))
+    };
+    assert!(!generic.is_required_there(is_there));
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //! Invariants: asked only when no family is evident, and never of a package of a family; a kind counts once;
 //! a name decides nothing.
 //!
-//! Bounds: 256 files and 48 MiB of a script's, 400 files and 8 MiB of a distribution, 256 MiB of a program.
+//! Bounds: 256 files and 48 MiB of a script's, 400 files and 8 MiB of a distribution, 256 MiB of a program; at
+//! most about 2 MiB of memory, since a question of the inspector may take no more than 4.
 
 pub(super) mod native;
 pub(super) mod npm;

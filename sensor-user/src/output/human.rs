@@ -11,6 +11,7 @@
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
+use skep_catalogue::UNKNOWN;
 
 use skep_event::{
     Agent, Change, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit,
@@ -149,13 +150,14 @@ impl Human {
 
 /// `codex 0.169.0`; of an agent of no family, `unknown (some-agent 1.2.3)`.
 fn agent_name(agent: &Agent) -> String {
-    let name = agent.name.as_ref().unwrap_or(&agent.family);
+    let unknown = agent.name.as_ref().filter(|_| agent.family == UNKNOWN);
+    let name = unknown.unwrap_or(&agent.family);
     let name = match &agent.version {
         Some(version) => format!("{name} {version}"),
         None => name.clone(),
     };
-    match &agent.name {
-        Some(_) => visible(&format!("{} ({name})", agent.family)),
+    match unknown {
+        Some(_) => visible(&format!("{UNKNOWN} ({name})")),
         None => visible(&name),
     }
 }

@@ -14,7 +14,6 @@ use super::{
     super::{
         access::{Opened, Root},
         command::parent,
-        elf::Range,
         package::{self, Nearest},
     },
     Signs, Subject, conclude, is_of_family, short,
@@ -23,9 +22,12 @@ use super::{
 
 const FILES_MAX: usize = 256;
 const BYTES_MAX: u64 = 48 << 20;
-/// Imports are looked for so far into a file.
-const IMPORTS_MAX: usize = 4 << 20;
+/// Of a file in memory at a time: a question may take no more than a few MiB.
+const CHUNK: usize = 256 << 10;
+const AGAIN: usize = 1 << 10;
 const IMPORT_MAX: usize = 256;
+/// Imports that are known and not looked at yet.
+const WAITING_MAX: usize = 4 * FILES_MAX;
 const DEPENDENCIES_MAX: usize = 64;
 const DESCRIPTION_MAX: usize = 1_024;
 const EXTENSIONS: [&[u8]; 3] = [b".js", b".mjs", b".cjs"];
@@ -111,18 +113,23 @@ fn look(
     waiting: &mut VecDeque<Vec<u8>>,
 ) {
     let source = &opened.source;
-    *bytes = bytes.saturating_add(source.len());
-    let head = source.read(0, IMPORTS_MAX);
-    search.bytes(&head);
-    if source.len() > head.len() as u64 && *bytes <= BYTES_MAX {
-        let offset = (head.len() as u64).saturating_sub(1 << 10);
-        let len = source.len() - offset;
-        search.range(source, Range { offset, len });
-    }
-    for import in imports(&head) {
-        if waiting.len() < 4 * FILES_MAX {
-            waiting.push_back(joined(parent(&opened.real), import));
+    let mut buffer = vec![0; CHUNK];
+    let mut at = 0;
+    while *bytes < BYTES_MAX && !search.is_enough() {
+        let filled = source.read_into(at, &mut buffer);
+        let chunk = &buffer[..filled];
+        search.bytes(chunk);
+        for import in imports(chunk) {
+            if waiting.len() < WAITING_MAX {
+                waiting.push_back(joined(parent(&opened.real), import));
+            }
         }
+        *bytes = bytes.saturating_add(filled as u64);
+        if filled < CHUNK {
+            return;
+        }
+        // What lies across two chunks is seen in the second.
+        at += (CHUNK - AGAIN) as u64;
     }
 }
 

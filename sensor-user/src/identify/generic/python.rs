@@ -10,6 +10,7 @@ use super::{
     super::{
         access::Root,
         command::{base_name, parent},
+        elf::Range,
         python::{self, Run, normalised},
     },
     Subject, conclude, is_of_family, short,
@@ -18,11 +19,13 @@ use super::{
 
 const DISTRIBUTIONS_MAX: usize = 512;
 const ENTRY_POINTS_MAX: usize = 64 << 10;
-const METADATA_MAX: usize = 1 << 20;
-const RECORD_MAX: usize = 4 << 20;
+/// The fields come before the description.
+const METADATA_MAX: usize = 256 << 10;
+/// A question may take no more than a few MiB of memory: of a longer record the beginning counts.
+const RECORD_MAX: usize = 1 << 20;
 const FILES_MAX: usize = 400;
-const BYTES_MAX: usize = 8 << 20;
-const MODULE_MAX: usize = 2 << 20;
+const BYTES_MAX: u64 = 8 << 20;
+const MODULE_MAX: u64 = 2 << 20;
 const NAMES_MAX: usize = 20_000;
 
 /// An installed distribution.
@@ -70,7 +73,7 @@ pub(in super::super) fn run(
         }
     };
     let path = [&found.directory, b"/METADATA".as_slice()].concat();
-    let metadata = Metadata::read(&root.read_whole(&path, METADATA_MAX)?)?;
+    let metadata = Metadata::read(&root.read_start(&path, METADATA_MAX)?)?;
     if is_of_family(catalogue, &normalised(metadata.name.as_bytes())) {
         return None;
     }
@@ -185,10 +188,10 @@ fn modules(root: &Root, found: &Found, search: &mut Search<'_>) {
         let Some(opened) = root.open(&[&found.site, b"/".as_slice(), path].concat()) else {
             continue;
         };
-        let module = opened.source.read(0, MODULE_MAX);
+        let len = opened.source.len().min(MODULE_MAX);
         files += 1;
-        bytes += module.len();
-        search.bytes(&module);
+        bytes += len;
+        search.range(&opened.source, Range { offset: 0, len });
     }
 }
 

@@ -24,6 +24,7 @@ const PLATFORMS: [&str; 3] = ["manylinux_2_28_x86_64", "manylinux2014_x86_64", "
 struct List {
     agent: Vec<Package>,
     other: Vec<Package>,
+    family: Vec<Package>,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +43,8 @@ struct Package {
 pub fn fetch_all() -> Result<()> {
     let list: List = toml::from_str(LIST).context("cannot read the list of packages")?;
     let more = std::env::var_os(MORE).is_some();
-    let packages = list.agent.into_iter().chain(list.other);
+    let packages = list.agent.into_iter();
+    let packages = packages.chain(list.other).chain(list.family);
     for package in packages.filter(|package| more || !package.more) {
         package.fetch()?;
     }
@@ -142,6 +144,11 @@ fn install(folder: &Path, name: &str, version: &str) -> Result<()> {
         .run()
         .with_context(|| format!("cannot fetch {name} {version}"))?;
     // Where an environment has its scripts.
-    std::fs::rename(site.join("bin"), folder.join("bin"))
-        .with_context(|| format!("{name} {version} has no scripts"))
+    let scripts = site.join("bin");
+    match scripts.is_dir() {
+        true => std::fs::rename(scripts, folder.join("bin"))?,
+        // One without scripts, which is of interest for a program in it.
+        false => std::fs::create_dir(folder.join("bin"))?,
+    }
+    Ok(())
 }

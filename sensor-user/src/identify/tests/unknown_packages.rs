@@ -17,6 +17,7 @@ const MORE: &str = "SKEP_MORE_PACKAGES";
 struct List {
     agent: Vec<Package>,
     other: Vec<Package>,
+    family: Vec<Package>,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +28,9 @@ struct Package {
     program: String,
     /// What the agent is called, if not as the package.
     name: Option<String>,
+    family: Option<String>,
+    reported: Option<String>,
+    copy_version: Option<String>,
     #[serde(default)]
     more: bool,
 }
@@ -49,7 +53,8 @@ impl Package {
         folder.join(format!("{kind}+{name}@{}", self.version))
     }
 
-    fn judged(&self) -> Judgement {
+    /// The real path of the program.
+    fn path(&self) -> PathBuf {
         let folder = self.folder();
         assert!(
             folder.is_dir(),
@@ -58,9 +63,14 @@ impl Package {
         );
         let program = match &self.npm {
             Some(name) => folder.join("node_modules").join(name).join(&self.program),
+            None if self.program.contains('/') => folder.join(&self.program),
             None => folder.join("bin").join(&self.program),
         };
-        let program = std::fs::canonicalize(&program).expect("the package has its program");
+        std::fs::canonicalize(&program).expect("the package has its program")
+    }
+
+    fn judged(&self) -> Judgement {
+        let program = self.path();
         let mut world = World::new();
         if is_elf(&program) {
             return world.judge(&world.exec(&program, &[&self.program]));
@@ -139,4 +149,28 @@ fn programs_that_use_models_and_are_no_agents_are_none() {
     }
     assert!(wrong.is_empty(), "{none} were none: {wrong:#?}");
     assert!(none >= 30);
+}
+
+#[test]
+#[ignore = "needs published packages: cargo xtask test-packages"]
+fn packages_of_families_are_of_their_family_and_so_are_copies_of_their_programs() {
+    let version = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    for (package, judgement) in judged(list().family) {
+        let family = package.family.as_deref().expect("a family");
+        let agent = judgement.agent.expect(package.name());
+        let reported = package.reported.as_deref().unwrap_or(&package.version);
+        assert_eq!(agent.family, family, "{agent:?}");
+        assert_eq!(agent.version, version(reported), "{agent:?}");
+        let Some(reported) = &package.copy_version else {
+            continue;
+        };
+        let mut world = World::new();
+        let copy = world.path("harmless");
+        std::fs::copy(package.path(), &copy).expect("copies");
+        let agent = world.judge(&world.exec(&copy, &["harmless"])).agent;
+        let agent = agent.expect(package.name());
+        println!("a copy of {}: {agent:#?}", package.name());
+        assert_eq!(agent.family, family, "{agent:?}");
+        assert_eq!(agent.version, version(reported), "{agent:?}");
+    }
 }

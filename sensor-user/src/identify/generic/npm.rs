@@ -133,9 +133,13 @@ fn look(
     }
 }
 
+fn is_script(path: &[u8]) -> bool {
+    EXTENSIONS.iter().any(|extension| path.ends_with(extension))
+}
+
 /// A file as an import names it, or with an extension, or the index of a directory.
 fn resolve(root: &Root, path: &[u8]) -> Option<Opened> {
-    if EXTENSIONS.iter().any(|extension| path.ends_with(extension)) {
+    if is_script(path) {
         return root.open(path);
     }
     let mut named = EXTENSIONS
@@ -145,8 +149,8 @@ fn resolve(root: &Root, path: &[u8]) -> Option<Opened> {
     named.find_map(|path| root.open(&path))
 }
 
-/// The relative paths a script imports: a quoted text that begins with a dot, after `import`, `from`,
-/// `require` or `URL`.
+/// The relative paths a script may load: a quoted text that begins with a dot, after `import`, `from`, `require`
+/// or `URL`, or with the extension of a script (a launcher resolves it first).
 pub(in super::super) fn imports(script: &[u8]) -> impl Iterator<Item = &[u8]> {
     let quotes = memchr::memchr2_iter(b'"', b'\'', script);
     quotes.filter_map(|at| {
@@ -154,15 +158,13 @@ pub(in super::super) fn imports(script: &[u8]) -> impl Iterator<Item = &[u8]> {
         if !after.starts_with(b"./") && !after.starts_with(b"../") {
             return None;
         }
+        let within = &after[..after.len().min(IMPORT_MAX)];
+        let path = &within[..memchr::memchr(script[at], within)?];
         let before = script[..at].trim_ascii_end();
         let before = before.strip_suffix(b"(").unwrap_or(before).trim_ascii_end();
         let words = [b"from".as_slice(), b"import", b"require", b"URL"];
-        if !words.iter().any(|word| before.ends_with(word)) {
-            return None;
-        }
-        let within = &after[..after.len().min(IMPORT_MAX)];
-        let end = memchr::memchr(script[at], within)?;
-        Some(&within[..end])
+        let is_imported = words.iter().any(|word| before.ends_with(word));
+        (is_imported || is_script(path)).then_some(path)
     })
 }
 
@@ -213,11 +215,13 @@ mod tests {
     #[test]
     fn relative_imports_are_found_however_they_are_written() {
         let script = br#"import a from "./a.js"; import "../b.mjs";const c=require('./c'),d=await import("./d.js");
-            export * from './e.js';await import(new URL("./f.mjs",import.meta.url)); x = "./not"; from "pkg" "#;
+            export * from './e.js';await import(new URL("./f.mjs",import.meta.url)); x = "./not"; from "pkg"; resolve(d, "../g.js") "#;
         let found: Vec<_> = imports(script).map(String::from_utf8_lossy).collect();
         assert_eq!(
             found,
-            ["./a.js", "../b.mjs", "./c", "./d.js", "./e.js", "./f.mjs"]
+            [
+                "./a.js", "../b.mjs", "./c", "./d.js", "./e.js", "./f.mjs", "../g.js"
+            ]
         );
     }
 

@@ -132,6 +132,8 @@ pub const VIEWS: &[View] = &[
                     FILTER (WHERE agent_evidence IS NOT NULL) AS agent_evidence,
                 last_value(agent_install_path ORDER BY time, seq)
                     FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
+                last_value(agent_name ORDER BY time, seq)
+                    FILTER (WHERE agent_name IS NOT NULL) AS agent_name,
                 min(time) FILTER (WHERE session_phase = 'start') AS started,
                 max(time) FILTER (WHERE session_phase = 'end') AS ended,
                 min(time) AS first_seen, max(time) AS last_seen,
@@ -198,10 +200,10 @@ pub const VIEWS: &[View] = &[
     },
     View {
         name: "agents",
-        about: "inventory: each agent by host, user, version and install path; running is how many of \
+        about: "inventory: each agent by host, user, version and install path, with the name of one of no family; running is how many of \
                 its sessions have not been told to have ended",
         sql: "
-            SELECT sensor_id, host, user_name, agent_family, agent_version,
+            SELECT sensor_id, host, user_name, agent_family, agent_name, agent_version,
                    agent_install_path AS install_path,
                    max(agent_confidence) AS confidence,
                    last_value(agent_evidence ORDER BY last_seen) AS evidence,
@@ -209,7 +211,8 @@ pub const VIEWS: &[View] = &[
                    count(*) FILTER (WHERE ended IS NULL) AS running,
                    min(first_seen) AS first_seen, max(last_seen) AS last_seen
             FROM sessions WHERE agent_family IS NOT NULL
-            GROUP BY sensor_id, host, user_name, agent_family, agent_version, agent_install_path",
+            GROUP BY sensor_id, host, user_name, agent_family, agent_name, agent_version,
+                     agent_install_path",
     },
     View {
         name: "hosts",

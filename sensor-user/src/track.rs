@@ -360,7 +360,12 @@ impl<J: Judge> Tracker<J> {
     fn session_id(&self, common: &Common, agent: &Agent) -> SessionId {
         // A start that could not be read is replaced by the exec, which names the process as well.
         let start = common.start_ns.unwrap_or(common.time_ns);
-        SessionId::derive(&self.boot_id, common.tgid, start, &agent.family)
+        // Two agents of no family, one after the other in one process, are two sessions.
+        let agent = match &agent.name {
+            Some(name) => format!("{}/{name}", agent.family),
+            None => agent.family.clone(),
+        };
+        SessionId::derive(&self.boot_id, common.tgid, start, &agent)
     }
 
     /// Begins a session and says so; false when there is no room for it.

@@ -47,6 +47,14 @@ impl Judge for ByName {
                 agent: agent("codex", Some("2")),
                 ..Default::default()
             },
+            "agent-a" | "agent-b" => Judgement {
+                agent: agent("unknown", None).map(|agent| {
+                    let mut agent = Agent::clone(&agent);
+                    agent.name = Some(name.to_owned());
+                    Arc::new(agent)
+                }),
+                ..Default::default()
+            },
             "node" => Judgement::default(),
             _ => Judgement {
                 never: true,
@@ -344,6 +352,22 @@ fn an_agent_started_by_a_tool_of_an_agent_is_a_child_session() {
     world.fork(10, 13, None);
     let (_, events) = world.exec(13, &["codex"], None);
     assert_ne!(session(&events), parent);
+}
+
+#[test]
+fn two_agents_of_no_family_are_one_session_only_if_they_have_one_name() {
+    let mut world = World::new();
+    let (_, events) = world.exec(10, &["agent-a"], None);
+    let first = session(&events);
+    world.fork(10, 11, None);
+    let (_, events) = world.exec(11, &["agent-a"], None);
+    assert_eq!((classes(&events), session(&events)), (vec!["exec"], first));
+    let (_, events) = world.exec(11, &["agent-b"], None);
+    assert_ne!(session(&events), first);
+    // In the same process as well.
+    let (_, events) = world.exec(10, &["agent-b"], None);
+    assert_eq!(classes(&events), ["session", "exec"]);
+    assert_ne!(session(&events), first);
 }
 
 #[test]

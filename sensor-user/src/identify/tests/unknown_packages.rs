@@ -157,7 +157,9 @@ fn packages_of_families_are_of_their_family_and_so_are_copies_of_their_programs(
     let version = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     for (package, judgement) in judged(list().family) {
         let family = package.family.as_deref().expect("a family");
-        let agent = judgement.agent.expect(package.name());
+        let agent = judgement
+            .agent
+            .unwrap_or_else(|| panic!("{} is no agent", package.name()));
         let reported = package.reported.as_deref().unwrap_or(&package.version);
         assert_eq!(agent.family, family, "{agent:?}");
         assert_eq!(agent.version, version(reported), "{agent:?}");
@@ -168,7 +170,7 @@ fn packages_of_families_are_of_their_family_and_so_are_copies_of_their_programs(
         let copy = world.path("harmless");
         std::fs::copy(package.path(), &copy).expect("copies");
         let agent = world.judge(&world.exec(&copy, &["harmless"])).agent;
-        let agent = agent.expect(package.name());
+        let agent = agent.unwrap_or_else(|| panic!("a copy of {} is none", package.name()));
         println!("a copy of {}: {agent:#?}", package.name());
         assert_eq!(agent.family, family, "{agent:?}");
         assert_eq!(agent.version, version(reported), "{agent:?}");

@@ -1,7 +1,7 @@
 //! The chain of steps, built here and nowhere else, for `watch` and `run` alike.
 //!
 //! ```text
-//! ring ─▶ decode ─▶ track ─▶ fold ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
+//! ring ─▶ decode ─▶ track ─▶ fold ─▶ stamp ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
 //! ```
 //!
 //! `track` asks the inspector and calls `enrich`, which take no part in the passing on. [`Head::record`] joins the
@@ -17,6 +17,7 @@ use crate::{
     fold::{Fold, Limits},
     inspect::Inspector,
     redact::Redact,
+    stamp::Stamp,
     step::{About, Out, Relay, Sink, Step, StepCounts},
     track::{Judge, Tracker},
     verdicts::Verdicts,
@@ -31,6 +32,7 @@ pub struct Head<J> {
 /// The steps from events and acts to what leaves.
 pub struct Tail {
     pub fold: Fold,
+    pub stamp: Stamp,
     pub redact: Redact,
 }
 
@@ -80,19 +82,26 @@ impl Tail {
     pub fn within(memory_bytes: usize) -> Self {
         Self {
             fold: Fold::with_limits(Limits::within(memory_bytes)),
+            stamp: Stamp::default(),
             redact: Redact::default(),
         }
     }
 
     /// The steps in their order, up to where events leave. `now`: the time of this round.
     pub fn to<F: FnMut(Event)>(&mut self, now: Instant, leaves: F) -> impl Sink {
-        let Self { fold, redact } = self;
-        fold.then(now, redact.then(now, Out(leaves)))
+        let Self {
+            fold,
+            stamp,
+            redact,
+        } = self;
+        fold.then(now, stamp.then(now, redact.then(now, Out(leaves))))
     }
 
     /// The same without the fold: each act leaves as an event of its own.
     pub fn unfolded<F: FnMut(Event)>(&mut self, leaves: F) -> impl Sink {
-        self.redact.then(Instant::now(), Out(leaves))
+        let now = Instant::now();
+        let Self { stamp, redact, .. } = self;
+        stamp.then(now, redact.then(now, Out(leaves)))
     }
 
     /// What its steps have counted, in their order.

@@ -30,6 +30,7 @@ pub mod probes;
 pub mod proc;
 pub mod redact;
 pub mod settings;
+pub mod stamp;
 pub mod start;
 pub mod status;
 pub mod step;

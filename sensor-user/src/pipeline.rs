@@ -10,6 +10,7 @@ pub mod census;
 mod evicted;
 mod front;
 mod keep;
+pub mod wall_clock;
 pub mod watchdog;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     fold_epochs::FoldCounts,
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes, ProgramId, ProgramReport, ProgramSpec},
+    stamp::Stamp,
     step::{Sink, StepCounts},
     track::{Judge, TrackCounts, Tracker, adopt::Running, kept::Kept},
 };
@@ -72,12 +74,14 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         clock: BootClock,
         memory_bytes: usize,
     ) -> io::Result<Self> {
-        let accounts = Accounts::new(probes.sessions_fd()?, clock);
+        let accounts = Accounts::new(probes.sessions_fd()?, clock.clone());
         let decode = Decode::after(probes.read_by_trials);
         let head = Head { decode, track };
+        let mut tail = Tail::within(memory_bytes);
+        tail.stamp = Stamp::new(clock.clone(), head.track.boot_id());
         Ok(Self {
             front: Front::new(probes, head, accounts, clock, memory_bytes),
-            tail: Tail::within(memory_bytes),
+            tail,
             until: 0,
         })
     }
@@ -107,6 +111,11 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
     /// Readable when records wait.
     pub fn ring(&self) -> BorrowedFd<'_> {
         self.front.probes.ring.as_fd()
+    }
+
+    /// Readable when the wall clock was set: the next round tells that.
+    pub fn alarm(&self) -> Option<BorrowedFd<'_>> {
+        self.front.wall_clock.alarm()
     }
 
     /// To be called once, before the first round, with what an earlier life of the sensor kept.
@@ -167,6 +176,7 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
             *until = front.probes.counts().iter().map(|counts| counts.sent).sum();
         }
         let mut sink = tail.to(now, &mut leaves);
+        front.wall_clock.follow(&front.clock, &mut sink);
         let more = front.read(&mut sink);
         if !last {
             front.check_hooks(more, &mut sink);
@@ -194,7 +204,7 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         front.probes.forward_log(now, ends);
         // Everything up to then has been handed on, but for what the fold still holds, unless records
         // still wait.
-        let held_ns = tail.fold.oldest().map(|time| front.clock.boot(time));
+        let held_ns = tail.fold.oldest();
         let seen_ns = match held_ns {
             _ if more => 0,
             Some(oldest_ns) => began_ns.min(oldest_ns),

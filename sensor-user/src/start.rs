@@ -81,7 +81,7 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>
     let enrich = Enrich::new(Users::host());
     let tracker = Tracker::with_bounds(
         boot_id(),
-        clock,
+        clock.clone(),
         inspector,
         enrich,
         Bounds::within(memory_bytes),

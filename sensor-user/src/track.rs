@@ -156,6 +156,11 @@ impl<J: Judge> Tracker<J> {
         std::mem::take(&mut self.canaries)
     }
 
+    /// The kernel's id of this boot, as it was given.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// Who judges.
     pub fn judge(&self) -> &J {
         &self.judge
@@ -548,6 +553,8 @@ impl<J: Judge> Tracker<J> {
     ) {
         out.event(Event {
             time: self.clock.unix(common.time_ns),
+            boot_time: Some(common.time_ns),
+            boot_id: None,
             session: Some(session),
             agent: self
                 .sessions

@@ -72,6 +72,28 @@ pub const VIEWS: &[View] = &[
             FROM events WHERE class = 'connect'",
     },
     View {
+        name: "events_corrected",
+        about: "events, with corrected_time: the time by the newest clock that the sensor knows of in that \
+                boot. It differs from time for what happened before the wall clock was set (NTP after the \
+                boot, a person), and for what waited in the spool meanwhile; null from a sensor that does \
+                not tell its boot clock. clock_offset is the difference it is made with, null where no step \
+                was told. Narrow it by time, too: that is what the files are sorted by",
+        sql: "
+            SELECT events.*, steps.clock_offset,
+                   CASE WHEN events.boot_time IS NULL THEN NULL
+                        WHEN steps.clock_offset IS NULL THEN events.time
+                        ELSE arrow_cast((events.boot_time + steps.clock_offset) / 1000,
+                                        'Timestamp(Microsecond, Some(\"UTC\"))')
+                   END AS corrected_time
+            FROM events LEFT JOIN (
+                SELECT sensor_id AS of_sensor, boot_id AS of_boot,
+                       last_value(clock_offset_after ORDER BY boot_time, seq) AS clock_offset
+                FROM events WHERE class = 'coverage' AND coverage_what = 'clock'
+                    AND clock_offset_after IS NOT NULL
+                GROUP BY sensor_id, boot_id
+            ) AS steps ON steps.of_sensor = events.sensor_id AND steps.of_boot = events.boot_id",
+    },
+    View {
         name: "findings",
         about: "what a person should look at, by rule and severity, with the process it is about",
         sql: "

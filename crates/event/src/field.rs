@@ -70,7 +70,7 @@ macro_rules! one_row {
     )*};
 }
 
-one_row! { text texts arguments flag short int long wide time }
+one_row! { text texts arguments flag short int long wide signed time }
 
 /// A part has rows of its own.
 pub(crate) fn part<T: Part>(rows: &mut Vec<Field>, _: Field) {

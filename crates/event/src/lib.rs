@@ -46,7 +46,7 @@ pub use column::{Cells, Column, Columns, Unfit};
 pub use event::{Event, columns};
 pub use facts::Facts;
 pub use field::{Field, Redaction};
-pub use id::{SessionId, UnixNanos};
+pub use id::{BootId, SessionId, UnixNanos};
 pub use names::{OpenFlags, errno_name, proto_name, result_name, time_text};
 pub use part::{Agent, Process, Repository, process_bytes};
 pub use record::Note;

@@ -72,6 +72,8 @@ impl Human {
     pub fn line(&self, event: &Event) -> String {
         let Event {
             time,
+            boot_time: _,
+            boot_id: _,
             session,
             agent,
             process,
@@ -442,9 +444,12 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         last,
         count,
         reason,
+        clock_offset_before: _,
+        clock_offset_after: _,
     } = coverage;
     let (style, word) = match (what, phase) {
         (CoverageKind::Canary, _) => (Style::Vouched, "CHECK"),
+        (CoverageKind::Clock, _) => (Style::Lost, "CLOCK"),
         (_, CoveragePhase::End) => (Style::Vouched, "GAP END"),
         (_, CoveragePhase::Begin | CoveragePhase::Point) => (Style::Lost, "GAP"),
     };
@@ -460,6 +465,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::Vanished => ("ended unseen", "process"),
         CoverageKind::Untested => ("untested", "record"),
         CoverageKind::Degraded => ("degraded", "session"),
+        CoverageKind::Clock => ("set", "record"),
     };
     let mut text = subject.to_owned();
     if let Some(hook) = hook {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{
     census::Census,
     evicted::EvictedTold,
+    wall_clock::WallClock,
     watchdog::{Canaries, Parts, Watchdog},
 };
 use crate::{
@@ -32,6 +33,7 @@ pub struct Front<J> {
     accounts: Accounts,
     pub accounted: Instant,
     pub clock: BootClock,
+    pub wall_clock: WallClock,
     evicted: EvictedTold,
     /// For the next life of the sensor.
     pub journal: Option<Journal>,
@@ -61,16 +63,17 @@ impl<J: Judge + Running + Clone> Front<J> {
         Self {
             probes,
             head,
-            epochs: FoldEpochs::new(clock),
+            epochs: FoldEpochs::new(clock.clone()),
             accounts,
             accounted: Instant::now(),
-            clock,
+            wall_clock: WallClock::new(),
             evicted: EvictedTold::since(clock.now()),
             journal: None,
             unkept_since: None,
             watchdog: None,
             census: Census::new(clock.now()),
             backlog: Backlog::within(memory_bytes),
+            clock,
         }
     }
 
@@ -150,7 +153,7 @@ impl<J: Judge + Running + Clone> Front<J> {
         self.accounted = Instant::now();
         let not_judged = self.head.track.take_unjudged();
         self.evicted
-            .tell(self.head.track.counts(), not_judged, self.clock, sink);
+            .tell(self.head.track.counts(), not_judged, &self.clock, sink);
     }
 
     // === duties ===
@@ -173,7 +176,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             return;
         };
         let parts = Parts {
-            clock: self.clock,
+            clock: self.clock.clone(),
             records_read: self.head.decode.read_in_all(),
             probes: &mut self.probes,
             track: &mut self.head.track,
@@ -194,7 +197,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             ..
         } = self;
         if !more {
-            census.count_heads(&mut head.track, &mut probes.processes, *clock, sink);
+            census.count_heads(&mut head.track, &mut probes.processes, clock, sink);
         }
     }
 }

@@ -26,6 +26,7 @@ use skep_sensor::{
     enrich::Enrich,
     identify::{Candidate, Judgement},
     journal::{Journal, Source},
+    stamp::Stamp,
     status::StatusBoard,
     step::Sink,
     track::{
@@ -185,9 +186,11 @@ pub fn events(steps: &[Step], state: &Path, passwd: &Path) -> Events {
     let clock = BootClock::with_offset(BOOTED);
     let (journal, found) = Journal::open(state, BOOT, 0);
     let enrich = Enrich::new(Users::of_file(passwd));
+    let mut tail = Tail::within(MEMORY_BYTES);
+    tail.stamp = Stamp::new(clock.clone(), BOOT);
     let mut sensor = Sensor {
-        tracker: Tracker::new(BOOT.to_owned(), clock, ByPath, enrich),
-        tail: Tail::within(MEMORY_BYTES),
+        tracker: Tracker::new(BOOT.to_owned(), clock.clone(), ByPath, enrich),
+        tail,
         journal,
         clock,
         now: Instant::now(),
@@ -246,7 +249,7 @@ impl Sensor {
                 // One that finds no event is lost, as the accounts then say.
                 let _ = tail
                     .fold
-                    .repeated(record, count.count, clock.unix(count.last_ns));
+                    .repeated(record, count.count, clock.at(count.last_ns));
                 return;
             }
             Step::Close(epoch) => return tail.fold.close(*epoch),

@@ -340,7 +340,7 @@ fn attach_with(config: ProbeConfig, bounds: Bounds) -> Pipeline<Inspector> {
     let probes = Probes::attach(config)
         .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
     let enrich = Enrich::new(Users::host());
-    let tracker = Tracker::with_bounds("boot".into(), clock, inspector, enrich, bounds);
+    let tracker = Tracker::with_bounds("boot".into(), clock.clone(), inspector, enrich, bounds);
     Pipeline::new(probes, tracker, clock, MEMORY_BYTES).expect("the kernel's accounts can be read")
 }
 

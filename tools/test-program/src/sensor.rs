@@ -45,7 +45,7 @@ pub fn watch(state: &Path, events: &Path, avoid: Vec<String>) -> Result<()> {
             break;
         }
         let idle = if more { Duration::ZERO } else { IDLE };
-        stopping |= stop.wait(pipeline.ring(), idle);
+        stopping |= stop.wait([Some(pipeline.ring()), pipeline.alarm()], idle);
     }
     match failed {
         Some(error) => Err(error).context("cannot write events"),

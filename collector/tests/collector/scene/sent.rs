@@ -55,6 +55,7 @@ pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
         hook: None,
         result: None,
         detail: Some(detail),
+        ..Event::default()
     }
 }
 
@@ -239,6 +240,7 @@ pub fn session_with_gaps() -> Vec<Event> {
             last_unix_nano: at(last),
             count: 0,
             reason: format!("because of {what}"),
+            ..Coverage::default()
         };
     let lost = |record: &str| {
         Detail::Lost(Lost {

@@ -67,6 +67,8 @@ fn what_is_not_vouched_for_reads_as_a_sentence() {
             last: at(last),
             count,
             reason: reason.into(),
+            clock_offset_before: None,
+            clock_offset_after: None,
         });
         line(&event)
     };

@@ -80,6 +80,7 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
         argv_truncated: false,
         uid: None,
         cwd: None,
+        since: None,
     };
     let start = Instant::now();
     let judgement = identifier.judge(&candidate);

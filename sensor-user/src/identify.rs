@@ -30,6 +30,7 @@ pub mod looks;
 mod package;
 mod python;
 mod scan;
+mod settled;
 mod source;
 
 #[cfg(test)]

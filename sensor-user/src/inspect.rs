@@ -257,6 +257,7 @@ impl Running for Inspector {
             argv_truncated: false,
             cwd: None,
             uid: Some(task.uid),
+            since: None,
         };
         match self
             .desk()

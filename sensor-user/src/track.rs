@@ -50,7 +50,7 @@ use self::{
     storms::Storms,
     unjudged::NotJudgeds,
 };
-use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
+use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId, UnixNanos};
 
 use crate::{
     clock::BootClock,
@@ -228,9 +228,10 @@ impl<J: Judge> Tracker<J> {
         let member = self
             .member(common, exec.previous_claim, out)
             .or_else(|| self.forked_unseen(common, &exec));
-        let judgement = self
-            .judge
-            .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
+        let judgement = self.judge.judge(
+            &candidate(common, &exec, Some(self.clock.unix(common.time_ns))),
+            &mut || verdicts.meanwhile(),
+        );
         self.unjudged.note(common.time_ns, &exec, &judgement);
         if judgement.never
             && let Some(file) = exec.file
@@ -386,7 +387,7 @@ impl<J: Judge> Tracker<J> {
         } = beginning;
         let repository = self
             .judge
-            .repository(&candidate(common, exec), &mut || verdicts.meanwhile());
+            .repository(&candidate(common, exec, None), &mut || verdicts.meanwhile());
         let facts = self.enrich.session(exec, repository);
         let mut session = Session::new(agent, parent, facts);
         session.found = found;
@@ -583,7 +584,11 @@ const IGNORED: ClaimVerdict = ClaimVerdict {
     pad: 0,
 };
 
-fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
+fn candidate<'a>(
+    common: &Common,
+    exec: &'a decode::Exec,
+    since: Option<UnixNanos>,
+) -> Candidate<'a> {
     Candidate {
         pid: common.tgid,
         file: exec.file.map_or(FileKey::UNKNOWN, |file| file.key),
@@ -594,5 +599,6 @@ fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
         argv_truncated: exec.argv_truncated,
         cwd: exec.cwd.as_ref(),
         uid: exec.uid,
+        since,
     }
 }

@@ -156,6 +156,10 @@ impl Root {
         }
     }
 
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     /// What a path within the root leads to, and what that is; `None` as well when it cannot be looked at,
     /// which is noted.
     fn find(&self, path: &[u8]) -> Option<(OwnedFd, Stat)> {

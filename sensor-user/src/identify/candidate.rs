@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_abi::FileKey;
-use skep_event::{Agent, Text};
+use skep_event::{Agent, Text, UnixNanos};
 
 /// An exec to be judged.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,9 @@ pub struct Candidate<'a> {
     pub cwd: Option<&'a Text>,
     /// As whom it runs, as far as is known.
     pub uid: Option<u32>,
+    /// When it began to run that, or before: files that changed later may not be what it has read. `None`: not
+    /// known, and they are taken for that.
+    pub since: Option<UnixNanos>,
 }
 
 /// What an exec is.

@@ -266,6 +266,7 @@ mod tests {
                 argv_truncated: false,
                 cwd: None,
                 uid: None,
+                since: None,
             };
             script_by_name(&catalogue, &candidate).map(Text::escaped)
         };

@@ -192,6 +192,7 @@ impl Inside<'_> {
                 version: hit.version,
                 text: format!("{} with marker {:?}{says}", self.place, marker.text),
                 install: None,
+                found_by: Vec::new(),
             });
         }
         pieces
@@ -227,6 +228,7 @@ pub(super) fn hashes(catalogue: &Catalogue, source: &Source) -> Vec<Piece> {
             version: Some(hash.version.clone()),
             text: format!("sha256 {} of version {}", hex(&sha256), hash.version),
             install: None,
+            found_by: Vec::new(),
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! The judgement itself: what the file is, where it lies, what it was told to run.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use skep_catalogue::{Catalogue, Family, Runtime};
 use skep_event::{Agent, Text};
@@ -180,19 +180,23 @@ impl<'a> Case<'a> {
             Program::None => return Judgement::default(),
             Program::Module(name) => (self.python_pieces(runtime, python::Run::Module(name)), None),
             Program::Stdin => match self.root.descriptor(0) {
-                Some(opened) => (self.script_pieces(runtime, &opened), Some(opened)),
+                Some(opened) => (
+                    self.script_pieces(runtime, &opened, None),
+                    Some((opened, None)),
+                ),
                 None => return Judgement::default(),
             },
             Program::File { index } => {
-                let Some(opened) = self.find_script(runtime, argv[index].as_bytes()) else {
+                let Some((opened, given)) = self.find_script(runtime, argv[index].as_bytes())
+                else {
                     return Judgement::default();
                 };
                 if runtime.loads_programs {
                     return self.load(opened, index);
                 }
-                let mut pieces = self.script_pieces(runtime, &opened);
+                let mut pieces = self.script_pieces(runtime, &opened, given.as_deref());
                 pieces.extend(self.names([Some(opened.real.as_slice()), self.argv0()]));
-                (pieces, Some(opened))
+                (pieces, Some((opened, given)))
             }
         };
         if self.root.is_own {
@@ -200,7 +204,9 @@ impl<'a> Case<'a> {
         }
         let agent = self.conclude(pieces.clone()).or_else(|| {
             // The whole script is read only when nothing cheaper told what it is.
-            let hashes = content::hashes(&self.catalogue, &script?.source);
+            let (script, given) = script?;
+            let hashes = content::hashes(&self.catalogue, &script.source);
+            let hashes = found_by(hashes, given.as_deref());
             self.conclude(pieces.into_iter().chain(hashes).collect())
         });
         Judgement {
@@ -233,25 +239,24 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The script an argument names, as the runtime would find it.
-    fn find_script(&self, runtime: &Runtime, argument: &[u8]) -> Option<Opened> {
+    /// The script an argument names, as the runtime would find it, and the path it was found by: none of a
+    /// descriptor of the process, which is what was run whatever became of its name.
+    fn find_script(&self, runtime: &Runtime, argument: &[u8]) -> Option<(Opened, Option<Vec<u8>>)> {
         if let Some(number) = descriptor(argument) {
-            return self.root.descriptor(number);
+            return Some((self.root.descriptor(number)?, None));
         }
         let Some(path) = absolute(argument, self.candidate.cwd.map(Text::as_bytes)) else {
             let looks = &self.root.looks;
             looks.note(Unjudged::UnknownDirectory, Some(argument));
             return None;
         };
+        let open = |path: Vec<u8>| Some((self.root.open(&path)?, Some(path)));
         match self.root.reach(&path) {
-            Some(Reached::File(opened)) => Some(opened),
-            Some(Reached::Directory) => self.root.open(&package::main_of(self.root, &path)),
+            Some(Reached::File(opened)) => Some((opened, Some(path))),
+            Some(Reached::Directory) => open(package::main_of(self.root, &path)),
             None => {
-                let mut named = runtime.extensions.iter().map(|extension| {
-                    self.root
-                        .open(&[path.as_slice(), extension.as_bytes()].concat())
-                });
-                named.find_map(|opened| opened)
+                let mut named = runtime.extensions.iter();
+                named.find_map(|extension| open([path.as_slice(), extension.as_bytes()].concat()))
             }
         }
     }
@@ -284,7 +289,13 @@ impl<'a> Case<'a> {
         (trust > Trust::Unverified).then_some(opened.real)
     }
 
-    fn script_pieces(&self, runtime: &Runtime, opened: &Opened) -> Vec<Piece> {
+    /// `given`: the path it was found by.
+    fn script_pieces(
+        &self,
+        runtime: &Runtime,
+        opened: &Opened,
+        given: Option<&[u8]>,
+    ) -> Vec<Piece> {
         let head = opened.source.read(0, content::SCRIPT_HEAD);
         let markers = &self.identifier.markers;
         let mut pieces = content::script_head(&self.catalogue, markers, &head);
@@ -295,7 +306,7 @@ impl<'a> Case<'a> {
             head: &head,
         };
         pieces.extend(self.python_pieces(runtime, run));
-        pieces
+        found_by(pieces, given)
     }
 
     fn python_pieces(&self, runtime: &Runtime, run: python::Run<'_>) -> Vec<Piece> {
@@ -325,6 +336,7 @@ impl<'a> Case<'a> {
                     version: None,
                     text: format!("name {}", String::from_utf8_lossy(name)),
                     install: None,
+                    found_by: Vec::new(),
                 })
             })
         };
@@ -335,10 +347,36 @@ impl<'a> Case<'a> {
         self.candidate.argv.first().map(Text::as_bytes)
     }
 
-    fn conclude(&self, pieces: Vec<Piece>) -> Option<Agent> {
+    fn conclude(&self, mut pieces: Vec<Piece>) -> Option<Agent> {
         let exe = self.candidate.exe.map(Text::as_bytes);
-        evidence::conclude(&self.catalogue, pieces, &self.doubts, exe)
+        let conclude =
+            |pieces: Vec<Piece>| evidence::conclude(&self.catalogue, pieces, &self.doubts, exe);
+        let Some(since) = self.candidate.since else {
+            return conclude(pieces);
+        };
+        // Looked at only where it matters: few execs are an agent's.
+        conclude(pieces.clone())?;
+        let mut settled: HashMap<Vec<u8>, bool> = HashMap::new();
+        let mut is_settled = |path: Vec<u8>| {
+            let look = |path: &Vec<u8>| self.root.is_settled(path, since);
+            *settled.entry(path).or_insert_with_key(look)
+        };
+        for piece in &mut pieces {
+            let found_by = std::mem::take(&mut piece.found_by);
+            if piece.version.is_some() && !found_by.into_iter().all(&mut is_settled) {
+                piece.forget_version();
+            }
+        }
+        conclude(pieces)
     }
+}
+
+/// The pieces, each found by this path, too.
+fn found_by(mut pieces: Vec<Piece>, path: Option<&[u8]>) -> Vec<Piece> {
+    for piece in &mut pieces {
+        piece.found_by.extend(path.map(<[u8]>::to_vec));
+    }
+    pieces
 }
 
 fn is_multicall(family: &Family, argv: &[Text]) -> bool {

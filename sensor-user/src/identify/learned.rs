@@ -94,6 +94,7 @@ impl Identifier {
             version,
             text,
             install,
+            found_by: _,
         } = piece;
         Some(LearnedPiece {
             family: self.catalogue.families().get(*family)?.id.clone(),
@@ -164,6 +165,8 @@ impl Identifier {
             version,
             text,
             install,
+            // It is what is executed itself.
+            found_by: Vec::new(),
         })
     }
 }
@@ -197,6 +200,7 @@ mod tests {
             version: Some("1.2.3".into()),
             text: "ELF section .x with a marker".into(),
             install: Some(b"/opt/\xff".to_vec()),
+            found_by: Vec::new(),
         };
         for nature in [
             Nature::Plain,

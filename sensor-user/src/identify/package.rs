@@ -98,6 +98,7 @@ pub(super) fn layouts(catalogue: &Catalogue, root: &Root, real: &[u8]) -> Vec<Pi
                 String::from_utf8_lossy(real)
             ),
             install: None,
+            found_by: Vec::new(),
         })
         .collect()
 }
@@ -178,6 +179,7 @@ impl Found<'_> {
             version,
             text,
             install,
+            found_by: vec![self.path.to_vec()],
         }
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn distributions(
             version,
             text,
             install: Some(install),
+            found_by: vec![path],
         })
     });
     pieces.collect()

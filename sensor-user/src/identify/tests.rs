@@ -8,6 +8,7 @@ mod real_packages;
 mod runtimes;
 mod scripts;
 mod unjudged;
+mod versions;
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
 
 use super::{Candidate, Identifier, Judgement};
-use skep_event::{Agent, Text};
+use skep_event::{Agent, Text, UnixNanos};
 
 /// How long a test waits for what a process of its own does at once.
 const HANGS: Duration = Duration::from_secs(60);
@@ -153,6 +154,7 @@ impl Exec {
             argv_truncated: false,
             uid: None,
             cwd: Some(&self.cwd),
+            since: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prost::Message;
 use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
-use skep_event::{Agent, Repository, Text};
+use skep_event::{Agent, Repository, Text, UnixNanos};
 
 use crate::{
     identify::{Candidate, Judgement, Unjudged},
@@ -79,6 +79,9 @@ pub struct Question {
     entries: u64,
     #[prost(uint64, tag = "16")]
     memory: u64,
+    /// Unix nanoseconds.
+    #[prost(uint64, optional, tag = "17")]
+    since: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -106,6 +109,7 @@ pub struct Asked {
     argv: Vec<Text>,
     argv_truncated: bool,
     pub cwd: Option<Text>,
+    since: Option<UnixNanos>,
     pub learned: Option<Vec<u8>>,
     pub allowed: Allowed,
 }
@@ -224,6 +228,7 @@ impl Question {
             argv_truncated,
             cwd,
             uid,
+            since,
         } = *candidate;
         let Allowed {
             millis,
@@ -258,6 +263,7 @@ impl Question {
             bytes: read,
             entries,
             memory,
+            since: since.map(|since| since.0),
         }
     }
 
@@ -293,6 +299,7 @@ impl Question {
             argv: texts(self.argv),
             argv_truncated: self.argv_truncated,
             cwd: self.cwd.map(Text::new),
+            since: self.since.map(UnixNanos),
             learned: self.learned,
             allowed: Allowed {
                 millis: self.millis,
@@ -318,6 +325,7 @@ impl Asked {
             argv_truncated: self.argv_truncated,
             cwd: self.cwd.as_ref(),
             uid: self.uid,
+            since: self.since,
         }
     }
 }

@@ -243,10 +243,12 @@ impl<J: Judge> Tracker<J> {
         out: &mut impl Sink,
     ) -> Option<SessionId> {
         let exec = running.image(common, task, &mut || verdicts.meanwhile());
+        // It may have executed that later, and never earlier.
+        let since = common.start_ns.map(|ns| self.clock.unix(ns));
         let judgement = match &exec {
-            Some(exec) => self
-                .judge
-                .judge(&candidate(common, exec), &mut || verdicts.meanwhile()),
+            Some(exec) => self.judge.judge(&candidate(common, exec, since), &mut || {
+                verdicts.meanwhile()
+            }),
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };

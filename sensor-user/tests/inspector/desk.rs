@@ -150,6 +150,7 @@ pub fn judge_counting(
         argv_truncated: false,
         cwd: Some(&Text::from("/")),
         uid: Some(uid),
+        since: None,
     };
     let mut meanwhile = 0;
     let judgement = inspector.judge(&candidate, &mut || meanwhile += 1);

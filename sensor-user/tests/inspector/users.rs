@@ -193,6 +193,7 @@ fn a_repository_counts_when_its_user_or_root_has_made_it() {
             argv_truncated: false,
             cwd: Some(&cwd),
             uid: Some(NOBODY),
+            since: None,
         };
         skep_sensor::track::Judge::repository(&mut inspector, &candidate, &mut || ())
     };

@@ -297,6 +297,7 @@ fn links_are_followed_within_the_root_of_the_process() {
             argv_truncated: false,
             uid: None,
             cwd: Some(&cwd),
+            since: None,
         };
         let judgement = world.identifier.judge(&candidate);
         assert_eq!(judgement.agent.is_some(), is_agent, "{script}");

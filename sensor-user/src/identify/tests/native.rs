@@ -293,6 +293,7 @@ fn a_file_that_is_not_the_one_executed_is_not_judged() {
         argv_truncated: false,
         uid: None,
         cwd: None,
+        since: None,
     };
     assert_eq!(world.identifier.judge(&candidate), super::Judgement::UNSEEN);
 }
@@ -316,6 +317,7 @@ fn another_device_for_the_same_inode_is_believed_less() {
         argv_truncated: false,
         uid: None,
         cwd: None,
+        since: None,
     };
     let agent = assert_agent(
         world.identifier.judge(&candidate),

@@ -165,6 +165,7 @@ fn a_running_agent_whose_file_was_deleted_or_moved_is_still_known() {
         argv_truncated: false,
         uid: None,
         cwd: None,
+        since: None,
     };
     assert_agent(
         world.identifier.judge(&candidate),
@@ -261,6 +262,7 @@ fn an_unknown_inode_is_judged_with_less_confidence_and_not_remembered() {
         argv_truncated: false,
         uid: None,
         cwd: None,
+        since: None,
     };
     let judgement = world.identifier.judge(&candidate);
     assert_no_agent(&judgement);

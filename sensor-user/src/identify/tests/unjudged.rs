@@ -32,6 +32,7 @@ fn judge(
         argv_truncated: cut,
         cwd: cwd.as_ref(),
         uid: None,
+        since: None,
     };
     let root = Root::of(&candidate, descriptors(&candidate), Looks::within(budget));
     world

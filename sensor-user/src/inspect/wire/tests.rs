@@ -25,6 +25,7 @@ fn a_question_arrives_as_it_was_asked() {
         argv_truncated: true,
         cwd: Some(&cwd),
         uid: Some(1000),
+        since: Some(UnixNanos(9)),
     };
     let allowed = Allowed {
         millis: 2000,

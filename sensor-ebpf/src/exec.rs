@@ -27,7 +27,7 @@ use crate::{
     kernel::{self, Address, Members, Read},
     log,
     maps::VERDICTS,
-    path,
+    namespace, path,
     record::{self, Draft},
     ring::Urgency,
 };
@@ -138,6 +138,13 @@ fn identity(draft: &mut Draft<Exec>, task: Address) {
         // SAFETY: the fixed part of a draft.
         Ok(loginuid) => unsafe { (*exec).loginuid = loginuid },
         Err(_) => draft.missing(MISSING_LOGINUID),
+    }
+    // SAFETY: the fixed part of a draft. 0 is decoded as unknown.
+    unsafe {
+        (*exec).pid_namespace = namespace::pid(task).unwrap_or(0);
+        (*exec).user_namespace = namespace::user(task).unwrap_or(0);
+        (*exec).mount_namespace = namespace::mount(task).unwrap_or(0);
+        (*exec).pad = 0;
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 use skep_abi::ARGV_MAX;
 use skep_event::Text;
 
-use crate::decode;
+use crate::{cgroup, decode, place::Namespaces};
 
 /// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
 /// the sensor runs on.
@@ -63,6 +63,8 @@ pub struct Image {
     pub cwd: Option<Text>,
     pub login_uid: Option<u32>,
     pub terminal: Option<Text>,
+    pub cgroup: Option<Text>,
+    pub namespaces: Namespaces,
     /// Of the executable; `None` when its file system does not say.
     pub size: Option<u64>,
     pub mode: u16,
@@ -77,6 +79,8 @@ impl Image {
         let exe = link(&format!("/proc/{pid}/exe"))?;
         let (argv, argv_truncated) = arguments(pid);
         let cwd = link(&format!("/proc/{pid}/cwd"));
+        let cgroup = cgroup::of_process(pid);
+        let namespaces = Namespaces::of(&pid.to_string());
         let stat = stat(pid)?;
         let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
         let login_uid = login_uid.and_then(|uid| uid.trim().parse().ok());
@@ -90,6 +94,8 @@ impl Image {
             cwd,
             login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             terminal: terminal(stat.tty),
+            cgroup,
+            namespaces,
             size: None,
             mode: 0,
         })
@@ -104,6 +110,8 @@ impl Image {
             cwd,
             login_uid,
             terminal,
+            cgroup,
+            namespaces,
             size,
             mode,
         } = self;
@@ -120,6 +128,8 @@ impl Image {
             euid: Some(task.euid),
             login_uid,
             cgroup_id: 0,
+            cgroup,
+            namespaces,
             filename: None,
             exe,
             cwd,

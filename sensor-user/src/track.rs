@@ -24,6 +24,7 @@ mod images;
 mod io_uring;
 mod judge;
 pub mod kept;
+mod names;
 mod process;
 mod rings;
 mod session;
@@ -57,6 +58,7 @@ use crate::{
     decode::{self, Body, Common, Record},
     enrich::Enrich,
     identify::Candidate,
+    place::Place,
     step::Sink,
     verdicts::Verdicts,
 };
@@ -238,7 +240,7 @@ impl<J: Judge> Tracker<J> {
         {
             verdicts.never(file.key);
         }
-        let image = Arc::new(Process {
+        let mut image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
             // Measured at the fork where that was seen, else now, in the kernel.
@@ -250,7 +252,17 @@ impl<J: Judge> Tracker<J> {
             uid: exec.uid,
             euid: exec.euid,
             inferred: false,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         });
+        let place = match (&member, &judgement.agent) {
+            // No agent's: nobody asks where it runs.
+            (None, None) => Place::default(),
+            _ => self.enrich.place(common.tgid, &exec),
+        };
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
@@ -271,6 +283,7 @@ impl<J: Judge> Tracker<J> {
                     agent,
                     exec: &exec,
                     image: &image,
+                    place: &place,
                     parent: member.map(|member| member.session),
                     found: Found::Observed,
                 };
@@ -284,6 +297,7 @@ impl<J: Judge> Tracker<J> {
                 (session, true)
             }
         };
+        self.tell_place(session, &place, &mut image);
         if let Some(claim) = common.claim {
             let kernel = session.kernel();
             verdicts.settle(
@@ -382,13 +396,14 @@ impl<J: Judge> Tracker<J> {
             agent,
             exec,
             image,
+            place,
             parent,
             found,
         } = beginning;
         let repository = self
             .judge
             .repository(&candidate(common, exec, None), &mut || verdicts.meanwhile());
-        let facts = self.enrich.session(exec, repository);
+        let facts = self.enrich.session(exec, repository, place.clone());
         let mut session = Session::new(agent, parent, facts);
         session.found = found;
         let info = session.info(Phase::Start);
@@ -410,6 +425,15 @@ impl<J: Judge> Tracker<J> {
         }
         if !verdicts.begin_session(session.kernel()) {
             self.unaccounted += 1;
+        }
+    }
+
+    /// Has a process say where it runs, where that is not where its session does.
+    fn tell_place(&self, session: SessionId, place: &Place, image: &mut Arc<Process>) {
+        if let Some(session) = self.sessions.get(session)
+            && place.is_other(session.place())
+        {
+            place.tell(session.place(), Arc::make_mut(image));
         }
     }
 
@@ -574,6 +598,7 @@ struct Beginning<'a> {
     agent: Arc<Agent>,
     exec: &'a decode::Exec,
     image: &'a Arc<Process>,
+    place: &'a Place,
     parent: Option<SessionId>,
     found: Found,
 }

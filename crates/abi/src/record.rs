@@ -103,6 +103,11 @@ pub struct Exec {
     pub argc: u32,
     /// Bytes argv had in all.
     pub argv_bytes: u32,
+    /// Inode numbers of its namespaces (`ns_common::inum`); 0: not read, which no namespace has.
+    pub pid_namespace: u32,
+    pub user_namespace: u32,
+    pub mount_namespace: u32,
+    pub pad: u32,
     pub exe_len: u16,
     pub filename_len: u16,
     pub cwd_len: u16,
@@ -250,8 +255,8 @@ const _: () = {
     assert!(offset_of!(Header, len) == 48);
     assert!(offset_of!(Header, kind) == 68);
     assert!(offset_of!(Header, uid) == 72);
-    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 12);
-    assert!(offset_of!(Exec, exe_len) == 164);
+    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 16 + 12);
+    assert!(offset_of!(Exec, exe_len) == 180);
     assert!(size_of::<FailedExec>() == 96);
     assert!(size_of::<Fork>() == 96);
     assert!(size_of::<Exit>() == 88);

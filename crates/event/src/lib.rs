@@ -40,7 +40,7 @@ pub use borrowed::Borrowed;
 pub use class::{
     ActRef, Change, ChangeOp, ChangeRef, Class, Classes, Connect, ConnectRef, Coverage,
     CoverageKind, CoveragePhase, Detail, Device, Exec, Exit, FileMode, Finding, Found, Lane, Lost,
-    NetFamily, OfClass, Open, OpenRef, Phase, Protocol, SessionInfo, Severity,
+    NetFamily, OfClass, Open, OpenRef, Phase, Protocol, SessionInfo, Severity, UserSource,
 };
 pub use column::{Cells, Column, Columns, Unfit};
 pub use event::{Event, columns};

@@ -67,6 +67,11 @@ fn process(pid: u32) -> Option<Arc<Process>> {
         uid: None,
         euid: None,
         inferred: false,
+        cgroup: None,
+        container_id: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
     }))
 }
 
@@ -221,6 +226,13 @@ fn the_end_of_a_session_comes_after_everything_in_it() {
         repository: None,
         gaps: 0,
         found: Found::Observed,
+        user_source: None,
+        cgroup: None,
+        container_runtime: None,
+        container_id: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
     };
     let mut end = event(2, 1, Detail::Session(info));
     end.process = None;

@@ -12,6 +12,7 @@ use skep_event::{Agent, Repository, Text, UnixNanos};
 
 use crate::{
     identify::{Candidate, Judgement, Unjudged},
+    place::Namespaces,
     proc::Image,
 };
 
@@ -195,6 +196,14 @@ struct FoundImage {
     size: Option<u64>,
     #[prost(uint32, tag = "8")]
     mode: u32,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    cgroup: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "10")]
+    pid_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "11")]
+    user_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "12")]
+    mount_namespace: Option<u32>,
 }
 
 fn bytes(text: Option<&Text>) -> Option<Vec<u8>> {
@@ -395,6 +404,8 @@ impl Answer {
                  cwd,
                  login_uid,
                  terminal,
+                 cgroup,
+                 namespaces,
                  size,
                  mode,
              }| FoundImage {
@@ -406,6 +417,10 @@ impl Answer {
                 terminal: bytes(terminal.as_ref()),
                 size: *size,
                 mode: u32::from(*mode),
+                cgroup: bytes(cgroup.as_ref()),
+                pid_namespace: namespaces.pid,
+                user_namespace: namespaces.user,
+                mount_namespace: namespaces.mount,
             },
         );
         Self {
@@ -511,6 +526,10 @@ impl Answer {
             terminal,
             size,
             mode,
+            cgroup,
+            pid_namespace,
+            user_namespace,
+            mount_namespace,
         } = self.image.clone()?;
         Some(Image {
             exe: exe.map(Text::new),
@@ -521,6 +540,12 @@ impl Answer {
             terminal: terminal.map(Text::new),
             size,
             mode: u16::try_from(mode).ok()?,
+            cgroup: cgroup.map(Text::new),
+            namespaces: Namespaces {
+                pid: pid_namespace,
+                user: user_namespace,
+                mount: mount_namespace,
+            },
         })
     }
 }

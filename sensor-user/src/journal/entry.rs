@@ -10,9 +10,12 @@ use skep_event::{
     Agent, Found, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
-use crate::track::{
-    Bounds,
-    kept::{Kept, KeptProcess, KeptSession},
+use crate::{
+    container,
+    track::{
+        Bounds,
+        kept::{Kept, KeptProcess, KeptSession},
+    },
 };
 
 /// Bytes of arguments that are kept; resumption needs none, people want to see which process it is.
@@ -74,6 +77,16 @@ pub struct SessionEntry {
     repository_branch: Option<Vec<u8>>,
     #[prost(uint64, tag = "16")]
     gaps: u64,
+    #[prost(string, optional, tag = "17")]
+    user_source: Option<String>,
+    #[prost(bytes, optional, tag = "18")]
+    cgroup: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "19")]
+    pid_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "20")]
+    user_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "21")]
+    mount_namespace: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -111,6 +124,16 @@ pub struct ProcessEntry {
     inferred: bool,
     #[prost(uint32, optional, tag = "16")]
     euid: Option<u32>,
+    #[prost(bytes, optional, tag = "17")]
+    cgroup: Option<Vec<u8>>,
+    #[prost(bytes, optional, tag = "18")]
+    container_id: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "19")]
+    pid_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "20")]
+    user_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "21")]
+    mount_namespace: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -147,6 +170,14 @@ pub fn session(kept: &KeptSession) -> Entry {
         repository,
         gaps,
         found: _,
+        user_source,
+        cgroup,
+        // The cgroup says both.
+        container_runtime: _,
+        container_id: _,
+        pid_namespace,
+        user_namespace,
+        mount_namespace,
     } = info;
     let bytes = |text: &Option<Text>| text.as_ref().map(|text| text.as_bytes().to_vec());
     let repository = repository.as_ref();
@@ -167,6 +198,11 @@ pub fn session(kept: &KeptSession) -> Entry {
         repository_remote: repository.and_then(|repository| bytes(&repository.remote)),
         repository_branch: repository.and_then(|repository| bytes(&repository.branch)),
         gaps: *gaps,
+        user_source: user_source.map(|source| source.name().to_owned()),
+        cgroup: bytes(cgroup),
+        pid_namespace: *pid_namespace,
+        user_namespace: *user_namespace,
+        mount_namespace: *mount_namespace,
     };
     Entry {
         kind: Some(Kind::Session(Box::new(entry))),
@@ -195,6 +231,11 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         uid,
         euid,
         inferred,
+        cgroup,
+        container_id,
+        pid_namespace,
+        user_namespace,
+        mount_namespace,
     } = &**image;
     let bytes = |text: &Option<Text>| {
         let text = text.as_ref().filter(|_| with_image);
@@ -228,6 +269,11 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         uid: *uid,
         euid: *euid,
         inferred: *inferred,
+        cgroup: bytes(cgroup),
+        container_id: bytes(container_id),
+        pid_namespace: *pid_namespace,
+        user_namespace: *user_namespace,
+        mount_namespace: *mount_namespace,
     };
     Entry {
         kind: Some(Kind::Process(Box::new(entry))),
@@ -287,6 +333,8 @@ impl Replay {
             remote: text(entry.repository_remote),
             branch: text(entry.repository_branch),
         });
+        let cgroup = text(entry.cgroup);
+        let container = cgroup.as_ref().and_then(container::of_cgroup);
         let info = SessionInfo {
             phase: Phase::Update,
             parent,
@@ -298,6 +346,14 @@ impl Replay {
             repository,
             gaps: entry.gaps,
             found: Found::Resumed,
+            // One that is not known here is asked for again.
+            user_source: entry.user_source.and_then(|source| source.parse().ok()),
+            container_runtime: container.as_ref().and_then(|container| container.runtime),
+            container_id: container.map(|container| container.id),
+            cgroup,
+            pid_namespace: entry.pid_namespace,
+            user_namespace: entry.user_namespace,
+            mount_namespace: entry.mount_namespace,
         };
         let agent = Arc::new(agent);
         self.sessions.insert(id, KeptSession { id, agent, info });
@@ -322,6 +378,11 @@ impl Replay {
             uid: entry.uid,
             euid: entry.euid,
             inferred: entry.inferred,
+            cgroup: entry.cgroup.map(Text::from),
+            container_id: entry.container_id.map(Text::from),
+            pid_namespace: entry.pid_namespace,
+            user_namespace: entry.user_namespace,
+            mount_namespace: entry.mount_namespace,
         };
         let kept = KeptProcess {
             tgid: entry.tgid,

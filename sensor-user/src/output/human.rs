@@ -370,6 +370,13 @@ fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
+/// As the runtimes themselves show an id: twelve digits.
+fn short(id: &Text) -> Text {
+    let bytes = id.as_bytes();
+    let is_long = bytes.len() == 64 && bytes.iter().all(u8::is_ascii_hexdigit);
+    Text::from(if is_long { &bytes[..12] } else { bytes })
+}
+
 fn session_text(info: &SessionInfo) -> String {
     let SessionInfo {
         phase: _,
@@ -382,6 +389,13 @@ fn session_text(info: &SessionInfo) -> String {
         repository,
         gaps,
         found,
+        user_source: _,
+        cgroup: _,
+        container_runtime,
+        container_id,
+        pid_namespace: _,
+        user_namespace: _,
+        mount_namespace: _,
     } = info;
     let mut text = "session".to_owned();
     match (user, uid) {
@@ -397,6 +411,10 @@ fn session_text(info: &SessionInfo) -> String {
     }
     if let Some(cwd) = cwd {
         let _ = write!(text, " in {}", plain(cwd));
+    }
+    if let Some(id) = container_id {
+        let runtime = container_runtime.map_or(String::new(), |runtime| format!(" ({runtime})"));
+        let _ = write!(text, ", container {}{runtime}", plain(&short(id)));
     }
     if let Some(repository) = repository {
         let remote = repository.remote.as_ref().unwrap_or(&repository.root);

@@ -150,6 +150,7 @@ impl<J: Judge + Running + Clone> Front<J> {
         }
         let now = self.clock.now();
         self.head.track.tell_due_rings(now, last, sink);
+        self.head.track.tell_names(now, sink);
         self.accounted = Instant::now();
         let not_judged = self.head.track.take_unjudged();
         self.evicted

@@ -31,8 +31,10 @@ use skep_event::{
 };
 
 use crate::{
+    container::Container,
     decode::{self, Common},
     enrich::SessionFacts,
+    place::{Namespaces, Place},
     step::Sink,
     verdicts::Verdicts,
 };
@@ -97,14 +99,40 @@ impl<J: Judge> Tracker<J> {
                 repository,
                 gaps,
                 found: _,
+                user_source,
+                cgroup,
+                container_runtime,
+                container_id,
+                pid_namespace,
+                user_namespace,
+                mount_namespace,
             } = info;
+            let place = Place {
+                cgroup,
+                container: container_id.map(|id| Container {
+                    runtime: container_runtime,
+                    id,
+                }),
+                namespaces: Namespaces {
+                    pid: pid_namespace,
+                    user: user_namespace,
+                    mount: mount_namespace,
+                },
+            };
+            // From a journal without the source, or written while the name was still to come.
+            let (user, user_source) = match user_source {
+                Some(_) => (user, user_source),
+                None => self.enrich.user(uid, user_namespace),
+            };
             let facts = SessionFacts {
                 user,
+                user_source,
                 uid,
                 login_uid,
                 terminal,
                 cwd,
                 repository,
+                place,
             };
             let mut session = Session::new(agent, parent, facts);
             session.gaps = gaps.saturating_add(1);
@@ -259,7 +287,7 @@ impl<J: Judge> Tracker<J> {
             verdicts.never(task.file);
         }
         let exec = exec.unwrap_or_else(|| unknown(task));
-        let image = Arc::new(Process {
+        let mut image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
             ppid: Some(task.ppid),
@@ -270,7 +298,13 @@ impl<J: Judge> Tracker<J> {
             uid: exec.uid,
             euid: exec.euid,
             inferred: true,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         });
+        let place = self.enrich.place(common.tgid, &exec);
         let (session, core) = match (member, judgement.agent) {
             (None, None) => return None,
             (Some(member), None) => (member.session, false),
@@ -284,6 +318,7 @@ impl<J: Judge> Tracker<J> {
                     agent,
                     exec: &exec,
                     image: &image,
+                    place: &place,
                     parent: member.map(|member| member.session),
                     found: Found::Running,
                 };
@@ -295,6 +330,7 @@ impl<J: Judge> Tracker<J> {
                 (id, true)
             }
         };
+        self.tell_place(session, &place, &mut image);
         let member = Member {
             session,
             core,
@@ -424,20 +460,11 @@ impl<J: Judge> Tracker<J> {
 /// What is known of a process that could not be read.
 fn unknown(task: &decode::Task) -> decode::Exec {
     decode::Exec {
-        file: None,
-        previous_claim: None,
         ppid: Some(task.ppid),
         parent_start_ns: Some(task.parent_start_ns),
         uid: Some(task.uid),
         euid: Some(task.euid),
-        login_uid: None,
-        cgroup_id: 0,
-        exe: None,
-        filename: None,
-        cwd: None,
-        argv: Vec::new(),
-        argv_truncated: true,
-        terminal: None,
+        ..decode::Exec::unknown()
     }
 }
 

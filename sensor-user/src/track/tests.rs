@@ -169,6 +169,8 @@ impl World {
             euid: Some(1000),
             login_uid: None,
             cgroup_id: 1,
+            cgroup: None,
+            namespaces: Default::default(),
             exe: Some(Text::from(format!("/bin/{}", argv[0]).as_str())),
             filename: None,
             cwd: None,

@@ -14,7 +14,7 @@ use prost::Message;
 use skep_abi::{Claim, ClaimVerdict, FileKey, FoldCount};
 use skep_event::{
     Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Found, Lost, Phase,
-    Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, json, wire,
+    Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, UserSource, json, wire,
 };
 use skep_proto::v1;
 use skep_redact::Redactor;
@@ -145,6 +145,8 @@ impl Running for ByInode {
             euid: Some(task.euid),
             login_uid: None,
             cgroup_id: 0,
+            cgroup: None,
+            namespaces: Default::default(),
             exe: Some(exe.into()),
             filename: None,
             cwd: Some("/nonexistent/golden".into()),
@@ -389,6 +391,11 @@ fn process(pid: u32) -> Process {
         uid: Some(u32::MAX - 1),
         euid: None,
         inferred: true,
+        cgroup: Some("/system.slice/docker-1.scope".into()),
+        container_id: None,
+        pid_namespace: Some(4_026_532_281),
+        user_namespace: Some(4_026_532_280),
+        mount_namespace: Some(4_026_532_279),
     }
 }
 
@@ -409,6 +416,13 @@ fn info(phase: Phase, found: Found) -> SessionInfo {
         }),
         gaps: 3,
         found,
+        user_source: Some(UserSource::NameService),
+        cgroup: Some("/lxc.payload.web/system.slice/ssh.service".into()),
+        container_runtime: Some("lxc"),
+        container_id: Some("web".into()),
+        pid_namespace: Some(4_026_531_836),
+        user_namespace: Some(4_026_531_837),
+        mount_namespace: Some(4_026_531_841),
     }
 }
 
@@ -457,6 +471,10 @@ pub fn earlier_life(state: &Path) {
         cwd: None,
         uid: None,
         inferred: false,
+        cgroup: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
         ..process(FIRST_PID + 81)
     };
     let changes = vec![

@@ -99,6 +99,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
         uid: Some(1000),
         euid: Some(1000),
         inferred: false,
+        ..Process::default()
     }
 }
 
@@ -120,6 +121,7 @@ pub fn small_session() -> Vec<Event> {
             }),
             gaps: Some(0),
             found: Found::Observed.into(),
+            ..SessionInfo::default()
         })
     };
     let exec = |filename: &str| {

@@ -224,6 +224,11 @@ fn kept() -> (Kept, SessionId) {
             uid: None,
             euid: None,
             inferred: false,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         }),
     };
     let agent = Arc::new(Agent {

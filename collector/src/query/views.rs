@@ -181,7 +181,15 @@ pub const VIEWS: &[View] = &[
                     FILTER (WHERE session_phase = 'start') AS root_ppid,
                 max(session_gaps) AS gaps,
                 last_value(session_found ORDER BY time, seq)
-                    FILTER (WHERE session_found IS NOT NULL) AS found
+                    FILTER (WHERE session_found IS NOT NULL) AS found,
+                last_value(user_source ORDER BY time, seq)
+                    FILTER (WHERE user_source IS NOT NULL) AS user_source,
+                last_value(session_cgroup ORDER BY time, seq)
+                    FILTER (WHERE session_cgroup IS NOT NULL) AS cgroup,
+                last_value(container_runtime ORDER BY time, seq)
+                    FILTER (WHERE container_runtime IS NOT NULL) AS container_runtime,
+                last_value(container_id ORDER BY time, seq)
+                    FILTER (WHERE container_id IS NOT NULL) AS container_id
             FROM events WHERE class = 'session' AND session IS NOT NULL
             GROUP BY sensor_id, session",
     },

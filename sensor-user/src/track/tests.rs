@@ -6,6 +6,7 @@ use super::*;
 
 mod bounds;
 mod gaps;
+mod places;
 
 use skep_event::{ConnectRef, Device, NetFamily, OpenRef, Protocol, Text};
 

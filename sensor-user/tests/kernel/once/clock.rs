@@ -1,6 +1,6 @@
 //! The wall clock is set, of a virtual machine and never of the host.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use skep_event::{CoverageKind, Detail};
@@ -15,7 +15,7 @@ const S: i64 = 1_000_000_000;
 
 /// Where the clock may be set: what runs the tests in a virtual machine says so, and the machine is one.
 fn is_guest() -> bool {
-    let vendor = std::fs::read_to_string("/sys/class/dmi/id/sys_vendor");
+    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor");
     std::env::var_os("SKEP_VM_OUTPUT").is_some()
         && vendor.is_ok_and(|vendor| vendor.trim() == "QEMU")
 }
@@ -65,4 +65,51 @@ fn a_clock_that_is_set_is_followed_and_told_and_changes_nothing_before_it() {
             .any(|event| matches!(event.detail, Detail::Exec(_)))
     );
     assert_eq!(again[..before.events.len()], before.events[..]);
+}
+
+/// Has the machine sleep for some seconds; how long it slept, or why it cannot.
+fn suspend(seconds: u32) -> Result<Duration, String> {
+    let slept = || {
+        let nanos = |clock| {
+            let time = clock_gettime(clock);
+            time.tv_sec * S + time.tv_nsec
+        };
+        nanos(ClockId::Boottime) - nanos(ClockId::Monotonic)
+    };
+    let states = fs::read_to_string("/sys/power/state").map_err(|error| error.to_string())?;
+    let state = ["mem", "freeze"]
+        .into_iter()
+        .find(|state| states.contains(state));
+    let state = state.ok_or(format!("no state to sleep in: {states:?}"))?;
+    let write = |file: &str, text: &str| {
+        fs::write(file, text).map_err(|error| format!("{file}: {text}: {error}"))
+    };
+    let before = slept();
+    write("/sys/class/rtc/rtc0/wakealarm", "0")?;
+    write("/sys/class/rtc/rtc0/wakealarm", &format!("+{seconds}"))?;
+    write("/sys/power/state", state)?;
+    Ok(Duration::from_nanos((slept() - before).unsigned_abs()))
+}
+
+#[test]
+fn a_suspend_is_no_step_of_the_clock() {
+    if !is_guest() {
+        println!("a machine that others use is not suspended");
+        return;
+    }
+    let sensor = Sensor::start_folding(&[]);
+    let before = sensor.run(&["exec", "/bin/sh", "-c", "true", "--"]);
+    match suspend(4) {
+        Ok(slept) => assert!(slept >= Duration::from_secs(2), "{slept:?}"),
+        Err(why) => {
+            println!("this machine cannot be suspended: {why}");
+            return;
+        }
+    }
+    let after = sensor.run(&["exec", "/bin/sh", "-c", "true", "--"]);
+    let offset = |event: &skep_event::Event| event.time.0 - event.boot_time.expect("every event");
+    let offsets = before.events.iter().chain(&after.events).map(offset);
+    let offsets: BTreeSet<u64> = offsets.collect();
+    assert_eq!(offsets.len(), 1, "both clocks slept alike");
+    assert_eq!(coverage(&sensor, CoverageKind::Clock), []);
 }

@@ -29,7 +29,7 @@ fn each_class_shows_what_matters() {
         ),
         (
             sample::session(),
-            "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, \
+            "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, container web (docker), \
              repository https://example.com/app.git @ main, child of 0909",
         ),
         (

@@ -54,7 +54,7 @@ impl Cgroups {
     pub fn host() -> Self {
         let mount = MOUNTS.iter().find_map(|mount| {
             let fd = OwnedFd::from(fs::File::open(mount).ok()?);
-            let is_it = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type as i64 == CGROUP2);
+            let is_it = rustix::fs::fstatfs(&fd).is_ok_and(|stat| stat.f_type == CGROUP2);
             is_it.then(|| (fd, mount.as_bytes().to_vec()))
         });
         Self {

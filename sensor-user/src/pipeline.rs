@@ -10,7 +10,7 @@ pub mod census;
 mod evicted;
 mod front;
 mod keep;
-pub mod wall_clock;
+mod wall_clock;
 pub mod watchdog;
 
 use std::{

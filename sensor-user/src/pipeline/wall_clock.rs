@@ -67,7 +67,7 @@ impl WallClock {
 }
 
 /// The event that tells of a step, at the moment at which it was noticed, by the clock as it is now.
-pub fn told(clock: &BootClock, step: Step) -> Event {
+fn told(clock: &BootClock, step: Step) -> Event {
     let Step {
         at_ns,
         before,

@@ -47,6 +47,7 @@ fn a_session_says_in_which_cgroup_and_namespaces_it_began() {
 fn a_user_of_another_user_namespace_has_no_name_of_the_host() {
     let mut command = Command::new(actor());
     command.args(["do", "exec", "/bin/sh", "-c", "true", "--"]);
+    // SAFETY: a call that changes the child alone.
     let unshare = || match unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

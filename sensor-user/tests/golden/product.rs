@@ -137,22 +137,15 @@ impl Running for ByInode {
             _ => return None,
         };
         Some(decode::Exec {
-            file: None,
-            previous_claim: None,
             ppid: Some(task.ppid),
-            parent_start_ns: None,
             uid: Some(task.uid),
             euid: Some(task.euid),
-            login_uid: None,
-            cgroup_id: 0,
-            cgroup: None,
-            namespaces: Default::default(),
             exe: Some(exe.into()),
-            filename: None,
             cwd: Some("/nonexistent/golden".into()),
             argv: argv.map(Into::into).to_vec(),
             argv_truncated: false,
             terminal: Some("pts7".into()),
+            ..decode::Exec::unknown()
         })
     }
 

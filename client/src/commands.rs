@@ -131,7 +131,8 @@ fn choose(format: Format, table: &'static str) -> &'static str {
 pub fn agents(filter: &Filter, page: Page, format: Format) -> String {
     let columns = choose(
         format,
-        r#"host AS "HOST", user_name AS "USER", agent_family AS "AGENT",
+        r#"host AS "HOST", user_name AS "USER", CASE WHEN agent_name IS NULL THEN agent_family
+               ELSE concat(agent_family, ' (', agent_name, ')') END AS "AGENT",
            agent_version AS "VERSION", concat(CAST(confidence AS VARCHAR), '%') AS "SURE",
            sessions AS "SESSIONS", running AS "RUNNING",
            date_trunc('second', last_seen) AS "LAST SEEN",
@@ -186,7 +187,8 @@ pub fn sessions<'a>(ids: impl Iterator<Item = &'a SessionPrefix>, format: Format
                concat(CAST(CAST(date_part('epoch', coalesce(ended, last_event))
                    - date_part('epoch', coalesce(started, first_seen)) AS BIGINT) AS VARCHAR),
                    CASE WHEN ended IS NULL THEN ' s …' ELSE ' s' END) AS "TIME",
-               host AS "HOST", user_name AS "USER", agent_family AS "AGENT",
+               host AS "HOST", user_name AS "USER", CASE WHEN agent_name IS NULL THEN agent_family
+               ELSE concat(agent_family, ' (', agent_name, ')') END AS "AGENT",
                agent_version AS "VERSION", processes AS "PROCS", files AS "FILES",
                destinations AS "DESTS", findings AS "FINDINGS",
                CASE WHEN lost OR uncovered OR coalesce(gaps, 0) > 0

@@ -46,6 +46,8 @@ pub struct Header {
     pub agent_confidence: Option<u8>,
     pub agent_evidence: Option<Vec<String>>,
     pub agent_install_path: Option<String>,
+    /// Of an agent that no family describes.
+    pub agent_name: Option<String>,
     pub started: Option<String>,
     pub ended: Option<String>,
     /// Null when nothing is known but that records of it were lost.
@@ -73,7 +75,7 @@ pub struct Header {
     pub uncovered: bool,
 }
 
-from_columns!(Header { sensor_id, session, host, agent_family, agent_version, agent_confidence, agent_evidence, agent_install_path, started, ended, first_event, last_event, parent, user_name, uid, login_uid, terminal, cwd, repo_root, repo_remote, repo_branch, processes, files, destinations, gaps, found; lost: false, uncovered: false });
+from_columns!(Header { sensor_id, session, host, agent_family, agent_version, agent_confidence, agent_evidence, agent_install_path, agent_name, started, ended, first_event, last_event, parent, user_name, uid, login_uid, terminal, cwd, repo_root, repo_remote, repo_branch, processes, files, destinations, gaps, found; lost: false, uncovered: false });
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {

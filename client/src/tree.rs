@@ -118,6 +118,10 @@ impl Canvas {
             .agent_family
             .clone()
             .unwrap_or_else(|| "unknown agent".to_owned());
+        let family = match &header.agent_name {
+            Some(name) => format!("{family} ({name})"),
+            None => family,
+        };
         let version = header
             .agent_version
             .clone()

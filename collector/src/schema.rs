@@ -82,6 +82,7 @@ pub enum By {
     Agent,
     Process,
     Hook,
+    Boot,
 }
 
 /// What the store keeps of a class.

@@ -28,7 +28,7 @@ use crate::{
     kernel::{self, Address, Members, Read},
     log,
     maps::VERDICTS,
-    path,
+    namespace, path,
     record::{self, Draft},
     ring::Urgency,
 };
@@ -140,6 +140,12 @@ fn identity(draft: &mut Draft<Exec>, task: Address) {
         Ok(loginuid) => unsafe { (*exec).loginuid = loginuid },
         Err(_) => draft.missing(MISSING_LOGINUID),
     }
+    // SAFETY: the fixed part of a draft. 0 is decoded as unknown.
+    unsafe {
+        (*exec).pid_namespace = namespace::pid(task).unwrap_or(0);
+        (*exec).user_namespace = namespace::user(task).unwrap_or(0);
+        (*exec).mount_namespace = namespace::mount(task).unwrap_or(0);
+    }
 }
 
 #[inline(always)]
@@ -233,7 +239,6 @@ fn tail(draft: &mut Draft<Exec>, task: Address, bprm: Address) {
     unsafe {
         (*exec).tty_len = (draft.len() - start) as u16;
         (*exec).switches = 0;
-        (*exec).pad = 0;
     }
 
     let noted = task

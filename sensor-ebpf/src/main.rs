@@ -35,6 +35,7 @@ mod kernel;
 mod lifecycle;
 mod log;
 mod maps;
+mod namespace;
 mod open;
 mod open_syscall;
 mod path;

@@ -1,6 +1,7 @@
 //! How long it takes to judge an executable, the first time and again, and what memory that leaves:
 //! `cargo run --release -p skep-sensor --example judgement_cost -- FILE…`
 //!
+//! A script (`#!`) is judged as what node or python3 runs, whichever its first line names, found by `PATH`.
 //! "First" is with none of the file in memory. Prints; judges nothing about the times.
 
 use std::{
@@ -58,13 +59,16 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
     if drop_pages {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     }
-    let metadata = file.metadata()?;
+    let script = script_of(path)?;
+    let path = script.as_ref().map_or(path, |(runtime, _)| runtime);
+    let metadata = fs::metadata(path)?;
     let (major, minor) = (
         rustix::fs::major(metadata.dev()),
         rustix::fs::minor(metadata.dev()),
     );
     let exe = Text::from(path.as_os_str().as_bytes());
-    let argv = [exe.clone()];
+    let mut argv = vec![exe.clone()];
+    argv.extend(script.as_ref().map(|(_, script)| script.clone()));
     let candidate = Candidate {
         pid: std::process::id(),
         file: FileKey {
@@ -81,6 +85,7 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
         uid: None,
         switches: None,
         cwd: None,
+        since: None,
     };
     let start = Instant::now();
     let judgement = identifier.judge(&candidate);
@@ -93,6 +98,30 @@ fn judge(identifier: &mut Identifier, path: &Path, drop_pages: bool) -> io::Resu
         )
     });
     Ok((took, agent, judgement.never))
+}
+
+/// The runtime of a script, and the script as its argument.
+fn script_of(path: &Path) -> io::Result<Option<(PathBuf, Text)>> {
+    let mut head = [0; 128];
+    let read = io::Read::read(&mut fs::File::open(path)?, &mut head)?;
+    let head = String::from_utf8_lossy(&head[..read]).into_owned();
+    let Some(line) = head.strip_prefix("#!").and_then(|head| head.lines().next()) else {
+        return Ok(None);
+    };
+    let name = if line.contains("python") {
+        "python3"
+    } else {
+        "node"
+    };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).find_map(|folder| {
+        let program = fs::canonicalize(folder.join(name)).ok()?;
+        // A wrapper that picks a version is a script itself.
+        let is_elf = fs::read(&program).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+        is_elf.then_some(program)
+    });
+    let argument = Text::from(path.as_os_str().as_bytes());
+    Ok(found.map(|runtime| (runtime, argument)))
 }
 
 fn mebibytes() -> String {

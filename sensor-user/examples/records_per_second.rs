@@ -95,6 +95,7 @@ impl Judge for Named {
                 confidence: 90,
                 evidence: vec![],
                 install_path: None,
+                name: None,
             };
             return Judgement {
                 agent: Some(Arc::new(agent)),

@@ -113,11 +113,11 @@ impl Accounts {
         Self {
             map,
             batch: Batch::default(),
-            clock,
             books: Books {
                 at: clock.now(),
                 ..Books::default()
             },
+            clock,
         }
     }
 

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use skep_event::{ActRef, Agent, Event, Process, SessionId, UnixNanos};
+use skep_event::{ActRef, Agent, Event, Process, SessionId};
+
+use crate::clock::Moment;
 
 /// An open or a connect.
 #[derive(Clone, Copy, Debug)]
 pub struct Act<'a> {
-    pub time: UnixNanos,
+    pub at: Moment,
     pub session: SessionId,
     pub agent: Option<&'a Arc<Agent>>,
     pub process: &'a Arc<Process>,
@@ -43,7 +45,7 @@ impl Act<'_> {
     /// The event that tells of this act alone.
     pub fn to_event(&self) -> Event {
         let Self {
-            time,
+            at,
             session,
             agent,
             process,
@@ -53,7 +55,9 @@ impl Act<'_> {
             folding: _,
         } = *self;
         Event {
-            time,
+            time: at.time,
+            boot_time: Some(at.boot_ns),
+            boot_id: None,
             session: Some(session),
             agent: agent.cloned(),
             process: Some(process.clone()),
@@ -66,7 +70,7 @@ impl Act<'_> {
     /// Whether an event tells of the same, but for time and count: what then may be counted in it.
     pub fn repeats(&self, event: &Event) -> bool {
         let Self {
-            time: _,
+            at: _,
             session,
             agent,
             process,

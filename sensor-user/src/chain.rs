@@ -1,7 +1,7 @@
 //! The chain of steps, built here and nowhere else, for `watch` and `run` alike.
 //!
 //! ```text
-//! ring ─▶ decode ─▶ track ─▶ fold ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
+//! ring ─▶ decode ─▶ track ─▶ first sight ─▶ fold ─▶ stamp ─▶ redact ─▶ what leaves: printed by `watch`, spooled by `run`
 //! ```
 //!
 //! `track` asks the inspector and calls `enrich`, which take no part in the passing on. [`Head::record`] joins the
@@ -14,9 +14,11 @@ use skep_event::Event;
 
 use crate::{
     decode::{Body, Record, step::Decode},
+    first_sight::FirstSight,
     fold::{Fold, Limits},
     inspect::Inspector,
     redact::Redact,
+    stamp::Stamp,
     step::{About, Out, Relay, Sink, Step, StepCounts},
     track::{Judge, Tracker},
     verdicts::Verdicts,
@@ -30,7 +32,9 @@ pub struct Head<J> {
 
 /// The steps from events and acts to what leaves.
 pub struct Tail {
+    pub first_sight: FirstSight,
     pub fold: Fold,
+    pub stamp: Stamp,
     pub redact: Redact,
 }
 
@@ -49,7 +53,10 @@ impl<J: Judge> Head<J> {
                 body: Body::Exec(exec),
             }),
             body => {
-                self.track.handle(Record { common, body }, verdicts, next);
+                let record = Record { common, body };
+                if !self.track.holds(&record, bytes) {
+                    self.track.handle(record, verdicts, next);
+                }
                 None
             }
         }
@@ -79,20 +86,36 @@ impl Tail {
     /// For a sensor that may take so many bytes of memory in all.
     pub fn within(memory_bytes: usize) -> Self {
         Self {
+            first_sight: FirstSight::default(),
             fold: Fold::with_limits(Limits::within(memory_bytes)),
+            stamp: Stamp::default(),
             redact: Redact::default(),
         }
     }
 
     /// The steps in their order, up to where events leave. `now`: the time of this round.
     pub fn to<F: FnMut(Event)>(&mut self, now: Instant, leaves: F) -> impl Sink {
-        let Self { fold, redact } = self;
-        fold.then(now, redact.then(now, Out(leaves)))
+        let Self {
+            first_sight,
+            fold,
+            stamp,
+            redact,
+        } = self;
+        let after = fold.then(now, stamp.then(now, redact.then(now, Out(leaves))));
+        first_sight.then(now, after)
     }
 
     /// The same without the fold: each act leaves as an event of its own.
     pub fn unfolded<F: FnMut(Event)>(&mut self, leaves: F) -> impl Sink {
-        self.redact.then(Instant::now(), Out(leaves))
+        let now = Instant::now();
+        let Self {
+            first_sight,
+            stamp,
+            redact,
+            ..
+        } = self;
+        let after = stamp.then(now, redact.then(now, Out(leaves)));
+        first_sight.then(now, after)
     }
 
     /// What its steps have counted, in their order.

@@ -71,10 +71,10 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     // slow disk answers.
     let now_ns = BootClock::boot_now();
     let (journal, found) = Journal::open(&config.state_directory, &start::boot_id(), now_ns);
-    let mut pipeline = start::pipeline(config, clock)?;
+    let mut pipeline = start::pipeline(config, clock.clone())?;
 
     let board = StatusBoard::new(env!("CARGO_PKG_VERSION"));
-    let hooks = status_hooks(pipeline.hooks(), None, clock);
+    let hooks = status_hooks(pipeline.hooks(), None, &clock);
     board.update(|status| {
         status.hooks = hooks;
         status.uplink.address = config.collector.address.clone();
@@ -85,6 +85,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     let _server = Server::start(place, board.clone())?;
     let mut found_running = Vec::new();
     pipeline.keep_in(journal);
+    pipeline.keep_sights_in(&config.state_directory);
     pipeline.adopt(found.kept, |event| found_running.push(event));
     let spool = Lanes::open(
         &config.spool.directory,
@@ -108,7 +109,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     eprintln!("ready");
 
     let interval = Duration::from_secs(config.liveness.interval_seconds);
-    board.tell_time_by(clock);
+    board.tell_time_by(clock.clone());
     board.update(|status| status.canary.interval_seconds = interval.as_secs());
     if !interval.is_zero() {
         pipeline.send_canaries(Canaries::every(interval));
@@ -138,7 +139,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
             let journal_error = pipeline.journal_error().map(str::to_owned);
             let liveness = pipeline.liveness();
             canaries.judged = liveness.as_ref().and_then(|liveness| liveness.last);
-            let hooks = status_hooks(pipeline.hooks(), liveness.as_ref(), clock);
+            let hooks = status_hooks(pipeline.hooks(), liveness.as_ref(), &clock);
             board.renew(asked, canaries, |status| {
                 status.hooks = hooks;
                 status.settings = shown_settings(&handle.current());
@@ -156,7 +157,7 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
         }
         // After a signal one more round: what happened before it is still reported.
         stopping |= stop.wait(
-            pipeline.ring(),
+            [Some(pipeline.ring()), pipeline.alarm()],
             if more {
                 Duration::ZERO
             } else {

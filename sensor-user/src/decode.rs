@@ -23,6 +23,8 @@ use skep_abi::{
 use skep_event::{ConnectRef, Device, FileMode, NetFamily, OpenFlags, OpenRef, Protocol, Text};
 use zerocopy::FromBytes;
 
+use crate::place::Namespaces;
+
 pub use self::{change::Change, command_line::ArgvEnd};
 pub use skep_event::Exit;
 
@@ -99,6 +101,9 @@ pub struct Exec {
     pub euid: Option<u32>,
     pub login_uid: Option<u32>,
     pub cgroup_id: u64,
+    /// Its path, where that was read rather than the id.
+    pub cgroup: Option<Text>,
+    pub namespaces: Namespaces,
     pub exe: Option<Text>,
     pub filename: Option<Text>,
     pub cwd: Option<Text>,
@@ -111,6 +116,32 @@ pub struct Exec {
     /// `None`: it could not read the environment to its end, or nobody asked it.
     pub switches: Option<u16>,
     pub terminal: Option<Text>,
+}
+
+impl Exec {
+    /// One of which nothing is known.
+    pub fn unknown() -> Self {
+        Self {
+            file: None,
+            previous_claim: None,
+            ppid: None,
+            parent_start_ns: None,
+            uid: None,
+            euid: None,
+            login_uid: None,
+            cgroup_id: 0,
+            cgroup: None,
+            namespaces: Namespaces::default(),
+            exe: None,
+            filename: None,
+            cwd: None,
+            argv: Vec::new(),
+            argv_truncated: true,
+            argv_end: None,
+            switches: None,
+            terminal: None,
+        }
+    }
 }
 
 /// An exec that did not come to be.
@@ -246,6 +277,8 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
     let raw = fixed::<abi::Exec>(bytes).ok_or(Malformed("exec cut short"))?;
     let missing = raw.header.missing;
     let have = |bit: u32| missing & bit == 0;
+    // No namespace has the number 0.
+    let number = |inode: u32| (inode != 0).then_some(inode);
     let mut tail = Tail::of::<abi::Exec>(bytes);
     let exe = tail.take(raw.exe_len)?;
     let filename = tail.take(raw.filename_len)?;
@@ -269,6 +302,12 @@ fn exec(bytes: &[u8], room: &mut Vec<u8>) -> Result<Exec, Malformed> {
         login_uid: (have(MISSING_LOGINUID) && raw.loginuid != LOGINUID_UNSET)
             .then_some(raw.loginuid),
         cgroup_id: raw.cgroup_id,
+        cgroup: None,
+        namespaces: Namespaces {
+            pid: number(raw.pid_namespace),
+            user: number(raw.user_namespace),
+            mount: number(raw.mount_namespace),
+        },
         exe: have(MISSING_PATH)
             .then(|| Text::from(path::components(exe, have(MISSING_PATH_HEAD), room))),
         filename: have(MISSING_FILENAME).then(|| Text::from(path::string(filename))),

@@ -31,12 +31,11 @@ use std::{
 use foldhash::fast::RandomState;
 
 use self::held::{Held, Index, ProcessKey, Table};
-use skep_event::{
-    ActRef, ChangeRef, ConnectRef, Detail, Event, OpenRef, Phase, SessionId, UnixNanos,
-};
+use skep_event::{ActRef, ChangeRef, ConnectRef, Detail, Event, OpenRef, Phase, SessionId};
 
 use crate::{
     act::{Act, Folding, RecordId},
+    clock::Moment,
     step::{About, Relay, Sink, Step, grouped},
 };
 
@@ -165,9 +164,11 @@ impl Fold {
         self.table.waiting()
     }
 
-    /// Time of the event that waits longest.
-    pub fn oldest(&self) -> Option<UnixNanos> {
-        self.table.oldest().map(|(_, held)| held.event.time)
+    /// Boot time of the event that waits longest, nanoseconds.
+    pub fn oldest(&self) -> Option<u64> {
+        let (_, held) = self.table.oldest()?;
+        // Acts have one; without it nothing is known to have been handed on.
+        Some(held.event.boot_time.unwrap_or_default())
     }
 
     /// Bytes of what is held and kept.
@@ -206,7 +207,7 @@ impl Fold {
         if let Some(index) = self.table.find(hash, act, epoch) {
             match self.table.get_mut(index) {
                 Some(held) if epoch.is_some() || now < held.closes => {
-                    add(&mut held.event, 1, act.time);
+                    add(&mut held.event, 1, act.at);
                     return self.note(folding, index);
                 }
                 _ => self.leave(index, &mut sink),
@@ -228,7 +229,7 @@ impl Fold {
     /// Adds what the kernel side has counted since the record that was sent, `last` being the time of
     /// the last of it. False when no event is there to count it in.
     #[must_use]
-    pub fn repeated(&mut self, record: RecordId, count: u64, last: UnixNanos) -> bool {
+    pub fn repeated(&mut self, record: RecordId, count: u64, last: Moment) -> bool {
         let Some(place) = self.by_record.remove(&record) else {
             return false;
         };
@@ -375,8 +376,9 @@ impl Fold {
     }
 }
 
-/// Counts `more` in an event, the last of them at `time`.
-fn add(event: &mut Event, more: u64, time: UnixNanos) {
+/// Counts `more` in an event, the last of them at `at`.
+fn add(event: &mut Event, more: u64, at: Moment) {
+    let Moment { time, boot_ns } = at;
     let first = event.time;
     let Some((count, last)) = event.detail.counted() else {
         return;
@@ -384,12 +386,15 @@ fn add(event: &mut Event, more: u64, time: UnixNanos) {
     if *count == 0 {
         // It has left already. Of its repeats only the last has a known time.
         (*count, *last) = (more, (more > 1).then_some(time));
-        event.time = time;
+        (event.time, event.boot_time) = (time, Some(boot_ns));
         return;
     }
     *count = count.saturating_add(more);
     *last = Some(last.unwrap_or(first).max(time));
-    event.time = first.min(time);
+    // Which was earlier the boot clock says, which nobody sets.
+    if event.boot_time.is_none_or(|first_ns| boot_ns < first_ns) {
+        (event.time, event.boot_time) = (time, Some(boot_ns));
+    }
 }
 
 #[cfg(test)]

@@ -232,7 +232,7 @@ impl FoldEpochs {
             time_ns: count.first_ns,
             tid: count.first_tid,
         };
-        if fold.repeated(record, count.count, self.clock.unix(count.last_ns)) {
+        if fold.repeated(record, count.count, self.clock.at(count.last_ns)) {
             self.added += count.count;
         } else {
             self.unmatched += count.count;

@@ -14,24 +14,36 @@
 //! mapped; an ordinary tool costs a few KiB, once.
 
 mod access;
+mod archive;
 mod bundle;
 pub(crate) mod cache;
 mod candidate;
+mod code;
 mod command;
 mod content;
 mod elf;
+mod environment;
 mod evidence;
 mod filesystems;
 #[doc(hidden)]
 pub mod fuzz;
+mod generic;
 mod judge;
 mod learned;
 pub mod looks;
+mod modules;
+pub(crate) mod opened;
+mod options;
 mod package;
+mod pnp;
 mod python;
 mod scan;
+mod settled;
 mod source;
+mod specifier;
 mod switches;
+mod unknown;
+mod zipapp;
 
 #[cfg(test)]
 mod tests;
@@ -44,10 +56,12 @@ use skep_catalogue::Catalogue;
 use access::{Opened, Trust};
 use cache::Cache;
 use content::Nature;
+use generic::texts::Texts;
 use scan::Markers;
+use unknown::Scripts;
 
 pub(crate) use access::Root;
-pub use candidate::{Candidate, Judgement, Unjudged};
+pub use candidate::{Candidate, CodeFrom, Judgement, Unjudged};
 pub(crate) use command::script_by_name;
 pub(crate) use judge::descriptors;
 pub use switches::switches;
@@ -59,7 +73,9 @@ const REMEMBERED: usize = 2_048;
 pub struct Identifier {
     catalogue: Arc<Catalogue>,
     markers: Markers,
+    texts: Texts,
     natures: Cache<FileKey, (Nature, Trust)>,
+    scripts: Scripts,
 }
 
 // === impl Identifier ===
@@ -67,10 +83,13 @@ pub struct Identifier {
 impl Identifier {
     pub fn new(catalogue: Arc<Catalogue>) -> Self {
         let markers = Markers::new(&catalogue);
+        let texts = Texts::new(catalogue.generic());
         Self {
             catalogue,
             markers,
+            texts,
             natures: Cache::new(REMEMBERED),
+            scripts: Scripts::new(REMEMBERED),
         }
     }
 
@@ -84,7 +103,7 @@ impl Identifier {
             return Some(known);
         }
         let (opened, trust) = root.executed(candidate)?;
-        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        let nature = content::inspect(&self.catalogue, &self.markers, &self.texts, &opened.source);
         if trust > Trust::Unverified && root.looks.noted().is_none() {
             self.natures.insert(candidate.file, (nature.clone(), trust));
         }
@@ -96,7 +115,7 @@ impl Identifier {
         if let Some((nature, _)) = self.natures.get(opened.key) {
             return nature;
         }
-        let nature = content::inspect(&self.catalogue, &self.markers, &opened.source);
+        let nature = content::inspect(&self.catalogue, &self.markers, &self.texts, &opened.source);
         if root.looks.noted().is_none() {
             self.natures
                 .insert(opened.key, (nature.clone(), Trust::Exact));

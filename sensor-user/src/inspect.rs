@@ -11,11 +11,13 @@
 //!   read once whoever runs them.
 //!
 //! Bounds: one question at a time; what one may cost is [`Limits`], what those about one user may cost in all
-//! `inspect/allowance.rs`; 2 × 2,048 files are remembered, with at most 2 KiB each.
+//! `inspect/allowance.rs`; 2 × 2,048 files are remembered, with at most 2 KiB each, and as many scripts, most of them with 100 bytes.
 
 mod allowance;
 mod confine;
+mod limits;
 mod person;
+mod running;
 pub mod serve;
 mod wire;
 mod worker;
@@ -31,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::FixedState;
 use prost::Message;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -43,15 +46,14 @@ use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
 use skep_event::Repository;
 
+pub use self::limits::Limits;
 use self::{
     allowance::{Allowances, Cost},
-    wire::{Allowed, Answer, Ask, PACKET_MAX, Question},
+    wire::{Answer, Ask, PACKET_MAX, Question},
 };
 use crate::{
-    decode::{self, Common},
-    identify::{Candidate, Judgement, Unjudged, cache::Cache, script_by_name},
-    proc::{Image, Proc},
-    track::{Judge, adopt::Running},
+    identify::{Candidate, Judgement, Unjudged, cache::Cache, opened, script_by_name},
+    track::Judge,
 };
 
 /// How long it waits for an answer before it looks at the ring again.
@@ -67,21 +69,11 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// Files remembered, and the most that is remembered of one.
 const FILES: usize = 2_048;
 const LEARNED_MAX: usize = 2 << 10;
+/// The most that is remembered of a script.
+const SCRIPT_MAX: usize = 4 << 10;
 /// Of the time of a question, what looking at a process that runs already may take: there may be many, and
 /// the sensor is not ready before.
 const IMAGE_PART: f64 = 0.25;
-
-/// What one question may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub millis: u64,
-    /// Bytes read of files.
-    pub bytes: u64,
-    /// Paths looked up and names read in directories.
-    pub entries: u64,
-    /// Memory of the process that looks into it, beyond what the inspector has.
-    pub memory: u64,
-}
 
 /// How an inspector is started: the program must call [`serve::serve`].
 #[derive(Clone, Debug)]
@@ -118,6 +110,9 @@ struct Desk {
     process: Option<Process>,
     started: Option<Instant>,
     known: Cache<FileKey, Known>,
+    /// What was learned of scripts, by a hash of user, executable and path: a hint, since what is learned names
+    /// the file that it is of.
+    scripts: Cache<u64, Arc<[u8]>>,
     allowances: Allowances,
     counts: InspectCounts,
 }
@@ -137,6 +132,13 @@ struct Known {
     never: bool,
 }
 
+/// What is remembered of what is asked about.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory<'a> {
+    learned: Option<&'a [u8]>,
+    script: Option<&'a [u8]>,
+}
+
 /// The inspector cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectorError {
@@ -144,20 +146,6 @@ pub enum InspectorError {
     Start { program: PathBuf, source: io::Error },
     #[error("the inspector {program} ended at once, or was not there after {STARTS_WITHIN:?}", program = .program.display())]
     NotThere { program: PathBuf },
-}
-
-// === impl Limits ===
-
-impl Limits {
-    /// The defaults, for a sensor that may take so many bytes of memory in all.
-    pub fn within(memory_bytes: usize) -> Self {
-        Self {
-            millis: 2000,
-            bytes: 1 << 30,
-            entries: 200_000,
-            memory: (memory_bytes / 16) as u64,
-        }
-    }
 }
 
 // === impl Launch ===
@@ -192,6 +180,7 @@ impl Inspector {
             process: None,
             started: None,
             known: Cache::new(FILES),
+            scripts: Cache::new(FILES),
             allowances: Allowances::default(),
             counts: InspectCounts::default(),
         };
@@ -234,54 +223,23 @@ impl Judge for Inspector {
         meanwhile: &mut dyn FnMut(),
     ) -> Option<Repository> {
         candidate.cwd?;
-        let answer = self.desk().ask(Ask::Repository, candidate, None, meanwhile);
+        let answer = self
+            .desk()
+            .ask(Ask::Repository, candidate, Memory::default(), meanwhile);
         answer.ok()?.found_repository()
     }
-}
 
-impl Running for Inspector {
-    fn image(
+    fn is_telling(&self, path: &[u8]) -> bool {
+        opened::is_telling(&self.desk().catalogue, path)
+    }
+
+    fn opened(
         &mut self,
-        common: &Common,
-        task: &decode::Task,
+        candidate: &Candidate<'_>,
+        path: &[u8],
         meanwhile: &mut dyn FnMut(),
-    ) -> Option<decode::Exec> {
-        let start_ns = common.start_ns?;
-        let candidate = Candidate {
-            pid: common.tgid,
-            file: task.file,
-            file_size: 0,
-            exe: None,
-            filename: None,
-            argv: &[],
-            argv_truncated: false,
-            cwd: None,
-            uid: Some(task.uid),
-            switches: None,
-        };
-        match self
-            .desk()
-            .ask(Ask::Image { start_ns }, &candidate, None, meanwhile)
-        {
-            Ok(answer) => answer.found_image().map(|image| image.exec(task)),
-            Err(Unjudged::Gone) => None,
-            // It runs, and nothing of it could be looked at: that is not nothing.
-            Err(_) => Some(
-                Image {
-                    argv_truncated: true,
-                    ..Image::default()
-                }
-                .exec(task),
-            ),
-        }
-    }
-
-    fn alive(&mut self, tgid: u32, start_ns: Option<u64>) -> bool {
-        Proc.alive(tgid, start_ns)
-    }
-
-    fn end_is_to_come(&mut self, tgid: u32, start_ns: u64) -> bool {
-        Proc.end_is_to_come(tgid, start_ns)
+    ) -> Judgement {
+        self.desk().opened(candidate, path, meanwhile)
     }
 }
 
@@ -290,7 +248,9 @@ impl Running for Inspector {
 impl Desk {
     fn judge(&mut self, candidate: &Candidate<'_>, meanwhile: &mut dyn FnMut()) -> Judgement {
         let mut judgement = self.judged(candidate, meanwhile);
-        if judgement.unjudged.is_some() && judgement.place.is_none() {
+        // An environment that was not read says nothing of a script: it is told once, not for each.
+        let is_of_script = !matches!(judgement.unjudged, None | Some(Unjudged::UnreadEnvironment));
+        if is_of_script && judgement.place.is_none() {
             judgement.place = script_by_name(&self.catalogue, candidate).cloned();
         }
         judgement
@@ -306,7 +266,13 @@ impl Desk {
             };
         }
         let learned = known.and_then(|known| known.learned);
-        let answer = match self.ask(Ask::Judge, candidate, learned.as_deref(), meanwhile) {
+        let hint = self.hint(candidate);
+        let script = hint.and_then(|hint| self.scripts.get(hint));
+        let memory = Memory {
+            learned: learned.as_deref(),
+            script: script.as_deref(),
+        };
+        let answer = match self.ask(Ask::Judge, candidate, memory, meanwhile) {
             Ok(answer) => answer,
             Err(why) => return Judgement::not(why),
         };
@@ -320,6 +286,10 @@ impl Desk {
             _ => {}
         }
         judgement.never &= file.ino != 0;
+        let newly = answer.script.filter(|learned| learned.len() <= SCRIPT_MAX);
+        if let (Some(hint), Some(script)) = (hint, newly) {
+            self.scripts.insert(hint, script.into());
+        }
         let newly = answer
             .learned
             .filter(|learned| learned.len() <= LEARNED_MAX);
@@ -331,12 +301,56 @@ impl Desk {
         judgement
     }
 
+    /// What the script is remembered by that a candidate probably runs.
+    fn hint(&self, candidate: &Candidate<'_>) -> Option<u64> {
+        use std::hash::BuildHasher;
+        let script = script_by_name(&self.catalogue, candidate)?.as_bytes();
+        let is_relative = script.first() != Some(&b'/');
+        let directory = candidate.cwd.filter(|_| is_relative);
+        let directory = directory.map(|directory| directory.as_bytes());
+        let of = (candidate.uid, candidate.file, script, directory);
+        Some(FixedState::default().hash_one(of))
+    }
+
+    fn opened(
+        &mut self,
+        candidate: &Candidate<'_>,
+        path: &[u8],
+        meanwhile: &mut dyn FnMut(),
+    ) -> Judgement {
+        match self.ask_about(
+            Ask::Opened,
+            candidate,
+            Memory::default(),
+            Some(path),
+            meanwhile,
+        ) {
+            Ok(answer) => answer.judgement(&self.catalogue).unwrap_or_else(|| {
+                self.counts.failed += 1;
+                Judgement::not(Unjudged::NotLookedAt)
+            }),
+            Err(why) => Judgement::not(why),
+        }
+    }
+
     /// Asks, and waits for the answer no longer than the question may take.
     fn ask(
         &mut self,
         ask: Ask,
         candidate: &Candidate<'_>,
-        learned: Option<&[u8]>,
+        memory: Memory<'_>,
+        meanwhile: &mut dyn FnMut(),
+    ) -> Result<Answer, Unjudged> {
+        self.ask_about(ask, candidate, memory, None, meanwhile)
+    }
+
+    /// The same, with a file that was opened.
+    fn ask_about(
+        &mut self,
+        ask: Ask,
+        candidate: &Candidate<'_>,
+        memory: Memory<'_>,
+        opened: Option<&[u8]>,
         meanwhile: &mut dyn FnMut(),
     ) -> Result<Answer, Unjudged> {
         self.counts.asked += 1;
@@ -347,7 +361,10 @@ impl Desk {
                 let is_image = matches!(ask, Ask::Image { .. });
                 let part = if is_image { part.min(IMAGE_PART) } else { part };
                 let allowed = self.limits.part(part);
-                let question = Question::new(ask, candidate, learned.map(<[u8]>::to_vec), allowed);
+                let of = |learned: Option<&[u8]>| learned.map(<[u8]>::to_vec);
+                let question = Question::new(ask, candidate, of(memory.learned), allowed)
+                    .with_script(of(memory.script))
+                    .about(opened);
                 let answer = self.answer(&question, meanwhile);
                 let answer = answer.and_then(|answer| match answer.failure() {
                     Some(why) => Err(why),
@@ -436,35 +453,6 @@ impl Desk {
 
     fn end(&mut self) {
         self.process = None;
-    }
-}
-
-// === impl Limits ===
-
-impl Limits {
-    fn part(&self, part: f64) -> Allowed {
-        let Self {
-            millis,
-            bytes,
-            entries,
-            memory,
-        } = *self;
-        let of = |whole: u64| (whole as f64 * part) as u64;
-        Allowed {
-            millis: of(millis).max(1),
-            bytes: of(bytes),
-            entries: of(entries),
-            memory,
-        }
-    }
-
-    /// The largest part that was used of a budget.
-    fn used(&self, answer: &Answer, took: Duration) -> f64 {
-        let part = |used: u64, whole: u64| used as f64 / whole.max(1) as f64;
-        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        part(answer.bytes, self.bytes)
-            .max(part(answer.entries, self.entries))
-            .max(part(took, self.millis))
     }
 }
 

@@ -62,8 +62,9 @@ pub const NEVER: &[&str] = &[
     "contents of files: a file that is opened is named, not read. The sensor itself reads an agent's \
      package files, and HEAD and config of the repository it works in, for the fields listed here",
     "prompts, answers and anything else inside a connection",
-    "environment variables: no name and no value is recorded (to tell what some programs are, the \
-     sensor looks whether one switch of theirs, such as BUN_BE_BUN, is set)",
+    "environment variables: no value is recorded (to tell what some programs are, the sensor looks whether \
+     one switch of theirs, such as BUN_BE_BUN, is set, and which files variables such as NODE_OPTIONS have \
+     an interpreter load; the evidence for an agent names the variable it was loaded by)",
     "what is typed, shown on the screen or put on the clipboard",
     "output of commands",
     "processes that are neither an agent nor started by one, directly or through others",

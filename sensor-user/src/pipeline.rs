@@ -10,6 +10,7 @@ pub mod census;
 mod evicted;
 mod front;
 mod keep;
+mod wall_clock;
 pub mod watchdog;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     fold_epochs::FoldCounts,
     journal::Journal,
     probes::{HookReport, KernelCounts, Probes, ProgramId, ProgramReport, ProgramSpec},
+    stamp::Stamp,
     step::{Sink, StepCounts},
     track::{Judge, TrackCounts, Tracker, adopt::Running, kept::Kept},
 };
@@ -72,12 +74,14 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         clock: BootClock,
         memory_bytes: usize,
     ) -> io::Result<Self> {
-        let accounts = Accounts::new(probes.sessions_fd()?, clock);
+        let accounts = Accounts::new(probes.sessions_fd()?, clock.clone());
         let decode = Decode::after(probes.read_by_trials);
         let head = Head { decode, track };
+        let mut tail = Tail::within(memory_bytes);
+        tail.stamp = Stamp::new(clock.clone(), head.track.boot_id());
         Ok(Self {
             front: Front::new(probes, head, accounts, clock, memory_bytes),
-            tail: Tail::within(memory_bytes),
+            tail,
             until: 0,
         })
     }
@@ -95,7 +99,8 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
     /// wake it sooner (an exec without a verdict, a ring that fills up); the rest is fetched. A canary is
     /// started when it is due, and not long waited for.
     pub fn patience(&self) -> Duration {
-        let usual = if self.front.head.track.is_idle() {
+        let track = &self.front.head.track;
+        let usual = if track.is_idle() && !track.holds_any() {
             IDLE
         } else {
             AT_WORK
@@ -109,6 +114,11 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         self.front.probes.ring.as_fd()
     }
 
+    /// Readable when the wall clock was set: the next round tells that.
+    pub fn alarm(&self) -> Option<BorrowedFd<'_>> {
+        self.front.wall_clock.alarm()
+    }
+
     /// To be called once, before the first round, with what an earlier life of the sensor kept.
     pub fn adopt(&mut self, kept: Option<Kept>, leaves: impl FnMut(Event)) {
         let found = self.front.adopt(kept);
@@ -119,6 +129,11 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
     /// Keeps processes and sessions in `journal` from now on.
     pub fn keep_in(&mut self, journal: Journal) {
         self.front.keep_in(journal);
+    }
+
+    /// Keeps in this directory which agents of no family were seen, and takes up what is kept there.
+    pub fn keep_sights_in(&mut self, state_directory: &std::path::Path) {
+        self.tail.first_sight.keep_in(state_directory);
     }
 
     /// Why the journal cannot be written, while that is so.
@@ -167,6 +182,7 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
             *until = front.probes.counts().iter().map(|counts| counts.sent).sum();
         }
         let mut sink = tail.to(now, &mut leaves);
+        front.wall_clock.follow(&front.clock, &mut sink);
         let more = front.read(&mut sink);
         if !last {
             front.check_hooks(more, &mut sink);
@@ -194,7 +210,8 @@ impl<J: Judge + Running + Clone> Pipeline<J> {
         front.probes.forward_log(now, ends);
         // Everything up to then has been handed on, but for what the fold still holds, unless records
         // still wait.
-        let held_ns = tail.fold.oldest().map(|time| front.clock.boot(time));
+        let waiting_ns = front.head.track.held_since_ns();
+        let held_ns = tail.fold.oldest().into_iter().chain(waiting_ns).min();
         let seen_ns = match held_ns {
             _ if more => 0,
             Some(oldest_ns) => began_ns.min(oldest_ns),

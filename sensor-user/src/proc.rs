@@ -17,7 +17,11 @@ use std::{
 use skep_abi::{ARGV_END_MAX, ARGV_MAX};
 use skep_event::Text;
 
-use crate::decode::{self, ArgvEnd};
+use crate::{
+    cgroup,
+    decode::{self, ArgvEnd},
+    place::Namespaces,
+};
 
 /// `USER_HZ` (asm/param.h): the unit of times in `/proc/PID/stat` is 1/100 s on every architecture
 /// the sensor runs on.
@@ -64,6 +68,8 @@ pub struct Image {
     pub cwd: Option<Text>,
     pub login_uid: Option<u32>,
     pub terminal: Option<Text>,
+    pub cgroup: Option<Text>,
+    pub namespaces: Namespaces,
     /// Of the executable; `None` when its file system does not say.
     pub size: Option<u64>,
     pub mode: u16,
@@ -82,6 +88,8 @@ impl Image {
             end,
         } = Arguments::of(pid);
         let cwd = link(&format!("/proc/{pid}/cwd"));
+        let cgroup = cgroup::of_process(pid);
+        let namespaces = Namespaces::of(&pid.to_string());
         let stat = stat(pid)?;
         let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
         let login_uid = login_uid.and_then(|uid| uid.trim().parse().ok());
@@ -96,6 +104,8 @@ impl Image {
             cwd,
             login_uid: login_uid.filter(|uid| *uid != decode::LOGINUID_UNSET),
             terminal: terminal(stat.tty),
+            cgroup,
+            namespaces,
             size: None,
             mode: 0,
         })
@@ -111,6 +121,8 @@ impl Image {
             cwd,
             login_uid,
             terminal,
+            cgroup,
+            namespaces,
             size,
             mode,
         } = self;
@@ -127,6 +139,8 @@ impl Image {
             euid: Some(task.euid),
             login_uid,
             cgroup_id: 0,
+            cgroup,
+            namespaces,
             filename: None,
             exe,
             cwd,

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use skep_catalogue::{Catalogue, CatalogueError};
 
 use crate::{
+    cgroup::Cgroups,
     clock::BootClock,
     config::Config,
     enrich::Enrich,
@@ -80,10 +81,10 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>
             "hook"
         );
     }
-    let enrich = Enrich::new(Users::host());
+    let enrich = Enrich::new(Users::host()).with_cgroups(Cgroups::host());
     let tracker = Tracker::with_bounds(
         boot_id(),
-        clock,
+        clock.clone(),
         inspector,
         enrich,
         Bounds::within(memory_bytes),

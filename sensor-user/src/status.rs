@@ -390,7 +390,7 @@ impl StatusBoard {
             status.uplink.bulk.last_ack_seconds_ago,
             status.uplink.findings.last_ack_seconds_ago,
         ] = ages;
-        let now = board.clock.map(|clock| clock.now());
+        let now = board.clock.as_ref().map(BootClock::now);
         let age = |time: Option<UnixNanos>| {
             let nanos = now?.0.saturating_sub(time?.0);
             Some(Duration::from_nanos(nanos).as_secs_f64())
@@ -459,7 +459,7 @@ mod tests {
     fn no_hop_shows_a_newer_self_test_than_the_hop_before_it() {
         let board = StatusBoard::new("0");
         let clock = BootClock::measure();
-        board.tell_time_by(clock);
+        board.tell_time_by(clock.clone());
         let then = clock.now();
         // The collector is faster than the next figures.
         board.canary_acknowledged(then);

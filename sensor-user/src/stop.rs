@@ -55,21 +55,21 @@ impl Stop {
         self.waker.clone()
     }
 
-    /// Waits until `ring` is readable, a signal came, somebody has called [`Waker::wake`], or `timeout`
-    /// passed; true when a signal came.
-    pub fn wait(&self, ring: BorrowedFd<'_>, timeout: Duration) -> bool {
-        let mut fds = [
-            PollFd::new(&ring, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.waker.0.as_fd(), PollFlags::IN),
-        ];
+    /// Waits until one of `others` (the ring, the alarm of the clock) is readable, a signal came, somebody has
+    /// called [`Waker::wake`], or `timeout` passed; true when a signal came.
+    pub fn wait(&self, others: [Option<BorrowedFd<'_>>; 2], timeout: Duration) -> bool {
+        let signals = self.fd.as_fd();
+        // Polled once more in the place of one that is not there.
+        let [ring, alarm] = others.map(|other| other.unwrap_or(signals));
+        let fds = [ring, alarm, signals, self.waker.0.as_fd()];
+        let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
         // An interrupted or failed wait is a short wait.
         let _ = poll(&mut fds, Some(&timeout));
-        let [_, signal, woken] = fds;
+        let [_, _, signal, woken] = fds;
         if woken.revents().contains(PollFlags::IN) {
             // Counted back to nothing: one wait has ended for it.
             let _ = rustix::io::read(&self.waker.0, &mut [0; 8]);
@@ -86,19 +86,20 @@ mod tests {
     fn a_wait_ends_once_for_whoever_wakes_it() {
         let stop = Stop::on_signals().unwrap();
         let (never, _open) = io::pipe().unwrap();
+        let nobody = [Some(never.as_fd()), None];
         let waker = stop.waker();
         waker.wake();
         waker.wake();
         let begun = std::time::Instant::now();
         // Woken before it began to wait.
-        assert!(!stop.wait(never.as_fd(), Duration::from_secs(60)));
+        assert!(!stop.wait(nobody, Duration::from_secs(60)));
         // From another thread, meanwhile.
         let other = std::thread::spawn(move || waker.wake());
-        assert!(!stop.wait(never.as_fd(), Duration::from_secs(60)));
+        assert!(!stop.wait(nobody, Duration::from_secs(60)));
         other.join().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(60), "it was woken");
         assert!(
-            !stop.wait(never.as_fd(), Duration::from_millis(10)),
+            !stop.wait(nobody, Duration::from_millis(10)),
             "nobody wakes it"
         );
     }

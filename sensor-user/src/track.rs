@@ -15,15 +15,19 @@
 
 mod acts;
 pub mod adopt;
+mod agents;
 mod bounds;
 mod changes;
 mod counts;
 mod expected;
 mod gaps;
+mod held;
 mod images;
 mod io_uring;
 mod judge;
 pub mod kept;
+mod lifecycle;
+mod names;
 mod process;
 mod rings;
 mod session;
@@ -44,19 +48,21 @@ pub use self::judge::Judge;
 use self::{
     bounds::Refused,
     expected::Expected,
+    held::Held,
     kept::Change,
     process::{Inserted, Member, Processes},
     session::{Session, Sessions},
     storms::Storms,
     unjudged::NotJudgeds,
 };
-use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId};
+use skep_event::{Agent, Detail, Event, Found, Phase, Process, SessionId, UnixNanos};
 
 use crate::{
     clock::BootClock,
     decode::{self, Body, Common, Record},
     enrich::Enrich,
-    identify::Candidate,
+    identify::{Candidate, Judgement},
+    place::Place,
     step::Sink,
     verdicts::Verdicts,
 };
@@ -85,6 +91,8 @@ pub struct Tracker<J> {
     consumed: u64,
     /// Execs that were not judged.
     unjudged: NotJudgeds,
+    /// Execs that are judged by what they open.
+    held: Held,
     unaccounted: u64,
     /// Processes that did something and are not followed; walked ones nobody asked for.
     evicted: Evicted,
@@ -131,6 +139,7 @@ impl<J: Judge> Tracker<J> {
             refused: Refused::default(),
             consumed: 0,
             unjudged: NotJudgeds::default(),
+            held: Held::within(bounds.held_bytes),
             unaccounted: 0,
             evicted: Evicted::default(),
             bounds,
@@ -154,6 +163,11 @@ impl<J: Judge> Tracker<J> {
     /// The records of the sensor's own canaries, since the last time.
     pub fn take_canaries(&mut self) -> Vec<Common> {
         std::mem::take(&mut self.canaries)
+    }
+
+    /// The kernel's id of this boot, as it was given.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     /// Who judges.
@@ -216,23 +230,52 @@ impl<J: Judge> Tracker<J> {
     fn exec(
         &mut self,
         common: &Common,
-        mut exec: decode::Exec,
+        exec: decode::Exec,
         verdicts: &mut impl Verdicts,
         out: &mut impl Sink,
     ) {
         let member = self
             .member(common, exec.previous_claim, out)
             .or_else(|| self.forked_unseen(common, &exec));
-        let judgement = self
-            .judge
-            .judge(&candidate(common, &exec), &mut || verdicts.meanwhile());
-        self.unjudged.note(common.time_ns, &exec, &judgement);
+        self.nothing_more(common);
+        let judgement = self.judge.judge(
+            &candidate(common, &exec, Some(self.clock.unix(common.time_ns))),
+            &mut || verdicts.meanwhile(),
+        );
         if judgement.never
             && let Some(file) = exec.file
         {
             verdicts.never(file.key);
         }
-        let image = Arc::new(Process {
+        let is_kept = match (&member, &judgement.agent) {
+            (None, None) => self.hold(common, &exec, &judgement),
+            (Some(_), None) if judgement.waits => self.hold_member(common, &exec, &judgement),
+            _ => false,
+        };
+        if !is_kept {
+            self.unjudged.note(common.time_ns, &exec, &judgement);
+        }
+        match (member, judgement.agent.is_some()) {
+            (None, false) if is_kept => {}
+            (member, is_agent) => {
+                if is_agent && member.is_none() {
+                    self.release_group_of(exec.previous_claim.or(common.claim), verdicts);
+                }
+                self.exec_judged(common, exec, (judgement, member), verdicts, out);
+            }
+        }
+    }
+
+    /// An exec of which it is known what it is, by a process that was this.
+    fn exec_judged(
+        &mut self,
+        common: &Common,
+        mut exec: decode::Exec,
+        (judgement, member): (Judgement, Option<Member>),
+        verdicts: &mut impl Verdicts,
+        out: &mut impl Sink,
+    ) {
+        let mut image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
             // Measured at the fork where that was seen, else now, in the kernel.
@@ -244,7 +287,17 @@ impl<J: Judge> Tracker<J> {
             uid: exec.uid,
             euid: exec.euid,
             inferred: false,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         });
+        let place = match (&member, &judgement.agent) {
+            // No agent's: nobody asks where it runs.
+            (None, None) => Place::default(),
+            _ => self.enrich.place(common.tgid, &exec),
+        };
         let (session, core) = match (member, judgement.agent) {
             (None, None) => {
                 self.ignored += 1;
@@ -254,7 +307,11 @@ impl<J: Judge> Tracker<J> {
                 return;
             }
             (Some(member), None) => (member.session, false),
-            (Some(member), Some(_)) if judgement.multicall => (member.session, false),
+            (Some(member), Some(agent))
+                if judgement.multicall && self.is_within_family(&member, &agent) =>
+            {
+                (member.session, false)
+            }
             (Some(member), Some(agent)) if self.is_same_agent(&member, &agent) => {
                 self.learn(member.session, agent, common, &image, out);
                 (member.session, true)
@@ -265,6 +322,7 @@ impl<J: Judge> Tracker<J> {
                     agent,
                     exec: &exec,
                     image: &image,
+                    place: &place,
                     parent: member.map(|member| member.session),
                     found: Found::Observed,
                 };
@@ -278,6 +336,7 @@ impl<J: Judge> Tracker<J> {
                 (session, true)
             }
         };
+        self.tell_place(session, &place, &mut image);
         if let Some(claim) = common.claim {
             let kernel = session.kernel();
             verdicts.settle(
@@ -317,50 +376,16 @@ impl<J: Judge> Tracker<J> {
         self.waited(common, session, verdicts, out);
     }
 
-    /// A part of an agent starting another part of it (a launcher, a relaunch, a daemon), as opposed
-    /// to a tool of the agent starting an agent: that is a session of its own.
-    fn is_same_agent(&self, member: &Member, agent: &Agent) -> bool {
-        member.core
-            && self
-                .sessions
-                .get(member.session)
-                .is_some_and(|s| s.agent.family == agent.family)
-    }
-
-    /// Takes over a better identification of a session's agent.
-    fn learn(
-        &mut self,
-        id: SessionId,
-        agent: Arc<Agent>,
-        common: &Common,
-        image: &Arc<Process>,
-        out: &mut impl Sink,
-    ) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let better = (agent.version.is_some(), agent.confidence)
-            > (session.agent.version.is_some(), session.agent.confidence);
-        if better {
-            session.agent = agent;
-            let info = session.info(Phase::Update);
-            self.changed(|| Some(Change::Session(id)));
-            self.emit(
-                common,
-                id,
-                Some(image.clone()),
-                None,
-                Detail::Session(info),
-                out,
-            );
-        }
-    }
-
     /// Of the session this agent's process is the root of.
     fn session_id(&self, common: &Common, agent: &Agent) -> SessionId {
         // A start that could not be read is replaced by the exec, which names the process as well.
         let start = common.start_ns.unwrap_or(common.time_ns);
-        SessionId::derive(&self.boot_id, common.tgid, start, &agent.family)
+        // Two agents of no family, one after the other in one process, are two sessions.
+        let agent = match &agent.name {
+            Some(name) => format!("{}/{name}", agent.family),
+            None => agent.family.clone(),
+        };
+        SessionId::derive(&self.boot_id, common.tgid, start, &agent)
     }
 
     /// Begins a session and says so; false when there is no room for it.
@@ -376,13 +401,14 @@ impl<J: Judge> Tracker<J> {
             agent,
             exec,
             image,
+            place,
             parent,
             found,
         } = beginning;
         let repository = self
             .judge
-            .repository(&candidate(common, exec), &mut || verdicts.meanwhile());
-        let facts = self.enrich.session(exec, repository);
+            .repository(&candidate(common, exec, None), &mut || verdicts.meanwhile());
+        let facts = self.enrich.session(exec, repository, place.clone());
         let mut session = Session::new(agent, parent, facts);
         session.found = found;
         let info = session.info(Phase::Start);
@@ -407,59 +433,12 @@ impl<J: Judge> Tracker<J> {
         }
     }
 
-    // === fork and exit ===
-
-    fn fork(&mut self, common: &Common, fork: decode::Fork, out: &mut impl Sink) {
-        let Some(parent) = self.member(common, common.claim, out) else {
-            self.ignored += 1;
-            return;
-        };
-        let parent = self.current(common, parent, out);
-        let session = parent.session;
-        let child = Member {
-            ppid: fork.child_ppid,
-            own: None,
-            ..parent
-        };
-        self.changed_child(common.tgid, &fork);
-        if self.put(common, fork.child, fork.child_start_ns, child, out) {
-            self.consumed += 1;
-        } else {
-            self.refused.add(Some(session));
-        }
-    }
-
-    fn exit(&mut self, common: &Common, exit: decode::Exit, out: &mut impl Sink) {
-        let Some(member) = self.member(common, common.claim, out) else {
-            self.ignored += 1;
-            return;
-        };
-        let member = self.current(common, member, out);
-        let id = member.session;
-        let process = self.process(common, &member);
-        let decode::Exit { code, signal } = exit;
-        self.emit(
-            common,
-            id,
-            Some(process),
-            None,
-            Detail::Exit(skep_event::Exit { code, signal }),
-            out,
-        );
-        let last = self.processes.remove(common.tgid, &mut self.sessions);
-        self.changed(|| Some(Change::Gone { tgid: common.tgid }));
-        if last {
-            self.end(common, id, out);
-        }
-    }
-
-    fn end(&mut self, common: &Common, id: SessionId, out: &mut impl Sink) {
-        self.tell_rings(id, self.clock.unix(common.time_ns), out);
-        if let Some(session) = self.sessions.get(id) {
-            let info = session.info(Phase::End);
-            self.emit(common, id, None, None, Detail::Session(info), out);
-            self.sessions.end(id);
-            self.changed(|| Some(Change::Ended(id)));
+    /// Has a process say where it runs, where that is not where its session does.
+    fn tell_place(&self, session: SessionId, place: &Place, image: &mut Arc<Process>) {
+        if let Some(session) = self.sessions.get(session)
+            && place.is_other(session.place())
+        {
+            place.tell(session.place(), Arc::make_mut(image));
         }
     }
 
@@ -548,6 +527,8 @@ impl<J: Judge> Tracker<J> {
     ) {
         out.event(Event {
             time: self.clock.unix(common.time_ns),
+            boot_time: Some(common.time_ns),
+            boot_id: None,
             session: Some(session),
             agent: self
                 .sessions
@@ -566,6 +547,7 @@ struct Beginning<'a> {
     agent: Arc<Agent>,
     exec: &'a decode::Exec,
     image: &'a Arc<Process>,
+    place: &'a Place,
     parent: Option<SessionId>,
     found: Found,
 }
@@ -576,7 +558,11 @@ const IGNORED: ClaimVerdict = ClaimVerdict {
     pad: 0,
 };
 
-fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
+fn candidate<'a>(
+    common: &Common,
+    exec: &'a decode::Exec,
+    since: Option<UnixNanos>,
+) -> Candidate<'a> {
     Candidate {
         pid: common.tgid,
         file: exec.file.map_or(FileKey::UNKNOWN, |file| file.key),
@@ -588,5 +574,6 @@ fn candidate<'a>(common: &Common, exec: &'a decode::Exec) -> Candidate<'a> {
         cwd: exec.cwd.as_ref(),
         uid: exec.uid,
         switches: exec.switches,
+        since,
     }
 }

@@ -1,9 +1,11 @@
-//! User names by uid, from the host's `/etc/passwd` and nothing else.
+//! User names by uid: from the host's `/etc/passwd`, and of who is not in there from its name service.
 //!
-//! The name service (NSS) is left alone on purpose: it loads foreign code into the process and may
-//! ask the network. A user who is only in a directory service has no name here, and the uid stands.
+//! The file is read here. The name service (NSS) loads foreign code and may ask the network: a child of its own
+//! asks it, and the answer comes later ([`name_service`]).
 //!
 //! Bounds: at most [`MAX_FILE`] bytes are read; a line longer than [`MAX_LINE`] is skipped.
+
+pub mod name_service;
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,13 +14,35 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use skep_event::UserSource;
+
+use self::name_service::{GETENT, NameService};
+
 const MAX_FILE: u64 = 16 << 20;
 const MAX_LINE: usize = 4096;
 
-/// Looks names up in one passwd file, reading it anew each time: sessions are rare, users change.
-#[derive(Clone, Debug)]
+/// Looks names up: in one passwd file, reading it anew each time (sessions are rare, users change), then in the
+/// name service, if there is one.
+#[derive(Debug)]
 pub struct Users {
     file: PathBuf,
+    service: Option<NameService>,
+}
+
+/// A user's name, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub name: Option<String>,
+    pub source: UserSource,
+}
+
+// === impl Named ===
+
+impl Named {
+    /// No name, for this reason.
+    pub const fn none(source: UserSource) -> Self {
+        Self { name: None, source }
+    }
 }
 
 // === impl Users ===
@@ -26,17 +50,48 @@ pub struct Users {
 impl Users {
     /// The host's own users.
     pub fn host() -> Self {
-        Self::of_file(Path::new("/etc/passwd"))
+        Self::of_file(Path::new("/etc/passwd")).or_by(Path::new(GETENT))
+    }
+
+    /// Of who is not in the file this program is asked, as getent(1) is.
+    pub fn or_by(self, getent: &Path) -> Self {
+        Self {
+            service: Some(NameService::new(getent)),
+            ..self
+        }
     }
 
     /// The users of one file in passwd(5) format.
     pub fn of_file(file: &Path) -> Self {
         Self {
             file: file.to_owned(),
+            service: None,
         }
     }
 
-    /// The name of the first entry with this uid; `None` when there is none or the file cannot be
+    /// What is known of the name; `None`: the answer is still to come, by [`Users::answers`].
+    pub fn look_up(&mut self, uid: u32) -> Option<Named> {
+        if let Some(name) = self.name(uid) {
+            return Some(Named {
+                name: Some(name),
+                source: UserSource::Files,
+            });
+        }
+        match &mut self.service {
+            Some(service) => service.name(uid),
+            None => Some(Named::none(UserSource::Unknown)),
+        }
+    }
+
+    /// What the name service has answered since the last time.
+    pub fn answers(&mut self) -> Vec<(u32, Named)> {
+        self.service
+            .as_mut()
+            .map(NameService::answers)
+            .unwrap_or_default()
+    }
+
+    /// The name of the first entry of the file with this uid; `None` when there is none or the file cannot be
     /// read.
     pub fn name(&self, uid: u32) -> Option<String> {
         // O_NONBLOCK: a FIFO in the file's place must not stop the sensor.

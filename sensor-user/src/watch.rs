@@ -59,7 +59,7 @@ pub fn run(config: &Config, as_json: bool) -> Result<(), WatchError> {
         }
         // After a signal one more round: what happened before it is still shown.
         stopping |= stop.wait(
-            pipeline.ring(),
+            [Some(pipeline.ring()), pipeline.alarm()],
             if more {
                 Duration::ZERO
             } else {

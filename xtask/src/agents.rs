@@ -6,6 +6,7 @@
 //! is the stand-in.
 
 mod fetch;
+mod unknown;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::setup;
 
 pub use fetch::fetch_runtime;
+pub use unknown::fetch_all as fetch_unknown;
 
 /// Prompt of every session.
 const PROMPT: &str = "run the command";

@@ -27,7 +27,7 @@ const FULL_SIZE: [(&str, &str); 5] = [
 /// How many of the slowest tests are named at the end.
 const SLOWEST: usize = 10;
 /// What the names of tests hold that need the published packages of real agents.
-const PACKAGES: &str = "real_packages::";
+const PACKAGES: [&str; 2] = ["real_packages::", "unknown_packages::"];
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -266,10 +266,12 @@ pub fn workspace_tests(times: &mut Times) -> Result<()> {
 /// The tests that are ignored because they need published packages, which are fetched before.
 pub fn package_tests(times: &mut Times) -> Result<()> {
     agents::fetch_all()?;
+    agents::fetch_unknown()?;
     let mut tests = workspace::cargo();
     // As the other tests are built, so that nothing is built again.
     tests.args(["test", "--locked", "--workspace", "--lib"]);
-    times::run(&mut tests, &["--ignored", PACKAGES], times)
+    let [real, unknown] = PACKAGES;
+    times::run(&mut tests, &["--ignored", real, unknown], times)
 }
 
 /// Names of the integration tests of the workspace.

@@ -194,6 +194,7 @@ fn parts_fit(parts: &Parts) -> PartsFit {
         agents,
         processes,
         hooks: _,
+        boots: _,
     } = parts;
     PartsFit {
         sessions: sessions.iter().map(|id| fits::session_id(id)).collect(),
@@ -208,6 +209,7 @@ fn event_fits(event: &Event, parts: &PartsFit) -> Result<(), Unfit> {
         None => Ok(()),
     };
     fits::unix_nanos(event.time_unix_nano)?;
+    fits::unix_nanos(event.boot_time_nano.unwrap_or_default())?;
     part(&parts.sessions, event.session)?;
     part(&parts.agents, event.agent)?;
     part(&parts.processes, event.process)?;

@@ -72,6 +72,28 @@ pub const VIEWS: &[View] = &[
             FROM events WHERE class = 'connect'",
     },
     View {
+        name: "events_corrected",
+        about: "events, with corrected_time: the time by the newest clock that the sensor knows of in that \
+                boot. It differs from time for what happened before the wall clock was set (NTP after the \
+                boot, a person), and for what waited in the spool meanwhile; null from a sensor that does \
+                not tell its boot clock. clock_offset is the difference it is made with, null where no step \
+                was told. Narrow it by time, too: that is what the files are sorted by",
+        sql: "
+            SELECT events.*, steps.clock_offset,
+                   CASE WHEN events.boot_time IS NULL THEN NULL
+                        WHEN steps.clock_offset IS NULL THEN events.time
+                        ELSE arrow_cast((events.boot_time + steps.clock_offset) / 1000,
+                                        'Timestamp(Microsecond, Some(\"UTC\"))')
+                   END AS corrected_time
+            FROM events LEFT JOIN (
+                SELECT sensor_id AS of_sensor, boot_id AS of_boot,
+                       last_value(clock_offset_after ORDER BY boot_time, seq) AS clock_offset
+                FROM events WHERE class = 'coverage' AND coverage_what = 'clock'
+                    AND clock_offset_after IS NOT NULL
+                GROUP BY sensor_id, boot_id
+            ) AS steps ON steps.of_sensor = events.sensor_id AND steps.of_boot = events.boot_id",
+    },
+    View {
         name: "findings",
         about: "what a person should look at, by rule and severity, with the process it is about",
         sql: "
@@ -132,6 +154,8 @@ pub const VIEWS: &[View] = &[
                     FILTER (WHERE agent_evidence IS NOT NULL) AS agent_evidence,
                 last_value(agent_install_path ORDER BY time, seq)
                     FILTER (WHERE agent_install_path IS NOT NULL) AS agent_install_path,
+                last_value(agent_name ORDER BY time, seq)
+                    FILTER (WHERE agent_name IS NOT NULL) AS agent_name,
                 min(time) FILTER (WHERE session_phase = 'start') AS started,
                 max(time) FILTER (WHERE session_phase = 'end') AS ended,
                 min(time) AS first_seen, max(time) AS last_seen,
@@ -159,7 +183,15 @@ pub const VIEWS: &[View] = &[
                     FILTER (WHERE session_phase = 'start') AS root_ppid,
                 max(session_gaps) AS gaps,
                 last_value(session_found ORDER BY time, seq)
-                    FILTER (WHERE session_found IS NOT NULL) AS found
+                    FILTER (WHERE session_found IS NOT NULL) AS found,
+                last_value(user_source ORDER BY time, seq)
+                    FILTER (WHERE user_source IS NOT NULL) AS user_source,
+                last_value(session_cgroup ORDER BY time, seq)
+                    FILTER (WHERE session_cgroup IS NOT NULL) AS cgroup,
+                last_value(container_runtime ORDER BY time, seq)
+                    FILTER (WHERE container_runtime IS NOT NULL) AS container_runtime,
+                last_value(container_id ORDER BY time, seq)
+                    FILTER (WHERE container_id IS NOT NULL) AS container_id
             FROM events WHERE class = 'session' AND session IS NOT NULL
             GROUP BY sensor_id, session",
     },
@@ -198,10 +230,10 @@ pub const VIEWS: &[View] = &[
     },
     View {
         name: "agents",
-        about: "inventory: each agent by host, user, version and install path; running is how many of \
+        about: "inventory: each agent by host, user, version and install path, with the name of one of no family; running is how many of \
                 its sessions have not been told to have ended",
         sql: "
-            SELECT sensor_id, host, user_name, agent_family, agent_version,
+            SELECT sensor_id, host, user_name, agent_family, agent_name, agent_version,
                    agent_install_path AS install_path,
                    max(agent_confidence) AS confidence,
                    last_value(agent_evidence ORDER BY last_seen) AS evidence,
@@ -209,7 +241,8 @@ pub const VIEWS: &[View] = &[
                    count(*) FILTER (WHERE ended IS NULL) AS running,
                    min(first_seen) AS first_seen, max(last_seen) AS last_seen
             FROM sessions WHERE agent_family IS NOT NULL
-            GROUP BY sensor_id, host, user_name, agent_family, agent_version, agent_install_path",
+            GROUP BY sensor_id, host, user_name, agent_family, agent_name, agent_version,
+                     agent_install_path",
     },
     View {
         name: "hosts",

@@ -137,10 +137,16 @@ impl All {
             text(rows, |row| row.session_id())
         });
         self.add_plain(&everywhere::RESULT, By::Event, |rows| {
-            signed(rows, |row| row.event.result)
+            outcome(rows, |row| row.event.result)
         });
         self.add_plain(&everywhere::HOOK, By::Hook, |rows| {
             text(rows, |row| row.hook())
+        });
+        self.add_plain(&everywhere::BOOT_TIME, By::Event, |rows| {
+            long(rows, |row| row.event.boot_time_nano)
+        });
+        self.add_plain(&everywhere::BOOT_ID, By::Boot, |rows| {
+            text(rows, |row| row.boot_id())
         });
     }
 }
@@ -209,6 +215,7 @@ adding! {
     int -> u64;
     long -> u64;
     wide -> u64;
+    signed -> i64;
     time -> u64;
 }
 
@@ -259,8 +266,12 @@ fn long<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<u64>) -> ArrayRef
     Arc::new(values.collect::<Int64Array>())
 }
 
-fn signed<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<i32>) -> ArrayRef {
+fn outcome<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<i32>) -> ArrayRef {
     Arc::new(rows.iter().map(value).collect::<Int32Array>())
+}
+
+fn signed<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> Option<i64>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<Int64Array>())
 }
 
 fn long_always<'a>(rows: &'a [Row], value: impl Fn(&'a Row) -> u64) -> ArrayRef {
@@ -326,5 +337,10 @@ impl<'a> Row<'a> {
     pub(super) fn hook(&self) -> Option<&'a str> {
         let hook = part(&self.parts.hooks, self.event.hook)?;
         Some(hook)
+    }
+
+    pub(super) fn boot_id(&self) -> Option<&'a str> {
+        let id = part(&self.parts.boots, self.event.boot)?;
+        Some(id)
     }
 }

@@ -202,6 +202,8 @@ fn the_columns_are_in_the_order_of_the_files_and_of_one_type_in_every_class() {
         columns::SESSION.ordinal,
         columns::RESULT.ordinal,
         columns::HOOK.ordinal,
+        columns::BOOT_TIME.ordinal,
+        columns::BOOT_ID.ordinal,
     ]);
     Agent::columns(&mut ordinals);
     Process::columns(&mut ordinals);
@@ -239,6 +241,7 @@ ordinals! {
     int -> u64;
     long -> u64;
     wide -> u64;
+    signed -> i64;
     time -> u64;
 }
 
@@ -287,6 +290,8 @@ impl Cell<'_> {
             process: self.has(Process::FIRST).then(|| Process::read(self)),
             hook: self.text(&columns::HOOK),
             result: self.number::<Int32Type>(columns::RESULT.name),
+            boot_time_nano: self.long(&columns::BOOT_TIME),
+            boot_id: self.text(&columns::BOOT_ID),
             detail: Some(self.detail()),
         }
     }
@@ -348,6 +353,10 @@ impl Cells for Cell<'_> {
 
     fn wide(&self, column: &'static Known) -> Option<u64> {
         self.unsigned::<Decimal128Type>(column)
+    }
+
+    fn signed(&self, column: &'static Known) -> Option<i64> {
+        self.number::<Int64Type>(column.name)
     }
 
     fn time(&self, column: &'static Known) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! Rows of one class as memory keeps them.
 //!
 //! Most columns say the same for many rows: those that follow from the sensor, the session, the agent,
-//! the process or the hook. Their values are there once for each of these, and a row has an index,
+//! the process, the hook or the boot. Their values are there once for each of these, and a row has an index,
 //! which all columns of one kind share. That is a third of the memory of plain columns, and spares
 //! copying and hashing texts for each row.
 //!
@@ -22,7 +22,14 @@ use arrow::{
 use super::{By, Class, Column, Row, Stored, stored};
 
 /// Kinds of columns whose values are shared.
-const SHARED: [By; 5] = [By::Origin, By::Session, By::Agent, By::Process, By::Hook];
+const SHARED: [By; 6] = [
+    By::Origin,
+    By::Session,
+    By::Agent,
+    By::Process,
+    By::Hook,
+    By::Boot,
+];
 /// Place of the session's kind among them.
 const SESSION: usize = 1;
 const _: () = assert!(matches!(SHARED[SESSION], By::Session));
@@ -321,6 +328,7 @@ fn distinct<'a>(by: By, rows: &[Row<'a>]) -> (Vec<i32>, Vec<Row<'a>>) {
             .process()
             .map(|process| std::ptr::from_ref(process).addr()),
         By::Hook => row.hook().map(|hook| hook.as_ptr().addr()),
+        By::Boot => row.boot_id().map(|id| id.as_ptr().addr()),
     };
     let mut known: HashMap<Option<usize>, i32, ahash::RandomState> = HashMap::default();
     let mut first: Vec<Row<'a>> = Vec::new();

@@ -22,7 +22,7 @@ async fn every_query_is_recorded_with_its_origin_and_what_became_of_it() {
     let data = tempfile::tempdir().unwrap();
     let collector = Collector::open_with(data.path(), |options| {
         options.limits.rows = 10;
-        options.limits.time = Duration::from_millis(500);
+        options.limits.time = Duration::from_secs(2);
     });
     let client = crate::postgres::connect(&collector).await;
     let queries = [

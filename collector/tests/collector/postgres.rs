@@ -66,7 +66,7 @@ async fn psql_lists_describes_and_queries() {
         let (listed, errors) = psql(&collector, &["-c", command]);
         assert_eq!(errors, "", "{command}");
         let (name, other) = match command {
-            "\\dv" => ("sessions", "events"),
+            "\\dv" => ("sessions", " events "),
             _ => ("events", "nothing"),
         };
         assert!(

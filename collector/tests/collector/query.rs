@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use skep_collector::{query::VIEWS, schema};
-use skep_proto::v1::{Change, Event, Exec, event::Detail, finding::Severity};
+use skep_proto::v1::{
+    Change, Coverage, Event, Exec, Exit, coverage::Phase, event::Detail, finding::Severity,
+};
 
 use crate::scene::{
     CHILD_SESSION, Collector, NOON, SENSOR, SESSION, Sensor, ask, event, finding,
@@ -198,6 +200,61 @@ async fn a_file_put_into_place_is_found_by_the_name_it_got_and_a_failed_exec_by_
     let sql = "SELECT filename, argv, result FROM exec WHERE result < 0";
     let expected = json!([{"filename": "/usr/bin/nmap", "argv": ["nmap", "-sV"], "result": -2}]);
     assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    collector.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_the_clock_was_set_is_corrected() {
+    const BOOT: &str = "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001";
+    const S: u64 = 1_000_000_000;
+    let data = tempfile::tempdir().unwrap();
+    // It booted at noon, and believed that to be two hours earlier, then one.
+    let of_boot = |boot: &str, seconds: u64, wrong_hours: u64, detail| Event {
+        boot_time_nano: Some(seconds * S),
+        boot_id: Some(boot.to_owned()),
+        ..event(NOON + seconds * S - wrong_hours * 3600 * S, detail)
+    };
+    let exit = || {
+        Detail::Exit(Exit {
+            code: Some(0),
+            signal: None,
+        })
+    };
+    let step = |before: u64, after: u64| {
+        let offset = |hours: u64| Some((NOON - hours * 3600 * S) as i64);
+        Detail::Coverage(Coverage {
+            what: "clock".to_owned(),
+            phase: Phase::Point.into(),
+            clock_offset_before: offset(before),
+            clock_offset_after: offset(after),
+            ..Coverage::default()
+        })
+    };
+    let events = vec![
+        of_boot(BOOT, 1, 2, exit()),
+        of_boot(BOOT, 2, 1, step(2, 1)),
+        of_boot(BOOT, 3, 1, exit()),
+        of_boot(BOOT, 4, 0, step(1, 0)),
+        of_boot(BOOT, 5, 0, exit()),
+        of_boot("another", 6, 2, exit()),
+        event(NOON, exit()),
+    ];
+    let collector = with_events(data.path(), events).await;
+    let sql = "SELECT time, corrected_time, clock_offset FROM events_corrected \
+               WHERE class = 'exit' ORDER BY seq";
+    let row = |time: &str, corrected: Value, offset: Value| json!({"time": format!("2025-11-20T{time}Z"), "corrected_time": corrected, "clock_offset": offset});
+    let offset = json!(NOON);
+    let expected = json!([
+        row("06:30:01", json!("2025-11-20T08:30:01Z"), offset.clone()),
+        row("07:30:03", json!("2025-11-20T08:30:03Z"), offset.clone()),
+        row("08:30:05", json!("2025-11-20T08:30:05Z"), offset),
+        row("06:30:06", json!("2025-11-20T06:30:06Z"), Value::Null),
+        row("08:30:00", Value::Null, Value::Null),
+    ]);
+    assert_eq!(Value::Array(rows(&collector, sql).await), expected);
+    // The newest is told with the rest of what is not vouched for.
+    let sql = "SELECT count(*) AS n FROM coverage WHERE what = 'clock'";
+    assert_eq!(rows(&collector, sql).await, [json!({"n": 2})]);
     collector.stop();
 }
 

@@ -38,6 +38,8 @@ offsets! {
     TaskSignal = "task_struct"."signal";
     TaskCred = "task_struct"."cred";
     TaskLoginuid = "task_struct"."loginuid";
+    TaskThreadPid = "task_struct"."thread_pid";
+    TaskNsproxy = "task_struct"."nsproxy";
     TaskExitCode = "task_struct"."exit_code";
     TaskGroupLeader = "task_struct"."group_leader";
     SignalLive = "signal_struct"."live";
@@ -48,6 +50,14 @@ offsets! {
     CredUid = "cred"."uid";
     CredEuid = "cred"."euid";
     CredGid = "cred"."gid";
+    CredUserNs = "cred"."user_ns";
+    PidLevel = "pid"."level";
+    PidNumbers = "pid"."numbers";
+    UpidNs = "upid"."ns";
+    NsproxyMntNs = "nsproxy"."mnt_ns";
+    PidNamespaceInum = "pid_namespace"."ns.inum";
+    UserNamespaceInum = "user_namespace"."ns.inum";
+    MntNamespaceInum = "mnt_namespace"."ns.inum";
     MmArgStart = "mm_struct"."arg_start";
     MmArgEnd = "mm_struct"."arg_end";
     MmEnvStart = "mm_struct"."env_start";

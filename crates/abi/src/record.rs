@@ -106,6 +106,10 @@ pub struct Exec {
     pub argc: u32,
     /// Bytes argv had in all.
     pub argv_bytes: u32,
+    /// Inode numbers of its namespaces (`ns_common::inum`); 0: not read, which no namespace has.
+    pub pid_namespace: u32,
+    pub user_namespace: u32,
+    pub mount_namespace: u32,
     pub exe_len: u16,
     pub filename_len: u16,
     pub cwd_len: u16,
@@ -116,7 +120,6 @@ pub struct Exec {
     pub mode: u16,
     /// Bit N: the Nth of the [`Switches`](crate::Switches) is on.
     pub switches: u16,
-    pub pad: u32,
 }
 
 /// An exec that failed. The header is the process that tried. Tail: file name as given, arguments
@@ -257,8 +260,8 @@ const _: () = {
     assert!(offset_of!(Header, len) == 48);
     assert!(offset_of!(Header, kind) == 68);
     assert!(offset_of!(Header, uid) == 72);
-    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 16 + 4);
-    assert!(offset_of!(Exec, exe_len) == 164);
+    assert!(size_of::<Exec>() == 80 + 24 + 16 + 24 + 20 + 12 + 16);
+    assert!(offset_of!(Exec, exe_len) == 176);
     assert!(size_of::<FailedExec>() == 96);
     assert!(size_of::<Fork>() == 96);
     assert!(size_of::<Exit>() == 88);

@@ -8,9 +8,12 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    CatalogueError, Family, KnownHash, Layout, Marker, MarkerScope, Multicall, NAME_WEIGHT_MAX,
-    NameHint, NpmPackage, Problem, PythonDistribution, Runtime, raw,
-    value::{At, environment_name, parse_sha256, path_pattern, path_patterns, regex, weight},
+    Catalogue, CatalogueError, Compiled, Family, Generic, KnownHash, Language, Layout, Marker,
+    MarkerScope, Multicall, NAME_WEIGHT_MAX, NameHint, NpmCache, NpmPackage, Problem,
+    PythonDistribution, Runtime, UNKNOWN, generic, raw,
+    value::{
+        At, environment_name, folder, parse_sha256, path_pattern, path_patterns, regex, weight,
+    },
 };
 
 /// Nothing is certain, so no single piece of evidence weighs 100.
@@ -27,6 +30,7 @@ const LARGE_SECTION_MIN_SIZE: u64 = 32 << 20;
 pub(super) struct Set {
     families: Vec<Family>,
     runtimes: Vec<Runtime>,
+    generic: Option<Generic>,
     defined: HashMap<String, PathBuf>,
 }
 
@@ -42,8 +46,12 @@ impl Set {
             })
     }
 
-    pub(super) fn finish(self) -> (Vec<Family>, Vec<Runtime>) {
-        (self.families, self.runtimes)
+    pub(super) fn finish(self) -> Catalogue {
+        Catalogue {
+            families: self.families,
+            runtimes: self.runtimes,
+            generic: self.generic,
+        }
     }
 
     fn add_text(&mut self, path: &Path, text: &str) -> At<()> {
@@ -67,7 +75,18 @@ impl Set {
             python,
             name,
             runtime,
+            generic: unknown,
         } = file;
+        let has_generic = unknown.is_some();
+        if let Some(unknown) = unknown {
+            let span = unknown.span();
+            if self.generic.is_some() {
+                let id = "generic".to_owned();
+                let first = path.to_owned();
+                return Err((span, Problem::Duplicate { id, first }));
+            }
+            self.generic = Some(generic::check(unknown.into_inner())?);
+        }
         let homeless = [
             ("package", package.first().map(Spanned::span)),
             ("marker", marker.first().map(Spanned::span)),
@@ -81,7 +100,7 @@ impl Set {
             {
                 return Err((span, Problem::NoFamily { table }));
             }
-            if runtime.is_empty() {
+            if runtime.is_empty() && !has_generic {
                 return Err((0..0, Problem::Empty));
             }
             return self.add_runtimes(path, runtime);
@@ -133,8 +152,8 @@ impl Set {
     fn define(&mut self, kind: &'static str, id: &Spanned<String>, path: &Path) -> At<()> {
         let text = id.get_ref();
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if text.is_empty() || !text.bytes().all(fits) {
-            let expected = "lower-case letters, digits and hyphens";
+        if text.is_empty() || !text.bytes().all(fits) || text == UNKNOWN {
+            let expected = "lower-case letters, digits and hyphens, and not `unknown`";
             return Err((
                 id.span(),
                 Problem::Value {
@@ -225,12 +244,28 @@ fn check_marker(marker: raw::Marker) -> At<Marker> {
             Some(compiled)
         }
     };
+    let language = match &marker.language {
+        None => None,
+        Some(language) => Some(match language.get_ref().as_str() {
+            "go" => Compiled::Go,
+            "rust" => Compiled::Rust,
+            found => {
+                let problem = Problem::Value {
+                    key: "language",
+                    found: found.to_owned(),
+                    expected: "\"go\" or \"rust\"",
+                };
+                return Err((language.span(), problem));
+            }
+        }),
+    };
     Ok(Marker {
         scope,
         text: marker.text.into_inner(),
         version,
         min_size: marker.min_size,
         static_only: marker.static_only,
+        language,
         weight: weight(&marker.weight, WEIGHT_MAX)?,
     })
 }
@@ -339,15 +374,59 @@ fn check_runtime(runtime: raw::Runtime) -> At<Runtime> {
         no_script_words: runtime.no_script_words,
         value_options: runtime.value_options,
         no_script_options: runtime.no_script_options,
+        language: runtime.language.map(language).transpose()?,
+        code_options: runtime.code_options,
+        code_words: runtime.code_words,
+        load_options: runtime.load_options,
+        env_file_options: runtime.env_file_options,
+        interactive_options: runtime.interactive_options,
+        reads_stdin: runtime.reads_stdin,
+        stdin_words: runtime.stdin_words,
+        options_env: runtime
+            .options_env
+            .into_iter()
+            .map(|name| environment_name("options_env", name))
+            .collect::<At<_>>()?,
+        startup_env: environment("startup_env", runtime.startup_env)?,
+        path_env: environment("path_env", runtime.path_env)?,
+        user_base: runtime
+            .user_base
+            .map(|name| folder("user_base", name))
+            .transpose()?,
+        specifier_words: runtime.specifier_words,
+        npm_cache: runtime.npm_cache.map(check_npm_cache).transpose()?,
         module_option: runtime.module_option,
         clustered: runtime.clustered,
         extensions: runtime.extensions,
         loads_programs: runtime.loads_programs,
-        plain_env: runtime
-            .plain_env
-            .map(|name| environment_name("plain_env", name))
-            .transpose()?,
+        plain_env: environment("plain_env", runtime.plain_env)?,
     })
+}
+
+fn environment(key: &'static str, name: Option<Spanned<String>>) -> At<Option<String>> {
+    name.map(|name| environment_name(key, name)).transpose()
+}
+
+fn check_npm_cache(cache: raw::NpmCache) -> At<NpmCache> {
+    Ok(NpmCache {
+        env: environment_name("env", cache.env)?,
+        folder: folder("folder", cache.folder)?,
+    })
+}
+
+fn language(name: Spanned<String>) -> At<Language> {
+    match name.get_ref().as_str() {
+        "javascript" => Ok(Language::JavaScript),
+        "python" => Ok(Language::Python),
+        found => {
+            let problem = Problem::Value {
+                key: "language",
+                found: found.to_owned(),
+                expected: "\"javascript\" or \"python\"",
+            };
+            Err((name.span(), problem))
+        }
+    }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

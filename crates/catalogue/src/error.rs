@@ -41,7 +41,7 @@ pub enum Problem {
     },
     #[error("`{id}` is already defined in {}", first.display())]
     Duplicate { id: String, first: PathBuf },
-    #[error("expected a [family] table or at least one [[runtime]]")]
+    #[error("expected a [family] or [generic] table, or at least one [[runtime]]")]
     Empty,
     #[error("[[{table}]] belongs to a family, but the file has no [family] table")]
     NoFamily { table: &'static str },

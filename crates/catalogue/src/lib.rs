@@ -15,6 +15,7 @@
 
 mod check;
 mod error;
+mod generic;
 mod pattern;
 mod raw;
 mod value;
@@ -24,6 +25,7 @@ use std::{fs, io, path::Path};
 use regex::bytes::Regex;
 
 pub use error::{CatalogueError, Problem};
+pub use generic::{Against, Generic, GenericKind};
 pub use pattern::Pattern;
 
 /// The confidence (0 to 100) below which a program is not called an agent.
@@ -31,16 +33,25 @@ pub const MIN_CONFIDENCE: u8 = 50;
 /// The most a name may weigh: far enough below [`MIN_CONFIDENCE`] that it never tips the scale alone.
 pub const NAME_WEIGHT_MAX: u8 = 15;
 
+/// The family of an agent that no family describes. No catalogue file defines it.
+pub const UNKNOWN: &str = "unknown";
+
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 1_000;
 
 const EMBEDDED: &[(&str, &str)] = &[
     ("aider.toml", include_str!("../families/aider.toml")),
     (
+        "antigravity-cli.toml",
+        include_str!("../families/antigravity-cli.toml"),
+    ),
+    (
         "claude-code.toml",
         include_str!("../families/claude-code.toml"),
     ),
+    ("cline.toml", include_str!("../families/cline.toml")),
     ("codex.toml", include_str!("../families/codex.toml")),
+    ("continue.toml", include_str!("../families/continue.toml")),
     ("crush.toml", include_str!("../families/crush.toml")),
     (
         "cursor-agent.toml",
@@ -54,7 +65,11 @@ const EMBEDDED: &[(&str, &str)] = &[
         "github-copilot-cli.toml",
         include_str!("../families/github-copilot-cli.toml"),
     ),
+    ("goose.toml", include_str!("../families/goose.toml")),
+    ("kilo-code.toml", include_str!("../families/kilo-code.toml")),
+    ("kiro-cli.toml", include_str!("../families/kiro-cli.toml")),
     ("opencode.toml", include_str!("../families/opencode.toml")),
+    ("openhands.toml", include_str!("../families/openhands.toml")),
     ("qoder-cli.toml", include_str!("../families/qoder-cli.toml")),
     ("qwen-code.toml", include_str!("../families/qwen-code.toml")),
     ("runtimes.toml", include_str!("../families/runtimes.toml")),
@@ -64,11 +79,26 @@ const EMBEDDED: &[(&str, &str)] = &[
     ),
 ];
 
+const GENERIC_NAME: &str = "generic.toml";
+/// The generic evidence, masked: a program that holds its texts as they are would be taken for an agent itself.
+const GENERIC: [u8; include_bytes!("../families/generic.toml").len()] =
+    masked(*include_bytes!("../families/generic.toml"));
+
+const fn masked<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    let mut at = 0;
+    while at < N {
+        bytes[at] ^= 0xa5;
+        at += 1;
+    }
+    bytes
+}
+
 /// Families of agents and the runtimes they are written for.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     families: Vec<Family>,
     runtimes: Vec<Runtime>,
+    generic: Option<Generic>,
 }
 
 /// One family of agents and the evidence it is recognised by.
@@ -124,6 +154,15 @@ pub enum MarkerScope {
     Script,
 }
 
+/// What a compiled program was written in, as its file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// Its build information is there.
+    Go,
+    /// `.comment` names rustc.
+    Rust,
+}
+
 /// Bytes that only this family's programs hold.
 #[derive(Clone, Debug)]
 pub struct Marker {
@@ -136,6 +175,8 @@ pub struct Marker {
     pub min_size: u64,
     /// Sections: only files without a dynamic linker (no `PT_INTERP`) are read.
     pub static_only: bool,
+    /// Sections: only files that were written in this language are read.
+    pub language: Option<Compiled>,
     pub weight: u8,
 }
 
@@ -202,6 +243,35 @@ pub struct Runtime {
     pub value_options: Vec<String>,
     /// Options after which there is no script file.
     pub no_script_options: Vec<String>,
+    /// What its code is written in, where recognition reads it.
+    pub language: Option<Language>,
+    /// Options whose value is code to run.
+    pub code_options: Vec<String>,
+    /// Words in the place of a subcommand after which the first argument is code to run.
+    pub code_words: Vec<String>,
+    /// Options whose value is a file or package to load before the program.
+    pub load_options: Vec<String>,
+    /// Options whose value is a file of environment variables, those with more options among them.
+    pub env_file_options: Vec<String>,
+    /// Options that make it read commands from a person.
+    pub interactive_options: Vec<String>,
+    /// Whether it reads a program from standard input when no argument names one.
+    pub reads_stdin: bool,
+    /// Words in the place of a subcommand after which it reads standard input.
+    pub stdin_words: Vec<String>,
+    /// Environment variables that hold more options.
+    pub options_env: Vec<String>,
+    /// Environment variable that names a file to run before a person's first command.
+    pub startup_env: Option<String>,
+    /// Environment variable with more directories in which packages are looked for, joined by colons.
+    pub path_env: Option<String>,
+    /// Folder of the home directory that is an installation prefix of its user's own (PEP 370).
+    pub user_base: Option<String>,
+    /// Words in the place of a subcommand after which the first argument is an npm package.
+    pub specifier_words: Vec<String>,
+    /// Where it keeps the npm packages it runs by their specifiers (`npm:name@version`). Without one it
+    /// knows no such specifiers.
+    pub npm_cache: Option<NpmCache>,
     /// Option whose value is a module to run.
     pub module_option: Option<String>,
     /// Single-letter options may be joined (`-Im mod`).
@@ -214,6 +284,22 @@ pub struct Runtime {
     pub plain_env: Option<String>,
 }
 
+/// A language in which recognition looks for what a piece of code loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    JavaScript,
+    Python,
+}
+
+/// A runtime's own store of npm packages.
+#[derive(Clone, Debug)]
+pub struct NpmCache {
+    /// Environment variable that names its directory.
+    pub env: String,
+    /// Its name in the user's cache directory, where the variable is not set.
+    pub folder: String,
+}
+
 // === impl Catalogue ===
 
 impl Catalogue {
@@ -224,8 +310,11 @@ impl Catalogue {
             set.add(Path::new(name), text)
                 .expect("the embedded catalogue is loaded by a test");
         }
-        let (families, runtimes) = set.finish();
-        Self { families, runtimes }
+        let generic = String::from_utf8(masked(GENERIC).to_vec())
+            .expect("the embedded catalogue is loaded by a test");
+        set.add(Path::new(GENERIC_NAME), &generic)
+            .expect("the embedded catalogue is loaded by a test");
+        set.finish()
     }
 
     /// The embedded catalogue with the `*.toml` files of `directory` added; a family or runtime of
@@ -241,7 +330,12 @@ impl Catalogue {
             let text = read_file(&path)?;
             set.add(&path, &text)?;
         }
-        let (families, runtimes) = set.finish();
+        let Self {
+            families,
+            runtimes,
+            generic,
+        } = set.finish();
+        catalogue.generic = generic.or(catalogue.generic);
         for family in families {
             match catalogue
                 .families
@@ -272,8 +366,7 @@ impl Catalogue {
     pub fn of_text(name: &Path, text: &str) -> Result<Self, CatalogueError> {
         let mut set = check::Set::default();
         set.add(name, text)?;
-        let (families, runtimes) = set.finish();
-        Ok(Self { families, runtimes })
+        Ok(set.finish())
     }
 
     pub fn families(&self) -> &[Family] {
@@ -284,12 +377,17 @@ impl Catalogue {
         self.families.iter().find(|family| family.id == id)
     }
 
+    /// By what agents are known that no family describes, if they are looked for.
+    pub fn generic(&self) -> Option<&Generic> {
+        self.generic.as_ref()
+    }
+
     pub fn runtimes(&self) -> &[Runtime] {
         &self.runtimes
     }
 
-    /// Names of the environment variables that recognition looks at, sorted. Only whether they are
-    /// on is looked at, and nothing of them is kept.
+    /// Names of the environment variables that are switches, sorted. Only whether they are on is looked at, and
+    /// nothing of them is kept.
     pub fn environment_names(&self) -> Vec<&str> {
         let families = self
             .families
@@ -300,6 +398,22 @@ impl Catalogue {
             .iter()
             .filter_map(|runtime| runtime.plain_env.as_ref());
         let mut names: Vec<&str> = families.chain(runtimes).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl Runtime {
+    /// Names of the environment variables whose values say what this runtime loads, sorted: files and packages,
+    /// and the directories they are looked for in.
+    pub fn environment_values(&self) -> Vec<&str> {
+        let own = self.options_env.iter().chain(&self.startup_env);
+        let own = own.chain(&self.path_env).map(String::as_str);
+        let cache = self.npm_cache.iter();
+        let cache = cache.flat_map(|cache| [cache.env.as_str(), "XDG_CACHE_HOME", "HOME"]);
+        let home = self.user_base.iter().map(|_| "HOME");
+        let mut names: Vec<&str> = own.chain(cache).chain(home).collect();
         names.sort_unstable();
         names.dedup();
         names

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub name: Vec<Spanned<Name>>,
     #[serde(default)]
     pub runtime: Vec<Spanned<Runtime>>,
+    pub generic: Option<Spanned<Generic>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,6 +68,8 @@ pub(super) struct Marker {
     pub min_size: u64,
     #[serde(default)]
     pub static_only: bool,
+    /// `go` or `rust`.
+    pub language: Option<Spanned<String>>,
     pub weight: Spanned<i64>,
 }
 
@@ -128,6 +131,30 @@ pub(super) struct Runtime {
     pub value_options: Vec<String>,
     #[serde(default)]
     pub no_script_options: Vec<String>,
+    /// `javascript` or `python`.
+    pub language: Option<Spanned<String>>,
+    #[serde(default)]
+    pub code_options: Vec<String>,
+    #[serde(default)]
+    pub code_words: Vec<String>,
+    #[serde(default)]
+    pub load_options: Vec<String>,
+    #[serde(default)]
+    pub env_file_options: Vec<String>,
+    #[serde(default)]
+    pub interactive_options: Vec<String>,
+    #[serde(default)]
+    pub reads_stdin: bool,
+    #[serde(default)]
+    pub stdin_words: Vec<String>,
+    #[serde(default)]
+    pub options_env: Vec<Spanned<String>>,
+    pub startup_env: Option<Spanned<String>>,
+    pub path_env: Option<Spanned<String>>,
+    pub user_base: Option<Spanned<String>>,
+    #[serde(default)]
+    pub specifier_words: Vec<String>,
+    pub npm_cache: Option<NpmCache>,
     pub module_option: Option<String>,
     #[serde(default)]
     pub clustered: bool,
@@ -136,4 +163,55 @@ pub(super) struct Runtime {
     #[serde(default)]
     pub loads_programs: bool,
     pub plain_env: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Generic {
+    pub required: Vec<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub others: usize,
+    pub platform_suffix: Option<Spanned<String>>,
+    pub kind: Vec<Spanned<GenericKind>>,
+    #[serde(default)]
+    pub against: Vec<Against>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GenericKind {
+    pub id: Spanned<String>,
+    pub says: String,
+    pub weight: Spanned<i64>,
+    #[serde(default)]
+    pub npm: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub pypi: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub go: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub rust: Vec<Spanned<String>>,
+    /// One of them.
+    #[serde(default)]
+    pub text: Vec<Spanned<String>>,
+    /// One of each list.
+    #[serde(default)]
+    pub text_all: Vec<Vec<Spanned<String>>>,
+    pub words: Option<Spanned<String>>,
+    pub not_words: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Against {
+    pub says: String,
+    pub points: Spanned<i64>,
+    pub words: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NpmCache {
+    pub env: Spanned<String>,
+    pub folder: Spanned<String>,
 }

@@ -37,6 +37,13 @@ fn the_embedded_catalogue_holds_every_family_of_the_issue() {
         "aider",
         "cursor-agent",
         "crush",
+        "antigravity-cli",
+        "cline",
+        "continue",
+        "goose",
+        "kilo-code",
+        "kiro-cli",
+        "openhands",
         "skep-demo-agent",
     ] {
         assert!(ids.contains(id), "{id}");
@@ -59,8 +66,31 @@ fn every_catalogue_file_is_embedded() {
         })
         .collect();
     on_disk.sort();
-    let embedded: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    let mut embedded: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    embedded.push(GENERIC_NAME);
+    embedded.sort_unstable();
     assert_eq!(on_disk, embedded);
+}
+
+#[test]
+fn a_program_with_the_catalogue_in_it_does_not_hold_what_agents_do() {
+    let catalogue = Catalogue::embedded();
+    let generic = catalogue.generic().expect("embedded");
+    let embedded: Vec<u8> = EMBEDDED
+        .iter()
+        .flat_map(|(_, text)| text.bytes())
+        .chain(super::GENERIC)
+        .collect();
+    let holds = |text: &String| contains(&embedded, text.as_bytes());
+    let is_there = |kind: usize| {
+        let texts = &generic.kinds[kind].texts;
+        !texts.is_empty() && texts.iter().all(|list| list.iter().any(holds))
+    };
+    assert!(!generic.is_required_there(is_there));
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }
 
 #[test]
@@ -79,7 +109,49 @@ fn a_shell_is_no_runtime() {
 
 #[test]
 fn only_allow_listed_environment_names_are_looked_at() {
-    assert_eq!(Catalogue::embedded().environment_names(), ["BUN_BE_BUN"]);
+    let catalogue = Catalogue::embedded();
+    assert_eq!(catalogue.environment_names(), ["BUN_BE_BUN"]);
+    let mut values: Vec<&str> = catalogue
+        .runtimes()
+        .iter()
+        .flat_map(Runtime::environment_values)
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(
+        values,
+        [
+            "BUN_OPTIONS",
+            "DENO_DIR",
+            "HOME",
+            "NODE_OPTIONS",
+            "NODE_PATH",
+            "NODE_REPL_EXTERNAL_MODULE",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "XDG_CACHE_HOME",
+        ]
+    );
+}
+
+#[test]
+fn an_option_that_loads_code_takes_a_value() {
+    for runtime in Catalogue::embedded().runtimes() {
+        for option in &runtime.load_options {
+            assert!(
+                runtime.value_options.contains(option),
+                "{} {option}",
+                runtime.id
+            );
+        }
+        for option in &runtime.code_options {
+            assert!(
+                !runtime.no_script_options.contains(option),
+                "{} {option}",
+                runtime.id
+            );
+        }
+    }
 }
 
 #[test]
@@ -267,4 +339,44 @@ fn a_missing_directory_is_an_error_that_names_it() {
             .starts_with("cannot read /nonexistent/catalogue: "),
         "{error}"
     );
+}
+
+const GENERIC: &str = "schema = 1\n[generic]\nrequired = [[\"a\", \"b\"]]\nothers = 1\n";
+const KINDS: &str = "[[generic.kind]]\nid = \"a\"\nsays = \"A\"\nweight = 30\nnpm = [\"x\"]\n\
+    [[generic.kind]]\nid = \"b\"\nsays = \"B\"\nweight = 30\ntext = [\"some text\"]\n\
+    [[generic.kind]]\nid = \"c\"\nsays = \"C\"\nweight = 20\nwords = '\\bagent\\b'\n";
+
+#[test]
+fn generic_evidence_needs_all_that_is_required_and_some_of_the_others() {
+    let text = format!("{GENERIC}{KINDS}");
+    let catalogue = Catalogue::of_text(Path::new("generic.toml"), &text).expect("well-formed");
+    let generic = catalogue.generic().expect("there");
+    let sure = |kinds: &[usize], points| generic.confidence(|kind| kinds.contains(&kind), points);
+    assert_eq!(sure(&[0, 1, 2], 0), Some(61));
+    assert_eq!(sure(&[0, 1, 2], 12), None, "below what an agent must have");
+    for few in [&[0, 1][..], &[0, 2], &[1, 2]] {
+        assert_eq!(sure(few, 0), None, "{few:?}");
+    }
+    assert!(generic.is_required_there(|kind| kind < 2));
+}
+
+#[test]
+fn generic_evidence_that_makes_no_sense_is_refused() {
+    for (from, to, line) in [
+        ("\"b\"]]", "\"d\"]]", 3),
+        ("weight = 30\nnpm", "weight = 61\nnpm", 8),
+        ("some text", "short", 14),
+        ("id = \"c\"", "id = \"a\"", 16),
+        ("agent\\b", "agent(", 19),
+    ] {
+        let text = format!("{GENERIC}{KINDS}");
+        assert!(text.contains(from), "{from}");
+        let (found, problem) = refusal(&text.replacen(from, to, 1));
+        assert_eq!(found, line, "{from}: {problem}");
+    }
+    let family = FAMILY.replace("\"x\"", "\"unknown\"") + PACKAGE;
+    assert!(matches!(
+        refusal(&family),
+        (3, Problem::Value { key: "id", .. })
+    ));
 }

@@ -79,6 +79,24 @@ pub(super) fn environment_name(key: &'static str, name: Spanned<String>) -> At<S
     Ok(name.into_inner())
 }
 
+/// One folder's name.
+pub(super) fn folder(key: &'static str, name: Spanned<String>) -> At<String> {
+    let text = name.get_ref();
+    if text.is_empty() || text.contains('/') || text == ".." || text == "." {
+        let found = text.clone();
+        let expected = "the name of a folder";
+        return Err((
+            name.span(),
+            Problem::Value {
+                key,
+                found,
+                expected,
+            },
+        ));
+    }
+    Ok(name.into_inner())
+}
+
 pub(super) fn parse_sha256(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     if digits.len() != 64 {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use proptest::{arbitrary::any, option, prelude::*};
 use skep_proto::v1;
 
-use crate::{Agent, Detail, Event, Facts, Process, SessionId, UnixNanos, arbitrary::Any, class};
+use crate::{
+    Agent, BootId, Detail, Event, Facts, Process, SessionId, UnixNanos, arbitrary::Any, class,
+};
 
 /// Any event.
 pub fn event() -> BoxedStrategy<Event> {
@@ -15,20 +17,28 @@ pub fn event() -> BoxedStrategy<Event> {
         option::of(<Process as Facts>::any()),
     );
     let seen = (
-        UnixNanos::any(),
+        (
+            UnixNanos::any(),
+            option::of(any::<u64>()),
+            option::of(BootId::any()),
+        ),
         option::of(any::<i32>()),
         <Option<&'static str>>::any(),
     );
     (who, seen, <Detail as Any>::any())
         .prop_map(
-            |((session, agent, process), (time, result, hook), detail)| Event {
-                time,
-                session,
-                agent: agent.map(Arc::new),
-                process: process.map(Arc::new),
-                result,
-                hook,
-                detail,
+            |((session, agent, process), ((time, boot_time, boot_id), result, hook), detail)| {
+                Event {
+                    time,
+                    boot_time,
+                    boot_id,
+                    session,
+                    agent: agent.map(Arc::new),
+                    process: process.map(Arc::new),
+                    result,
+                    hook,
+                    detail,
+                }
             },
         )
         .boxed()
@@ -44,14 +54,24 @@ pub fn message() -> BoxedStrategy<v1::Event> {
         option::of(Process::any_message()),
     );
     let seen = (
-        crate::column::any::time::<UnixNanos, u64>(),
+        (
+            crate::column::any::time::<UnixNanos, u64>(),
+            crate::column::any::long::<u64, Option<u64>>(),
+            option::of(text()),
+        ),
         option::of(any::<i32>()),
         option::of(text()),
     );
     (who, seen, class::any_message())
         .prop_map(
-            |((session, agent, process), (time_unix_nano, result, hook), detail)| v1::Event {
+            |(
+                (session, agent, process),
+                ((time_unix_nano, boot_time_nano, boot_id), result, hook),
+                detail,
+            )| v1::Event {
                 time_unix_nano,
+                boot_time_nano,
+                boot_id,
                 session,
                 agent,
                 process,

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use proptest::{arbitrary::any, collection::vec, option, prelude::*};
 
-use crate::{Device, Facts, FileMode, NetFamily, OpenFlags, Protocol, SessionId, Text, UnixNanos};
+use crate::{
+    BootId, Device, Facts, FileMode, NetFamily, OpenFlags, Protocol, SessionId, Text, UnixNanos,
+};
 
 /// Any value of a type of field.
 pub trait Any: Sized {
@@ -21,7 +23,7 @@ macro_rules! as_proptest_has_it {
     )*};
 }
 
-as_proptest_has_it! { bool, u8, u16, u32, u64, i32, String, IpAddr }
+as_proptest_has_it! { bool, u8, u16, u32, u64, i32, i64, String, IpAddr }
 
 macro_rules! wrapped {
     ($($type:ident($inner:ty)),*) => {$(
@@ -33,7 +35,7 @@ macro_rules! wrapped {
     )*};
 }
 
-wrapped! { UnixNanos(u64), SessionId([u8; 16]), OpenFlags(u32), FileMode(u32), Protocol(u8) }
+wrapped! { UnixNanos(u64), SessionId([u8; 16]), BootId([u8; 16]), OpenFlags(u32), FileMode(u32), Protocol(u8) }
 
 impl Any for Text {
     fn any() -> BoxedStrategy<Self> {

@@ -18,7 +18,7 @@ pub use exit::Exit;
 pub use finding::{Finding, Severity};
 pub use lost::Lost;
 pub use open::{Device, FileMode, Open, OpenRef};
-pub use session::{Found, Phase, SessionInfo};
+pub use session::{Found, Phase, SessionInfo, UserSource};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use skep_proto::v1;

@@ -83,6 +83,8 @@ pub trait Columns<M> {
     fn long(&mut self, column: &'static Column, value: impl Fn(&M) -> Option<u64> + Reads);
     /// All 64 bits: an inode of an overlay uses the highest.
     fn wide(&mut self, column: &'static Column, value: impl Fn(&M) -> Option<u64> + Reads);
+    /// A difference: a number with a sign.
+    fn signed(&mut self, column: &'static Column, value: impl Fn(&M) -> Option<i64> + Reads);
     /// Unix nanoseconds, at most `i64::MAX`.
     fn time(&mut self, column: &'static Column, value: impl Fn(&M) -> Option<u64> + Reads);
 }
@@ -97,6 +99,7 @@ pub trait Cells {
     fn int(&self, column: &'static Column) -> Option<u64>;
     fn long(&self, column: &'static Column) -> Option<u64>;
     fn wide(&self, column: &'static Column) -> Option<u64>;
+    fn signed(&self, column: &'static Column) -> Option<i64>;
     /// Unix nanoseconds.
     fn time(&self, column: &'static Column) -> Option<u64>;
 }
@@ -344,6 +347,7 @@ within! {
     int -> u64;
     long -> u64;
     wide -> u64;
+    signed -> i64;
     time -> u64;
 }
 

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use skep_proto::v1;
 
 use crate::{
-    Agent, Class, Classes, Detail, Facts, Field, Invalid, OfClass, Process, SessionId, UnixNanos,
-    Wire,
+    Agent, BootId, Class, Classes, Detail, Facts, Field, Invalid, OfClass, Process, SessionId,
+    UnixNanos, Wire,
     field::{Redaction, why},
     names::result_name,
     part::PROCESSES,
@@ -17,6 +17,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     pub time: UnixNanos,
+    /// The same moment on the boot clock, nanoseconds: what `time` was derived from. It stays right
+    /// when the wall clock is set.
+    pub boot_time: Option<u64>,
+    /// The boot that `boot_time` counts from.
+    pub boot_id: Option<BootId>,
     pub session: Option<SessionId>,
     pub agent: Option<Arc<Agent>>,
     pub process: Option<Arc<Process>>,
@@ -48,6 +53,16 @@ pub mod columns {
         "0 or a negative errno; null when the hook runs before the outcome",
     );
     pub const HOOK: Column = Column::at(33, "hook", "which kernel hook saw it");
+    pub const BOOT_TIME: Column = Column::at(
+        79,
+        "boot_time",
+        "the same moment on the kernel's boot clock, nanoseconds: setting the wall clock does not change it",
+    );
+    pub const BOOT_ID: Column = Column::at(
+        80,
+        "boot_id",
+        "boot of the host that boot_time counts from: /proc/sys/kernel/random/boot_id",
+    );
 }
 
 // === impl Event ===
@@ -57,6 +72,8 @@ impl Event {
     pub fn told(session: Option<SessionId>, time: UnixNanos, detail: Detail) -> Self {
         Self {
             time,
+            boot_time: None,
+            boot_id: None,
             session,
             agent: None,
             process: None,
@@ -88,6 +105,20 @@ impl Event {
                 "when it happened",
                 "2026-07-01T08:15:02.123456789Z",
                 "orders events",
+            ),
+            everywhere(
+                "boot_time",
+                Some("boot_time_nano"),
+                "when it happened, as nanoseconds since boot",
+                "93123456789012",
+                "stays right when the wall clock is set",
+            ),
+            everywhere(
+                "boot_id",
+                Some("boot_id"),
+                "which boot of the host",
+                "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001",
+                "tells two boots apart where the wall clock was wrong",
             ),
             everywhere(
                 "class",
@@ -164,6 +195,8 @@ impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
             time,
+            boot_time,
+            boot_id,
             session,
             agent,
             process,
@@ -172,8 +205,10 @@ impl Serialize for Event {
             detail,
         } = self;
         let class = detail.class();
-        let mut out = serializer.serialize_struct("Event", 7 + Class::COUNT)?;
+        let mut out = serializer.serialize_struct("Event", 9 + Class::COUNT)?;
         out.serialize_field("time", time)?;
+        out.serialize_field("boot_time", boot_time)?;
+        out.serialize_field("boot_id", boot_id)?;
         out.serialize_field("class", class.name())?;
         out.serialize_field("session", session)?;
         out.serialize_field("agent", &agent.as_deref())?;
@@ -193,6 +228,8 @@ impl Wire<v1::Event> for Event {
     fn to_wire(&self) -> v1::Event {
         let Self {
             time,
+            boot_time,
+            boot_id,
             session,
             agent,
             process,
@@ -202,6 +239,8 @@ impl Wire<v1::Event> for Event {
         } = self;
         v1::Event {
             time_unix_nano: time.to_wire(),
+            boot_time_nano: *boot_time,
+            boot_id: boot_id.to_wire(),
             session: session.to_wire(),
             agent: agent.as_deref().map(Wire::to_wire),
             process: process.as_deref().map(Wire::to_wire),
@@ -214,6 +253,8 @@ impl Wire<v1::Event> for Event {
     fn from_wire(wire: v1::Event) -> Result<Self, Invalid> {
         let v1::Event {
             time_unix_nano,
+            boot_time_nano,
+            boot_id,
             session,
             agent,
             process,
@@ -224,6 +265,8 @@ impl Wire<v1::Event> for Event {
         let detail = detail.ok_or(Invalid("an event, it has no detail"))?;
         Ok(Self {
             time: Wire::from_wire(time_unix_nano)?,
+            boot_time: boot_time_nano,
+            boot_id: Wire::from_wire(boot_id)?,
             session: Wire::from_wire(session)?,
             agent: agent.map(Agent::from_wire).transpose()?.map(Arc::new),
             process: process.map(Process::from_wire).transpose()?.map(Arc::new),

@@ -41,6 +41,8 @@ pub mod why {
     pub const WHO: &str = "tells whose agent it was, where accounts differ";
     pub const WHICH_PROCESS: &str = "tells processes apart and puts them into a tree";
     pub const WHERE_WORKED: &str = "tells which project the agent worked on";
+    pub const CONTAINER: &str =
+        "tells which container it was in, and where its numbers and paths mean something else";
     pub const FILES: &str = "answers which files the agent looked at or changed";
     pub const SAME_FILE: &str = "tells that two paths are one file";
     pub const DESTINATIONS: &str = "answers where data went";
@@ -70,7 +72,7 @@ macro_rules! one_row {
     )*};
 }
 
-one_row! { text texts arguments flag short int long wide time }
+one_row! { text texts arguments flag short int long wide signed time }
 
 /// A part has rows of its own.
 pub(crate) fn part<T: Part>(rows: &mut Vec<Field>, _: Field) {

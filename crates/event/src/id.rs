@@ -1,4 +1,4 @@
-//! Times, and ids of sessions.
+//! Times, and ids of sessions and boots.
 
 use std::fmt;
 
@@ -15,6 +15,13 @@ pub struct UnixNanos(pub u64);
 /// the same after a restart of the sensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub [u8; 16]);
+
+/// A boot of the host, as `/proc/sys/kernel/random/boot_id` names it: a UUID (RFC 9562).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BootId(pub [u8; 16]);
+
+/// Places of the hyphens in the text of a UUID.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 // === impl UnixNanos ===
 
@@ -70,5 +77,76 @@ impl fmt::Display for SessionId {
 impl Serialize for SessionId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+// === impl BootId ===
+
+impl BootId {
+    /// From the 32 lower-case hexadecimal digits with four hyphens that [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_right = |(at, byte): (usize, u8)| match byte {
+            b'-' => HYPHENS.contains(&at),
+            b'0'..=b'9' | b'a'..=b'f' => !HYPHENS.contains(&at),
+            _ => false,
+        };
+        if text.len() != 36 || !text.bytes().enumerate().all(is_right) {
+            return None;
+        }
+        let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+        u128::from_str_radix(&digits, 16)
+            .ok()
+            .map(|id| Self(id.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for BootId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_boot_id_is_the_text_of_the_kernel() {
+        let text = "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001";
+        assert_eq!(BootId::parse(text).unwrap().to_string(), text);
+        for other in [
+            "",
+            "0e3a2f6e5c1b4d2a9a550d5d3ef0a001",
+            "0E3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001",
+            "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001\n",
+            "0e3a2f6e-5c1b-4d2a-9a550-d5d3ef0a001",
+            "+e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001",
+        ] {
+            assert_eq!(BootId::parse(other), None, "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_boot_id_comes_back_from_its_text(id in any::<[u8; 16]>(), text in ".{0,40}") {
+            prop_assert_eq!(BootId::parse(&BootId(id).to_string()), Some(BootId(id)));
+            if let Some(id) = BootId::parse(&text) {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
     }
 }

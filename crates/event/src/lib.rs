@@ -40,13 +40,13 @@ pub use borrowed::Borrowed;
 pub use class::{
     ActRef, Change, ChangeOp, ChangeRef, Class, Classes, Connect, ConnectRef, Coverage,
     CoverageKind, CoveragePhase, Detail, Device, Exec, Exit, FileMode, Finding, Found, Lane, Lost,
-    NetFamily, OfClass, Open, OpenRef, Phase, Protocol, SessionInfo, Severity,
+    NetFamily, OfClass, Open, OpenRef, Phase, Protocol, SessionInfo, Severity, UserSource,
 };
 pub use column::{Cells, Column, Columns, Unfit};
 pub use event::{Event, columns};
 pub use facts::Facts;
 pub use field::{Field, Redaction};
-pub use id::{SessionId, UnixNanos};
+pub use id::{BootId, SessionId, UnixNanos};
 pub use names::{OpenFlags, errno_name, proto_name, result_name, time_text};
 pub use part::{Agent, Process, Repository, process_bytes};
 pub use record::Note;

@@ -48,9 +48,9 @@ fn class(mut record: &[u8]) -> Option<Option<Class>> {
         let (field, wire_type) = decode_key(&mut record).ok()?;
         let of_class = Class::from_tag(field);
         let expected = match field {
-            1 => Some(WireType::SixtyFourBit),
+            1 | 7 => Some(WireType::SixtyFourBit),
             6 => Some(WireType::Varint),
-            2..=5 => Some(WireType::LengthDelimited),
+            2..=5 | 8 => Some(WireType::LengthDelimited),
             _ => of_class.map(|_| WireType::LengthDelimited),
         };
         if expected.is_some_and(|expected| expected != wire_type) {

@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use crate::{
-    Agent, Change, Connect, Coverage, Detail, Event, Exec, Exit, Facts, Finding, Lost, Open,
-    Process, Secrets, SessionId, SessionInfo, Text, UnixNanos,
+    Agent, BootId, Change, Connect, Coverage, Detail, Event, Exec, Exit, Facts, Finding, Lost,
+    Open, Process, Secrets, SessionId, SessionInfo, Text, UnixNanos,
 };
 
 pub const TIME: UnixNanos = UnixNanos(1_700_000_000_000_000_001);
+pub const BOOT_TIME: u64 = 93_123_456_789_012;
+pub const BOOT_ID: BootId = BootId([
+    0x0e, 0x3a, 0x2f, 0x6e, 0x5c, 0x1b, 0x4d, 0x2a, 0x9a, 0x55, 0x0d, 0x5d, 0x3e, 0xf0, 0xa0, 0x01,
+]);
 pub(crate) const LATER: UnixNanos = UnixNanos(1_700_000_000_500_000_000);
 
 pub fn all() -> Vec<Event> {
@@ -32,6 +36,8 @@ fn with(detail: Detail) -> Event {
     session[..2].copy_from_slice(&[0x4d, 0x2f]);
     Event {
         time: TIME,
+        boot_time: Some(BOOT_TIME),
+        boot_id: Some(BOOT_ID),
         session: Some(SessionId(session)),
         agent: Some(Arc::new(Agent::sample())),
         process: Some(Arc::new(Process::sample())),

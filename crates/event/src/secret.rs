@@ -46,7 +46,7 @@ macro_rules! no_text {
 }
 pub(crate) use no_text;
 
-no_text! { bool, u8, u16, u32, u64, i32, &'static str, UnixNanos, SessionId, IpAddr }
+no_text! { bool, u8, u16, u32, u64, i32, i64, &'static str, UnixNanos, SessionId, IpAddr }
 
 impl<T: NoText> NoText for Option<T> {}
 

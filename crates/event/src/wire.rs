@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use skep_proto::v1;
 
-use crate::{Event, SessionId, Text, UnixNanos, names};
+use crate::{BootId, Event, SessionId, Text, UnixNanos, names};
 
 /// A type of field and its form on the wire.
 pub trait Wire<W>: Sized {
@@ -42,7 +42,7 @@ macro_rules! as_it_is {
     )*};
 }
 
-as_it_is! { bool, u32, u64, i32, String }
+as_it_is! { bool, u32, u64, i32, i64, String }
 
 /// A type that travels as a wider number.
 macro_rules! widened {
@@ -99,6 +99,16 @@ impl Wire<String> for SessionId {
 
     fn from_wire(wire: String) -> Result<Self, Invalid> {
         Self::parse(&wire).ok_or(Invalid("a session id"))
+    }
+}
+
+impl Wire<String> for BootId {
+    fn to_wire(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_wire(wire: String) -> Result<Self, Invalid> {
+        Self::parse(&wire).ok_or(Invalid("a boot id"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One batch of a stream, as it came and as its events.
 //!
-//! Most of an event's bytes are its agent, its process, its session and its hook, and events that
+//! Most of an event's bytes are its agent, its process, its session, its hook and its boot id, and events that
 //! follow each other have most of these in common, byte for byte. So each is decoded once a batch,
 //! whatever the number of events that have it: that is most of the work, and of the memory.
 //!
@@ -46,6 +46,8 @@ pub struct Event {
     pub process: Option<u32>,
     pub hook: Option<u32>,
     pub result: Option<i32>,
+    pub boot_time_nano: Option<u64>,
+    pub boot: Option<u32>,
     pub detail: Option<Detail>,
 }
 
@@ -56,6 +58,8 @@ pub struct Parts {
     pub agents: Vec<Agent>,
     pub processes: Vec<Process>,
     pub hooks: Vec<String>,
+    /// Ids of boots.
+    pub boots: Vec<String>,
 }
 
 /// The bytes are not what they should be.
@@ -216,6 +220,7 @@ struct Decoder<'a> {
     agents: Known<'a>,
     processes: Known<'a>,
     hooks: Known<'a>,
+    boots: Known<'a>,
 }
 
 /// The index of each part of a kind.
@@ -232,6 +237,7 @@ impl<'a> Decoder<'a> {
         let mut event = Event::default();
         let mut session: Option<&'a [u8]> = None;
         let mut hook: Option<&'a [u8]> = None;
+        let mut boot: Option<&'a [u8]> = None;
         let mut agent = Pieces::default();
         let mut process = Pieces::default();
         let mut rest = bytes;
@@ -240,12 +246,13 @@ impl<'a> Decoder<'a> {
             let context = DecodeContext::default();
             match tag {
                 1 => fixed64::merge(wire, &mut event.time_unix_nano, &mut rest, context)?,
-                2..=5 => {
+                2..=5 | 8 => {
                     check_wire_type(WireType::LengthDelimited, wire)?;
                     let part = delimited(&mut rest)?;
                     match tag {
                         2 => replace(&mut session, part).map_err(|e| e.in_part("session"))?,
                         5 => replace(&mut hook, part).map_err(|e| e.in_part("hook"))?,
+                        8 => replace(&mut boot, part).map_err(|e| e.in_part("boot_id"))?,
                         3 => agent.add(part),
                         _ => process.add(part),
                     }
@@ -253,6 +260,12 @@ impl<'a> Decoder<'a> {
                 6 => sint32::merge(
                     wire,
                     event.result.get_or_insert_default(),
+                    &mut rest,
+                    context,
+                )?,
+                7 => fixed64::merge(
+                    wire,
+                    event.boot_time_nano.get_or_insert_default(),
                     &mut rest,
                     context,
                 )?,
@@ -271,6 +284,7 @@ impl<'a> Decoder<'a> {
             agents,
             processes,
             hooks,
+            boots,
         } = &mut self.parts;
         event.session = session
             .map(|bytes| self.sessions.text(bytes, sessions))
@@ -280,6 +294,10 @@ impl<'a> Decoder<'a> {
             .map(|bytes| self.hooks.text(bytes, hooks))
             .transpose()
             .map_err(|error| error.in_part("hook"))?;
+        event.boot = boot
+            .map(|bytes| self.boots.text(bytes, boots))
+            .transpose()
+            .map_err(|error| error.in_part("boot_id"))?;
         event.agent = self
             .agents
             .message(agent, agents)

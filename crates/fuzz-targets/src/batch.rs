@@ -32,6 +32,7 @@ fn message(batch: &Batch) -> v1::Batch {
         agents,
         processes,
         hooks,
+        boots,
     } = &batch.parts;
     let events = batch.events.iter().map(|event| {
         let Event {
@@ -41,6 +42,8 @@ fn message(batch: &Batch) -> v1::Batch {
             process,
             hook,
             result,
+            boot_time_nano,
+            boot,
             detail,
         } = event;
         v1::Event {
@@ -50,6 +53,8 @@ fn message(batch: &Batch) -> v1::Batch {
             process: part(processes, *process),
             hook: part(hooks, *hook),
             result: *result,
+            boot_time_nano: *boot_time_nano,
+            boot_id: part(boots, *boot),
             detail: detail.clone(),
         }
     });
@@ -70,4 +75,5 @@ fn assert_each_is_used(batch: &Batch) {
     all_used(parts.agents.len(), |event| event.agent);
     all_used(parts.processes.len(), |event| event.process);
     all_used(parts.hooks.len(), |event| event.hook);
+    all_used(parts.boots.len(), |event| event.boot);
 }

@@ -28,11 +28,13 @@ pub mod url;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its program and of the folder of its corpus.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 20] = [
+    ("archive", executable::archive),
     ("batch", batch::check),
     ("btf", btf::check),
     ("bundle", executable::bundle),
     ("catalogue", catalogue::check),
+    ("code", executable::code),
     ("command", command::check),
     ("config", config::check),
     ("elf", executable::elf),

@@ -1,7 +1,10 @@
-//! Files of `/proc`, and `/etc/passwd`.
+//! Files of `/proc`, `/etc/passwd`, and the state file of the clock.
 
 use skep_event::Text;
 use skep_sensor::{
+    cgroup,
+    clock::history::History,
+    container::{self, Container},
     decode::arguments,
     probes::mount_point_in,
     proc::{Stat, parse_stat, terminal},
@@ -30,6 +33,21 @@ pub fn check(bytes: &[u8]) {
         && let Some(place) = mount_point_in(text, "cgroup2")
     {
         assert!(text.contains(place) && !place.contains(' '));
+    }
+
+    if let Some(path) = cgroup::path_in(bytes) {
+        assert!(path.as_bytes().starts_with(b"/"));
+        if let Some(Container { id, .. }) = container::of_cgroup(&path) {
+            assert!(!id.as_bytes().is_empty());
+        }
+    }
+
+    // The first word of the file is the boot.
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Some((boot, _)) = text.split_once(' ')
+        && let Some(history) = History::read(text, boot)
+    {
+        assert_eq!(History::read(&history.write(boot), boot), Some(history));
     }
 
     for uid in [0, 1000] {

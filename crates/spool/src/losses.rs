@@ -30,11 +30,20 @@ struct Key {
     cause: String,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Range {
     count: u64,
     first: u64,
     last: u64,
+    /// Of the last event among them, where that is known.
+    boot: Boot,
+}
+
+/// Boot time and boot id of an event.
+#[derive(Clone, Debug, Default)]
+struct Boot {
+    time: Option<u64>,
+    id: Option<String>,
 }
 
 // === impl Losses ===
@@ -54,6 +63,10 @@ impl Losses {
     pub fn add(&mut self, event: &v1::Event, cause: &str) -> u64 {
         use v1::event::Detail;
         let time = event.time_unix_nano;
+        let boot = Boot {
+            time: event.boot_time_nano,
+            id: event.boot_id.clone(),
+        };
         let (record, count, last) = match &event.detail {
             Some(Detail::Lost(lost)) => {
                 let v1::Lost {
@@ -74,6 +87,7 @@ impl Losses {
                     count: *count,
                     first: *first_unix_nano,
                     last: *last_unix_nano,
+                    boot,
                 };
                 self.put(key, range);
                 return 0;
@@ -94,6 +108,7 @@ impl Losses {
             count,
             first: time,
             last,
+            boot,
         };
         self.lose(event.session.clone(), record, cause, range);
         count
@@ -101,7 +116,13 @@ impl Losses {
 
     /// Adds `count` events between two times, of which is not known whose they were.
     pub fn add_range(&mut self, record: &str, cause: &str, count: u64, first: u64, last: u64) {
-        self.lose(None, record, cause, Range { count, first, last });
+        let range = Range {
+            count,
+            first,
+            last,
+            boot: Boot::default(),
+        };
+        self.lose(None, record, cause, range);
     }
 
     fn lose(&mut self, session: Option<String>, record: &str, cause: &str, range: Range) {
@@ -135,42 +156,51 @@ impl Losses {
                 key.session = None;
             }
         }
+        let add = |have: &mut Range| {
+            have.count = have.count.saturating_add(range.count);
+            have.first = have.first.min(range.first);
+            if range.last >= have.last {
+                (have.last, have.boot) = (range.last, range.boot.clone());
+            }
+        };
         self.by_cause
             .entry(key)
-            .and_modify(|have| {
-                have.count = have.count.saturating_add(range.count);
-                have.first = have.first.min(range.first);
-                have.last = have.last.max(range.last);
-            })
-            .or_insert(range);
+            .and_modify(add)
+            .or_insert_with(|| range.clone());
     }
 
     /// One `lost` event for each entry.
     pub fn into_events(self) -> impl Iterator<Item = v1::Event> {
-        self.by_cause
-            .into_iter()
-            .map(|(key, Range { count, first, last })| {
-                let Key {
-                    session,
-                    hop,
-                    record,
-                    cause,
-                } = key;
-                let lost = v1::Lost {
-                    hop,
-                    record,
-                    cause,
-                    count,
-                    first_unix_nano: first,
-                    last_unix_nano: last,
-                };
-                v1::Event {
-                    time_unix_nano: last,
-                    session,
-                    detail: Some(v1::event::Detail::Lost(lost)),
-                    ..v1::Event::default()
-                }
-            })
+        self.by_cause.into_iter().map(|(key, range)| {
+            let Range {
+                count,
+                first,
+                last,
+                boot,
+            } = range;
+            let Key {
+                session,
+                hop,
+                record,
+                cause,
+            } = key;
+            let lost = v1::Lost {
+                hop,
+                record,
+                cause,
+                count,
+                first_unix_nano: first,
+                last_unix_nano: last,
+            };
+            v1::Event {
+                time_unix_nano: last,
+                boot_time_nano: boot.time,
+                boot_id: boot.id,
+                session,
+                detail: Some(v1::event::Detail::Lost(lost)),
+                ..v1::Event::default()
+            }
+        })
     }
 }
 

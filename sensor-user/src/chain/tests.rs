@@ -3,7 +3,7 @@
 use skep_event::{ActRef, ConnectRef, Detail, Finding, NetFamily, Severity, sample};
 
 use super::*;
-use crate::act::Act;
+use crate::{act::Act, clock::Moment};
 
 const MEMORY: usize = 64 << 20;
 
@@ -43,7 +43,7 @@ impl Relay for Policy {
             reason: "to https://user:hunter2@host.example".to_owned(),
         };
         let session = Some(act.session);
-        next.event(Event::told(session, act.time, Detail::Finding(finding)));
+        next.event(Event::told(session, act.at.time, Detail::Finding(finding)));
         next.act(act);
     }
 }
@@ -53,7 +53,10 @@ fn connects(count: u64, sink: &mut impl Sink) {
     let event = sample::connect();
     let process = event.process.as_ref().expect("a connect has a process");
     let act = Act {
-        time: event.time,
+        at: Moment {
+            time: event.time,
+            boot_ns: sample::BOOT_TIME,
+        },
         session: event.session.expect("a connect has a session"),
         agent: None,
         process,
@@ -92,7 +95,12 @@ fn acts_leave_folded_and_without_the_fold_one_by_one() {
     connects(3, &mut tail.unfolded(|event| left.push(event)));
     assert_eq!(folded(&left), [1, 1, 1]);
     let counts = tail.counts();
-    assert_eq!(counts[1].counters, [("events", 4)]);
+    assert_eq!(
+        counts[2].counters,
+        [("derived", 0)],
+        "acts have a boot time"
+    );
+    assert_eq!(counts[3].counters, [("events", 4)]);
 }
 
 #[test]
@@ -104,7 +112,16 @@ fn a_step_goes_between_track_and_fold_by_one_call_and_what_it_finds_is_redacted(
     connects(3, &mut sink);
     let mut names = Vec::new();
     sink.show(&mut |about, counted| names.push((about.name, counted[0])));
-    assert_eq!(names, [("policy", 3), ("fold", 0), ("redact", 4)]);
+    assert_eq!(
+        names,
+        [
+            ("policy", 3),
+            ("first sight", 0),
+            ("fold", 0),
+            ("stamp", 0),
+            ("redact", 4)
+        ]
+    );
     drop(sink);
     assert_eq!(folded(&left), [3], "the fold comes after it");
     let reasons: Vec<&str> = left

@@ -77,6 +77,9 @@ fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
         loginuid: LOGINUID_UNSET,
         argc,
         argv_bytes,
+        pid_namespace: 4_026_531_836,
+        user_namespace: 0,
+        mount_namespace: u32::MAX,
         exe_len: exe.len() as u16,
         filename_len: 4,
         cwd_len: 5,
@@ -85,7 +88,6 @@ fn exec_record(exe: &[u8], argv: &[u8], argc: u32, argv_bytes: u32) -> Vec<u8> {
         tty_len: 5,
         mode: 0o100755,
         switches: 0,
-        pad: 0,
     };
     bytes(&exec, &tail)
 }
@@ -116,6 +118,12 @@ fn an_exec_keeps_every_argument_even_empty_ones() {
     assert_eq!(exec.cwd, Some(Text::from("/home")));
     assert_eq!(exec.filename, Some(Text::from("./a")));
     assert_eq!(exec.terminal, Some(Text::from("pts0")));
+    let namespaces = Namespaces {
+        pid: Some(4_026_531_836),
+        user: None,
+        mount: Some(u32::MAX),
+    };
+    assert_eq!(exec.namespaces, namespaces, "none has the number 0");
     assert_eq!(
         exec.login_uid, None,
         "an unset login uid is unknown, not 4294967295"

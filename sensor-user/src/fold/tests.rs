@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 use super::*;
+use crate::clock::Moment;
 use skep_event::sample;
-use skep_event::{Class, Exec, Exit, Found, Process, SessionInfo, Text};
+use skep_event::{Class, Exec, Exit, Found, Process, SessionInfo, Text, UnixNanos};
 
 /// Gives an event to the fold the way the tracker would.
 fn give(fold: &mut Fold, event: Event, now: Instant, out: &mut Vec<Event>) {
@@ -24,7 +25,10 @@ fn give_folding(
         return fold.push(event, |event| out.push(event));
     };
     let act = Act {
-        time: event.time,
+        at: Moment {
+            time: event.time,
+            boot_ns: event.boot_time.unwrap_or(event.time.0),
+        },
         session: event.session.expect("acts are of a session"),
         agent: event.agent.as_ref(),
         process: event.process.as_ref().expect("acts are of a process"),
@@ -63,12 +67,27 @@ fn process(pid: u32) -> Option<Arc<Process>> {
         uid: None,
         euid: None,
         inferred: false,
+        cgroup: None,
+        container_id: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
     }))
+}
+
+/// On a machine that booted in 1970.
+fn moment(time: u64) -> Moment {
+    Moment {
+        time: UnixNanos(time),
+        boot_ns: time,
+    }
 }
 
 fn event(time: u64, pid: u32, detail: Detail) -> Event {
     Event {
         time: UnixNanos(time),
+        boot_time: Some(time),
+        boot_id: None,
         session: Some(SessionId([1; 16])),
         agent: None,
         process: process(pid),
@@ -207,6 +226,13 @@ fn the_end_of_a_session_comes_after_everything_in_it() {
         repository: None,
         gaps: 0,
         found: Found::Observed,
+        user_source: None,
+        cgroup: None,
+        container_runtime: None,
+        container_id: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
     };
     let mut end = event(2, 1, Detail::Session(info));
     end.process = None;
@@ -260,7 +286,7 @@ fn what_the_kernel_side_counts_is_added_to_the_open_it_repeats() {
     give_folding(&mut fold, open(5, 1, "/a"), folding(1, 5), now, &mut out);
     fold.tick(now + WINDOW, |event| out.push(event));
     assert!(out.is_empty(), "its epoch is not closed");
-    assert!(fold.repeated(record(5), 41, UnixNanos(90)));
+    assert!(fold.repeated(record(5), 41, moment(90)));
     fold.close(1);
     fold.tick(now, |event| out.push(event));
     let Some(Detail::Open(file)) = out.first().map(|event| &event.detail) else {
@@ -278,8 +304,8 @@ fn opens_of_different_epochs_stay_apart() {
         give_folding(&mut fold, open(time, 1, "/a"), folding, now, &mut out);
     }
     // Two records of one epoch: the kernel side may have entered either.
-    assert!(fold.repeated(record(6), 10, UnixNanos(8)));
-    assert!(fold.repeated(record(7), 20, UnixNanos(9)));
+    assert!(fold.repeated(record(6), 10, moment(8)));
+    assert!(fold.repeated(record(7), 20, moment(9)));
     fold.close(2);
     fold.tick(now, |event| out.push(event));
     assert_eq!(out.iter().map(count).collect::<Vec<_>>(), [12, 21]);
@@ -303,7 +329,7 @@ fn an_exit_lets_its_opens_go_and_their_repeats_follow_as_a_second_event() {
     );
     // A process of another program opens it anew meanwhile: that is another event.
     give_folding(&mut fold, open(8, 1, "/a"), folding(1, 8), now, &mut out);
-    assert!(fold.repeated(record(5), 3, UnixNanos(9)));
+    assert!(fold.repeated(record(5), 3, moment(9)));
     fold.close(1);
     fold.tick(now, |event| out.push(event));
     let late: Vec<_> = out[3..]
@@ -325,10 +351,10 @@ fn an_open_whose_epoch_never_closes_leaves_all_the_same() {
 #[test]
 fn what_has_no_event_to_be_counted_in_is_refused() {
     let (mut fold, now, mut out) = (Fold::default(), Instant::now(), vec![]);
-    assert!(!fold.repeated(record(5), 1, UnixNanos(6)));
+    assert!(!fold.repeated(record(5), 1, moment(6)));
     give_folding(&mut fold, open(5, 1, "/a"), folding(1, 5), now, &mut out);
     fold.flush(|event| out.push(event));
-    assert!(!fold.repeated(record(5), 1, UnixNanos(6)));
+    assert!(!fold.repeated(record(5), 1, moment(6)));
 }
 
 #[test]
@@ -424,7 +450,7 @@ proptest! {
                     epoch += 1;
                     let closed = epoch - 2;
                     for (_, time, repeats) in counted.extract_if(.., |(of, ..)| *of <= closed) {
-                        if repeats > 0 && !fold.repeated(record(time), repeats, UnixNanos(time)) {
+                        if repeats > 0 && !fold.repeated(record(time), repeats, moment(time)) {
                             refused += repeats;
                         }
                     }
@@ -445,7 +471,7 @@ proptest! {
             prop_assert!(fold.held() <= capacity);
         }
         for (_, time, repeats) in counted {
-            if !fold.repeated(record(time), repeats, UnixNanos(time)) {
+            if !fold.repeated(record(time), repeats, moment(time)) {
                 refused += repeats;
             }
         }

@@ -7,6 +7,7 @@ use skep_event::sample;
 use skep_event::{ActRef, Detail, Event, OpenRef, SessionId, UnixNanos};
 
 use crate::act::{self, Act};
+use crate::clock::Moment;
 
 /// Whose opens are folded.
 const SESSION: u64 = 7;
@@ -101,7 +102,10 @@ impl World {
         self.kernel.entries.push((epoch, count));
         let process = sample::exec().process.expect("an exec has a process");
         let act = Act {
-            time: UnixNanos(time_ns),
+            at: Moment {
+                time: UnixNanos(time_ns),
+                boot_ns: time_ns,
+            },
             session: SessionId([1; 16]),
             agent: None,
             process: &Arc::clone(&process),

@@ -15,7 +15,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::Read,
+    io::Read as _,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -27,15 +27,21 @@ use rustix::{
     io::Errno,
 };
 use skep_abi::FileKey;
+use skep_event::Text;
 
 use super::{
     candidate::{Candidate, Unjudged},
+    environment::{Read, Variables},
     filesystems::{self, Filesystem},
     looks::Looks,
     source::Source,
 };
 
 const ENVIRONMENT_MAX: u64 = 256 << 10;
+/// Longest command line that is read: the kernel allows more with a larger stack.
+const ARGUMENTS_MAX: u64 = 2 << 20;
+/// `/proc/PID/stat` is one line.
+const STAT_MAX: u64 = 4 << 10;
 /// Descriptors of a process that are taken hold of: standard input, and those its arguments name.
 const DESCRIPTORS_MAX: usize = 8;
 
@@ -63,6 +69,10 @@ pub(crate) struct Root {
     executed: Option<OwnedFd>,
     /// Reading it may have to wait for the process's memory map: only when it matters.
     environment: Option<File>,
+    /// `/proc/PID`, of a process that had not ended.
+    process: Option<OwnedFd>,
+    /// Its command line, where the record of the exec does not hold all of it.
+    arguments: Option<File>,
     descriptors: Vec<(u32, OwnedFd)>,
     /// Its mounts, read only where a file lies on FUSE.
     mounts: Option<File>,
@@ -83,6 +93,21 @@ pub(super) struct Opened {
 pub(super) enum Reached {
     File(Opened),
     Directory,
+    /// A pipe with a name, a device: bytes that are gone once they are read.
+    Stream,
+}
+
+/// What a descriptor of a process is.
+#[derive(Debug)]
+pub(super) enum Descriptor {
+    File(Opened),
+    Terminal,
+    /// A pipe, a socket, a device: bytes that are gone once they are read.
+    Stream,
+    /// `/dev/null`, or nothing.
+    Nothing,
+    /// It was not taken hold of: the process had ended, or it is closed.
+    Unknown,
 }
 
 /// What can be said about an environment variable that is a switch.
@@ -130,11 +155,16 @@ impl Root {
             let fd = of_process(&format!("fd/{number}"), held)?;
             Some((number, fd))
         });
+        let arguments = candidate
+            .argv_truncated
+            .then(|| of_process("cmdline", READ));
         Ok(Self {
+            arguments: arguments.flatten().map(File::from),
             executed: of_process("exe", held),
             environment: of_process("environ", READ).map(File::from),
             descriptors: descriptors.collect(),
             mounts: of_process("mountinfo", READ).map(File::from),
+            process: process.ok().filter(|_| !is_own),
             fd,
             prefix,
             is_own,
@@ -150,10 +180,16 @@ impl Root {
             is_own: false,
             executed: None,
             environment: None,
+            process: None,
+            arguments: None,
             descriptors: Vec::new(),
             mounts: None,
             looks,
         }
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
     /// What a path within the root leads to, and what that is; `None` as well when it cannot be looked at,
@@ -174,6 +210,7 @@ impl Root {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Some(Reached::Directory),
             FileType::RegularFile => self.open_held(&fd, &stat, path).map(Reached::File),
+            FileType::Fifo | FileType::CharacterDevice if !is_null(&stat) => Some(Reached::Stream),
             _ => None,
         }
     }
@@ -181,7 +218,7 @@ impl Root {
     pub(super) fn open(&self, path: &[u8]) -> Option<Opened> {
         match self.reach(path)? {
             Reached::File(opened) => Some(opened),
-            Reached::Directory => None,
+            Reached::Directory | Reached::Stream => None,
         }
     }
 
@@ -254,12 +291,67 @@ impl Root {
         names
     }
 
-    /// The process's descriptor `number`, if it is a regular file and was taken hold of.
-    pub(super) fn descriptor(&self, number: u32) -> Option<Opened> {
-        let (_, fd) = self.descriptors.iter().find(|(held, _)| *held == number)?;
+    /// The process's descriptor `number`; `None` when it is a file that cannot be read, which is noted.
+    pub(super) fn descriptor(&self, number: u32) -> Option<Descriptor> {
+        let Some((_, fd)) = self.descriptors.iter().find(|(held, _)| *held == number) else {
+            return Some(Descriptor::Unknown);
+        };
         let path = format!("/proc/self/fd/{number}");
         let stat = fstat(fd).map_err(|error| self.missed(error, path.as_bytes()));
-        self.open_held(fd, &stat.ok()?, path.as_bytes())
+        let stat = stat.ok()?;
+        Some(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                Descriptor::File(self.open_held(fd, &stat, path.as_bytes())?)
+            }
+            FileType::CharacterDevice if is_null(&stat) => Descriptor::Nothing,
+            FileType::CharacterDevice if is_terminal(&stat) => Descriptor::Terminal,
+            FileType::Directory | FileType::BlockDevice => Descriptor::Nothing,
+            _ => Descriptor::Stream,
+        })
+    }
+
+    /// The variables `names` of the process's environment; `None` when that cannot be read, or the process has
+    /// ended. Nothing else of it is kept.
+    pub(super) fn variables(&self, names: &[&str]) -> Option<Variables> {
+        match Variables::read(self.environment.as_ref()?, names, &self.looks)? {
+            // It has none, or no memory any more.
+            Read::Nothing => self.is_running().then(Variables::default),
+            Read::Variables(variables) => Some(variables),
+        }
+    }
+
+    /// Whether the process has not ended yet, and is no zombie.
+    fn is_running(&self) -> bool {
+        let read = |process| {
+            let stat = openat(process, "stat", READ, Mode::empty()).ok()?;
+            let mut text = Vec::new();
+            File::from(stat)
+                .take(STAT_MAX)
+                .read_to_end(&mut text)
+                .ok()?;
+            // The state stands behind the name, which may hold anything (proc_pid_stat(5)).
+            let name_ends = text.iter().rposition(|byte| *byte == b')')?;
+            text.get(name_ends + 2).copied()
+        };
+        let state = self.process.as_ref().and_then(read);
+        state.is_some_and(|state| !matches!(state, b'Z' | b'X' | b'x'))
+    }
+
+    /// All arguments of a process of which the record of its exec holds but the first: by `/proc/PID/cmdline`,
+    /// as far as that begins with what the record has (a process can overwrite it). `None` when it does not,
+    /// or is longer than [`ARGUMENTS_MAX`].
+    pub(super) fn arguments(&self, recorded: &[Text]) -> Option<Vec<Text>> {
+        use std::io::Seek;
+        let mut file = self.arguments.as_ref()?;
+        let mut bytes = Vec::new();
+        file.rewind().ok()?;
+        file.take(ARGUMENTS_MAX + 1).read_to_end(&mut bytes).ok()?;
+        let fits = !bytes.is_empty() && bytes.len() as u64 <= ARGUMENTS_MAX;
+        (fits && self.looks.read(bytes.len()).is_ok()).then_some(())?;
+        let parts: Vec<&[u8]> = recorded.iter().map(Text::as_bytes).collect();
+        bytes.starts_with(&parts.join(&0)).then_some(())?;
+        let all = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+        Some(all.split(|byte| *byte == 0).map(Text::from).collect())
     }
 
     /// `path` is what it was found by.
@@ -353,6 +445,20 @@ impl Root {
         }
         switch_in(&environment, name)
     }
+}
+
+/// `/dev/null` (Documentation/admin-guide/devices.txt).
+fn is_null(stat: &Stat) -> bool {
+    let device = (
+        rustix::fs::major(stat.st_rdev),
+        rustix::fs::minor(stat.st_rdev),
+    );
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == (1, 3)
+}
+
+/// Consoles, serial lines, `/dev/tty` and the ends of pseudo-terminals (the same list).
+fn is_terminal(stat: &Stat) -> bool {
+    matches!(rustix::fs::major(stat.st_rdev), 4 | 5 | 136..=143)
 }
 
 /// Not there, in this process's view: a path that leads nowhere, or is none.

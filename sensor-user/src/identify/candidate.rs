@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_abi::FileKey;
-use skep_event::{Agent, Text};
+use skep_event::{Agent, Text, UnixNanos};
 
 /// An exec to be judged.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,9 @@ pub struct Candidate<'a> {
     /// Switches of the environment as the kernel side saw them at the exec ([`super::switches`]); `None`: it
     /// did not.
     pub switches: Option<u16>,
+    /// When it began to run that, or before: files that changed later may not be what it has read. `None`: not
+    /// known, and they are taken for that.
+    pub since: Option<UnixNanos>,
 }
 
 /// What an exec is.
@@ -33,12 +36,16 @@ pub struct Judgement {
     pub agent: Option<Arc<Agent>>,
     /// The file can never make an agent, whatever its arguments: the kernel may skip it from now on.
     pub never: bool,
-    /// An agent's own file run as one of its tools (`argv[0]` is `rg`): not a new agent.
+    /// An agent's own file called as one of its tools (`argv[0]` is `rg`): not a new agent within a session of
+    /// its family, and one outside.
     pub multicall: bool,
     /// It is no agent as far as could be seen, and something could not be looked at.
     pub unjudged: Option<Unjudged>,
     /// What that was, if it has a path.
     pub place: Option<Text>,
+    /// What it runs is decided by what it does: the files it opens first may tell an agent
+    /// ([`crate::track::Judge::opened`]). If they do not, the rest of the judgement holds.
+    pub waits: bool,
 }
 
 /// Why an exec was not judged, or not to the end.
@@ -60,6 +67,24 @@ pub enum Unjudged {
     UnknownDirectory,
     /// What should have looked at it did not work.
     NotLookedAt,
+    /// The variables that say what its runtime loads could not be read.
+    UnreadEnvironment,
+    /// Its code cannot be read as a file.
+    UnseenCode(CodeFrom),
+}
+
+/// Where the code of a program comes from that is in no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeFrom {
+    /// A pipe, a socket, a device.
+    Stream,
+    /// A person at a terminal.
+    Terminal,
+    /// A descriptor that was not there any more.
+    Descriptor,
+    /// Code that makes code, or the names of what it loads.
+    Code,
+    Network,
 }
 
 // === impl Unjudged ===
@@ -86,6 +111,18 @@ impl std::fmt::Display for Unjudged {
                 "its script is named relative to a directory that is not known"
             }
             Self::NotLookedAt => "the inspector could not look at it",
+            Self::UnreadEnvironment => {
+                "the environment, which says what it loads, could not be read"
+            }
+            Self::UnseenCode(CodeFrom::Stream) => "its code came through a pipe or a device",
+            Self::UnseenCode(CodeFrom::Terminal) => "its code is typed at a terminal",
+            Self::UnseenCode(CodeFrom::Descriptor) => {
+                "its code came through a descriptor that was closed before it could be looked at"
+            }
+            Self::UnseenCode(CodeFrom::Code) => {
+                "what it loads is put together by its code while that runs"
+            }
+            Self::UnseenCode(CodeFrom::Network) => "its code comes from the network",
         })
     }
 }
@@ -104,6 +141,7 @@ impl Judgement {
             multicall: false,
             unjudged: Some(unjudged),
             place: None,
+            waits: false,
         }
     }
 }

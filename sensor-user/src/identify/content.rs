@@ -15,6 +15,10 @@ use super::{
     bundle::{self, Bun},
     elf::{self, Elf, Range},
     evidence::{Kind, Piece},
+    generic::{
+        native::{self, Unknown},
+        texts::Texts,
+    },
     scan::{Hit, Markers, Scope},
     source::Source,
 };
@@ -35,9 +39,16 @@ pub(super) enum Nature {
     Bundle(usize),
     /// Evidence for families was found in it.
     Program(Arc<[Piece]>),
+    /// Of no known family, and generic evidence of an agent was found in it.
+    Unknown(Arc<Unknown>),
 }
 
-pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source) -> Nature {
+pub(super) fn inspect(
+    catalogue: &Catalogue,
+    markers: &Markers,
+    texts: &Texts,
+    source: &Source,
+) -> Nature {
     let pieces = hashes(catalogue, source);
     let Some(elf) = Elf::read(source) else {
         return if pieces.is_empty() {
@@ -47,6 +58,7 @@ pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source)
         };
     };
     let runtime = |id: &str| catalogue.runtimes().iter().position(|known| known.id == id);
+    let mut inner = None;
     let (found, bundled_for) = match bundle::bun(source, &elf) {
         Some(Bun::Runtime) => (Vec::new(), runtime("bun").map(Nature::Runtime)),
         Some(Bun::Graph(graph)) => {
@@ -54,6 +66,7 @@ pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source)
                 catalogue,
                 place: graph.place,
             };
+            inner = runtime("bun").map(|bun| (bun, graph.whole, graph.place));
             let found = match markers.scope(&MarkerScope::Bun) {
                 Some(scope) => inside.search(scope, source, &graph.likely, graph.whole),
                 None => Vec::new(),
@@ -66,6 +79,7 @@ pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source)
                     catalogue,
                     place: "ELF note NODE_SEA_BLOB",
                 };
+                inner = runtime("node").map(|node| (node, blob, inside.place));
                 let found = match markers.scope(&MarkerScope::NodeSea) {
                     Some(scope) => inside.search(scope, source, &[], blob),
                     None => Vec::new(),
@@ -83,9 +97,29 @@ pub(super) fn inspect(catalogue: &Catalogue, markers: &Markers, source: &Source)
     if !found.is_empty() {
         return Nature::Program(found.into());
     }
+    if let Some(unknown) = unknown(catalogue, texts, source, &elf, inner) {
+        return Nature::Unknown(Arc::new(unknown));
+    }
     bundled_for
         .or_else(|| by_symbols(catalogue, &elf))
         .unwrap_or(Nature::Plain)
+}
+
+/// Generic evidence in a program of no family; `inner` is the script in it, if there is one.
+fn unknown(
+    catalogue: &Catalogue,
+    texts: &Texts,
+    source: &Source,
+    elf: &Elf<'_>,
+    inner: Option<(usize, Range, &str)>,
+) -> Option<Unknown> {
+    let generic = catalogue.generic()?;
+    match inner {
+        Some((runtime, range, place)) => {
+            native::bundle(generic, texts, source, range, runtime, place)
+        }
+        None => native::compiled(generic, texts, source, elf),
+    }
 }
 
 /// Evidence in the first bytes of a script.
@@ -107,12 +141,13 @@ fn in_sections(
     elf: &Elf<'_>,
 ) -> Vec<Piece> {
     let is_static = !elf.has_interpreter();
+    let language = native::language(source, elf);
     let mut pieces = Vec::new();
     for (name, scope) in markers.sections() {
         let Some(section) = elf.section(name.as_bytes()) else {
             continue;
         };
-        if section.range.len == 0 || !scope.wants(source.len(), is_static) {
+        if section.range.len == 0 || !scope.wants(source.len(), is_static, language) {
             continue;
         }
         let hits = scope.scan(source, capped(section.range));
@@ -122,7 +157,9 @@ fn in_sections(
             place: &place,
         };
         pieces.extend(inside.pieces(hits, |marker| {
-            source.len() >= marker.min_size && (is_static || !marker.static_only)
+            source.len() >= marker.min_size
+                && (is_static || !marker.static_only)
+                && (marker.language.is_none() || marker.language == language)
         }));
     }
     pieces
@@ -192,6 +229,7 @@ impl Inside<'_> {
                 version: hit.version,
                 text: format!("{} with marker {:?}{says}", self.place, marker.text),
                 install: None,
+                found_by: Vec::new(),
             });
         }
         pieces
@@ -227,6 +265,7 @@ pub(super) fn hashes(catalogue: &Catalogue, source: &Source) -> Vec<Piece> {
             version: Some(hash.version.clone()),
             text: format!("sha256 {} of version {}", hex(&sha256), hash.version),
             install: None,
+            found_by: Vec::new(),
         })
         .collect()
 }

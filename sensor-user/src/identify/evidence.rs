@@ -33,7 +33,12 @@ pub(super) struct Piece {
     pub text: String,
     /// Directory the family's files are installed in.
     pub install: Option<Vec<u8>>,
+    /// Paths that its version was found by, within the root of the process. None: by what is executed itself.
+    pub found_by: Vec<Vec<u8>>,
 }
+
+/// Of a piece whose files are not what they were when the process began.
+const CHANGED: &str = "changed since the process began, which may run another version";
 
 /// A reason to be less sure.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,23 @@ pub(super) const ENVIRONMENT_UNREADABLE: Doubt = Doubt {
     points: 15,
     text: "weaker: environment not readable, the file may have run as a plain runtime",
 };
+
+pub(super) const OPENED: Doubt = Doubt {
+    points: 10,
+    text: "weaker: told by a file that was opened before anything else told what runs; it may only have been read",
+};
+pub(super) const CALLED_AS_TOOL: Doubt = Doubt {
+    points: 25,
+    text: "weaker: called as one of its tools by its first arguments, outside a session of the family",
+};
+
+impl Piece {
+    /// Says no version: what tells it has changed.
+    pub(super) fn forget_version(&mut self) {
+        self.version = None;
+        self.text = format!("{}: {CHANGED}", self.text);
+    }
+}
 
 /// The family the pieces speak for most, if they say enough.
 pub(super) fn conclude(
@@ -94,6 +116,7 @@ pub(super) fn conclude(
             .chain(doubts)
             .collect(),
         install_path,
+        name: None,
     })
 }
 
@@ -129,6 +152,7 @@ mod tests {
             version: version.map(str::to_owned),
             text,
             install: None,
+            found_by: Vec::new(),
         }
     }
 

@@ -3,14 +3,20 @@
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use skep_catalogue::Catalogue;
+use skep_catalogue::{Catalogue, Language};
 
 use super::{
+    archive::{Archive, MEMBER_MAX},
     bundle::{self, Bun},
+    code,
     content::{self, Nature},
     elf::Elf,
+    generic::texts::Texts,
+    options,
     scan::Markers,
     source::Source,
+    specifier::Specifier,
+    zipapp,
 };
 
 /// A file in memory that takes the contents of one input after the other.
@@ -19,6 +25,7 @@ pub struct Executable {
     file: File,
     catalogue: Arc<Catalogue>,
     markers: Markers,
+    texts: Texts,
 }
 
 /// What the headers of an ELF file say.
@@ -48,6 +55,7 @@ impl Executable {
         Ok(Self {
             file: memfd_create("skep-fuzz", MemfdFlags::CLOEXEC)?.into(),
             markers: Markers::new(&catalogue),
+            texts: Texts::new(catalogue.generic()),
             catalogue,
         })
     }
@@ -103,6 +111,28 @@ impl Executable {
         Ok(graph.or_else(blob))
     }
 
+    /// How many members there are when the bytes are a zip archive, and the most that one of them holds; the words
+    /// of the evidence in it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn archive(&self, bytes: &[u8]) -> io::Result<Option<(usize, usize, Vec<String>)>> {
+        let source = self.source(bytes)?;
+        let Some(mut archive) = Archive::open(&source) else {
+            return Ok(None);
+        };
+        let members = archive.members(|_| true);
+        let read = members
+            .iter()
+            .filter_map(|(_, member)| archive.read(*member));
+        let largest = read.map(|bytes| bytes.len()).max().unwrap_or(0);
+        debug_assert!(largest <= MEMBER_MAX);
+        let pieces = zipapp::pieces(&self.catalogue, &source, b"/a.pyz");
+        let words = pieces.into_iter().map(|piece| piece.text).collect();
+        Ok(Some((members.len(), largest, words)))
+    }
+
     /// The words of the evidence for families, or what else the file is.
     ///
     /// # Errors
@@ -111,12 +141,34 @@ impl Executable {
     pub fn evidence(&self, bytes: &[u8]) -> io::Result<Vec<String>> {
         let source = self.source(bytes)?;
         Ok(
-            match content::inspect(&self.catalogue, &self.markers, &source) {
+            match content::inspect(&self.catalogue, &self.markers, &self.texts, &source) {
                 Nature::Program(pieces) => pieces.iter().map(|piece| piece.text.clone()).collect(),
-                other @ (Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_)) => {
+                other @ (Nature::Plain
+                | Nature::Runtime(_)
+                | Nature::Bundle(_)
+                | Nature::Unknown(_)) => {
                     vec![format!("{other:?}")]
                 }
             },
         )
     }
+}
+
+/// How many things a piece of code loads, in each language; and whether it may load more.
+pub fn loads(bytes: &[u8]) -> [(usize, bool); 2] {
+    [Language::JavaScript, Language::Python].map(|language| {
+        let scan = code::scan(language, bytes);
+        (scan.loads.len(), scan.is_dynamic)
+    })
+}
+
+/// The options in a variable, as texts; each of them is taken for a specifier as well.
+pub fn options_in(value: &[u8]) -> Vec<Vec<u8>> {
+    let words = options::split(value).words;
+    let texts = words.iter().map(|word| word.as_bytes().to_vec());
+    let texts: Vec<Vec<u8>> = texts.collect();
+    for text in &texts {
+        Specifier::parse(text);
+    }
+    texts
 }

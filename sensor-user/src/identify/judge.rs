@@ -1,32 +1,48 @@
-//! The judgement itself: what the file is, where it lies, what it was told to run.
+//! The judgement itself: what the file is, where it lies, and, of a runtime, what it was told to run (`line.rs`).
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use skep_catalogue::{Catalogue, Family, Runtime};
+use skep_catalogue::{Catalogue, Family, MIN_CONFIDENCE, Runtime};
 use skep_event::{Agent, Text};
 
 use super::{
     Candidate, Identifier, Judgement,
-    access::{self, Opened, Reached, Root, Switch, Trust},
-    candidate::Unjudged,
-    command::{self, Program, absolute, base_name},
-    content::{self, Nature},
+    access::{self, Root, Switch, Trust},
+    command::base_name,
+    content::Nature,
+    environment::Variables,
     evidence::{self, Doubt, Kind, Piece},
     looks::{Budget, Looks},
-    package, python, switches,
+    package, switches,
 };
+
+mod line;
+mod script;
+
+pub(super) use script::Found;
 
 /// A program loaded by a dynamic linker loaded by a dynamic linker; no one needs more.
 const DEPTH_MAX: usize = 2;
 
 /// One exec under judgement.
 pub(super) struct Case<'a> {
-    identifier: &'a mut Identifier,
-    catalogue: Arc<Catalogue>,
-    candidate: &'a Candidate<'a>,
-    root: &'a Root,
-    doubts: Vec<Doubt>,
+    pub(super) identifier: &'a mut Identifier,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) candidate: &'a Candidate<'a>,
+    pub(super) root: &'a Root,
+    pub(super) doubts: Vec<Doubt>,
     depth: usize,
+    /// The variables that say what its runtime loads, where they were read.
+    variables: Option<Variables>,
+    search: Option<Search>,
+}
+
+/// Where its runtime looks for packages besides the usual places.
+struct Search {
+    /// Directories, joined by colons.
+    path: Vec<u8>,
+    /// An installation prefix of the user's own.
+    user_base: Option<Vec<u8>>,
 }
 
 // === impl Identifier ===
@@ -66,7 +82,7 @@ impl Identifier {
         if let Some((unjudged, place)) = noted {
             // Of what could not be read nothing is said for good.
             judgement.never = false;
-            if judgement.agent.is_none() && !judgement.multicall {
+            if judgement.agent.is_none() {
                 judgement.unjudged = Some(unjudged);
                 judgement.place = place.map(Text::new);
             }
@@ -98,6 +114,8 @@ impl<'a> Case<'a> {
             root,
             doubts,
             depth: 0,
+            variables: None,
+            search: None,
         }
     }
 
@@ -125,9 +143,11 @@ impl<'a> Case<'a> {
                 },
                 Some(switch) => match self.switch(switch) {
                     Switch::On => self.run(&runtimes[*index]),
-                    Switch::Off | Switch::Unknown => Judgement::default(),
+                    // Bun's options from the environment count for what is compiled with it, too.
+                    Switch::Off | Switch::Unknown => self.load_by_environment(&runtimes[*index]),
                 },
             },
+            Nature::Unknown(unknown) => self.unknown_program(unknown),
             Nature::Program(_) => Judgement::default(),
             Nature::Plain => match by_name() {
                 Some(runtime) => self.run(runtime),
@@ -157,102 +177,17 @@ impl<'a> Case<'a> {
                 }
             }
         }
+        let agent = self.conclude(pieces);
         if is_multicall(family, self.candidate.argv) {
             return Judgement {
+                agent: agent.map(called_as_tool).map(Arc::new),
                 multicall: true,
                 ..Judgement::default()
             };
         }
         Judgement {
-            agent: self.conclude(pieces).map(Arc::new),
-            ..Judgement::default()
-        }
-    }
-
-    /// A runtime: what counts is the program it runs.
-    fn run(mut self, runtime: &Runtime) -> Judgement {
-        let argv = self.candidate.argv;
-        let program = command::program(runtime, argv);
-        if self.candidate.argv_truncated && program.may_be_cut(argv) {
-            self.root.looks.note(Unjudged::CutArguments, None);
-        }
-        let (pieces, script) = match program {
-            Program::None => return Judgement::default(),
-            Program::Module(name) => (self.python_pieces(runtime, python::Run::Module(name)), None),
-            Program::Stdin => match self.root.descriptor(0) {
-                Some(opened) => (self.script_pieces(runtime, &opened), Some(opened)),
-                None => return Judgement::default(),
-            },
-            Program::File { index } => {
-                let Some(opened) = self.find_script(runtime, argv[index].as_bytes()) else {
-                    return Judgement::default();
-                };
-                if runtime.loads_programs {
-                    return self.load(opened, index);
-                }
-                let mut pieces = self.script_pieces(runtime, &opened);
-                pieces.extend(self.names([Some(opened.real.as_slice()), self.argv0()]));
-                (pieces, Some(opened))
-            }
-        };
-        if self.root.is_own {
-            self.doubts.push(evidence::PROCESS_ENDED);
-        }
-        let agent = self.conclude(pieces.clone()).or_else(|| {
-            // The whole script is read only when nothing cheaper told what it is.
-            let hashes = content::hashes(&self.catalogue, &script?.source);
-            self.conclude(pieces.into_iter().chain(hashes).collect())
-        });
-        Judgement {
             agent: agent.map(Arc::new),
             ..Judgement::default()
-        }
-    }
-
-    /// A program given to a dynamic linker, with the rest of the arguments.
-    fn load(self, opened: Opened, index: usize) -> Judgement {
-        if self.depth >= DEPTH_MAX || !content::is_program(&opened.source) {
-            return Judgement::default();
-        }
-        let exe = Text::from(opened.real.as_slice());
-        let loaded = Candidate {
-            file: opened.key,
-            file_size: opened.source.len(),
-            exe: Some(&exe),
-            filename: self.candidate.argv.get(index),
-            argv: &self.candidate.argv[index..],
-            ..*self.candidate
-        };
-        let nature = self.identifier.nature_of(&opened, self.root);
-        let mut case = Case::new(self.identifier, &loaded, self.root, self.doubts);
-        case.depth = self.depth + 1;
-        // `never` would be said of the linker.
-        Judgement {
-            never: false,
-            ..case.judge(&nature)
-        }
-    }
-
-    /// The script an argument names, as the runtime would find it.
-    fn find_script(&self, runtime: &Runtime, argument: &[u8]) -> Option<Opened> {
-        if let Some(number) = descriptor(argument) {
-            return self.root.descriptor(number);
-        }
-        let Some(path) = absolute(argument, self.candidate.cwd.map(Text::as_bytes)) else {
-            let looks = &self.root.looks;
-            looks.note(Unjudged::UnknownDirectory, Some(argument));
-            return None;
-        };
-        match self.root.reach(&path) {
-            Some(Reached::File(opened)) => Some(opened),
-            Some(Reached::Directory) => self.root.open(&package::main_of(self.root, &path)),
-            None => {
-                let mut named = runtime.extensions.iter().map(|extension| {
-                    self.root
-                        .open(&[path.as_slice(), extension.as_bytes()].concat())
-                });
-                named.find_map(|opened| opened)
-            }
         }
     }
 
@@ -261,7 +196,9 @@ impl<'a> Case<'a> {
     fn program_pieces(&self, nature: &Nature) -> Vec<Piece> {
         let mut pieces = match nature {
             Nature::Program(pieces) => pieces.to_vec(),
-            Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_) => Vec::new(),
+            Nature::Plain | Nature::Runtime(_) | Nature::Bundle(_) | Nature::Unknown(_) => {
+                Vec::new()
+            }
         };
         let exe = self.candidate.exe.map(Text::as_bytes);
         let is_worth_a_look =
@@ -278,37 +215,10 @@ impl<'a> Case<'a> {
     }
 
     /// The real path of the executed file, if the path still names that file.
-    fn verified(&self, exe: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn verified(&self, exe: &[u8]) -> Option<Vec<u8>> {
         let opened = self.root.open(exe)?;
         let trust = access::trust_key(opened.key, opened.source.len(), self.candidate)?;
         (trust > Trust::Unverified).then_some(opened.real)
-    }
-
-    fn script_pieces(&self, runtime: &Runtime, opened: &Opened) -> Vec<Piece> {
-        let head = opened.source.read(0, content::SCRIPT_HEAD);
-        let markers = &self.identifier.markers;
-        let mut pieces = content::script_head(&self.catalogue, markers, &head);
-        pieces.extend(package::packages(&self.catalogue, self.root, &opened.real));
-        pieces.extend(package::layouts(&self.catalogue, self.root, &opened.real));
-        let run = python::Run::File {
-            real: &opened.real,
-            head: &head,
-        };
-        pieces.extend(self.python_pieces(runtime, run));
-        pieces
-    }
-
-    fn python_pieces(&self, runtime: &Runtime, run: python::Run<'_>) -> Vec<Piece> {
-        if runtime.module_option.is_none() {
-            return Vec::new();
-        }
-        let interpreters = python::interpreters(
-            self.candidate.filename.map(Text::as_bytes),
-            self.argv0(),
-            self.candidate.exe.map(Text::as_bytes),
-            self.candidate.cwd.map(Text::as_bytes),
-        );
-        python::distributions(&self.catalogue, self.root, run, &interpreters)
     }
 
     /// Families one of these paths is named after, each once.
@@ -325,6 +235,7 @@ impl<'a> Case<'a> {
                     version: None,
                     text: format!("name {}", String::from_utf8_lossy(name)),
                     install: None,
+                    found_by: Vec::new(),
                 })
             })
         };
@@ -342,13 +253,52 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn argv0(&self) -> Option<&'a [u8]> {
+    pub(super) fn argv0(&self) -> Option<&'a [u8]> {
         self.candidate.argv.first().map(Text::as_bytes)
     }
 
-    fn conclude(&self, pieces: Vec<Piece>) -> Option<Agent> {
+    fn conclude(&self, mut pieces: Vec<Piece>) -> Option<Agent> {
         let exe = self.candidate.exe.map(Text::as_bytes);
-        evidence::conclude(&self.catalogue, pieces, &self.doubts, exe)
+        let conclude =
+            |pieces: Vec<Piece>| evidence::conclude(&self.catalogue, pieces, &self.doubts, exe);
+        let Some(since) = self.candidate.since else {
+            return conclude(pieces);
+        };
+        // Looked at only where it matters: few execs are an agent's.
+        conclude(pieces.clone())?;
+        let mut settled: HashMap<Vec<u8>, bool> = HashMap::new();
+        let mut is_settled = |path: Vec<u8>| {
+            let look = |path: &Vec<u8>| self.root.is_settled(path, since);
+            *settled.entry(path).or_insert_with_key(look)
+        };
+        for piece in &mut pieces {
+            let found_by = std::mem::take(&mut piece.found_by);
+            if piece.version.is_some() && !found_by.into_iter().all(&mut is_settled) {
+                piece.forget_version();
+            }
+        }
+        conclude(pieces)
+    }
+}
+
+/// The pieces, each found by this path, too.
+fn found_by(mut pieces: Vec<Piece>, path: Option<&[u8]>) -> Vec<Piece> {
+    for piece in &mut pieces {
+        piece.found_by.extend(path.map(<[u8]>::to_vec));
+    }
+    pieces
+}
+
+/// Less sure of it, and never so much that it is not said.
+fn called_as_tool(agent: Agent) -> Agent {
+    let Doubt { points, text } = evidence::CALLED_AS_TOOL;
+    let confidence = agent.confidence.saturating_sub(points);
+    let mut evidence = agent.evidence;
+    evidence.push(text.to_owned());
+    Agent {
+        confidence: confidence.max(MIN_CONFIDENCE),
+        evidence,
+        ..agent
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use skep_catalogue::{Catalogue, Family, NpmPackage};
 
 use super::{
@@ -17,15 +17,35 @@ use super::{
     evidence::{Kind, Piece},
 };
 
+/// What a registry has under a name cannot be chosen by who runs it, but it was not seen.
+const SPECIFIER_WEIGHT: u8 = 60;
 const LEVELS_MAX: usize = 8;
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
+/// Files that `exports` may name for one path, at most.
+const TARGETS_MAX: usize = 32;
+/// Conditions within conditions.
+const CONDITIONS_MAX: usize = 8;
+
 #[derive(Debug, Deserialize)]
-struct Manifest {
+pub(super) struct Manifest {
     name: Option<String>,
     version: Option<String>,
     main: Option<String>,
     bin: Option<Bin>,
+    description: Option<Lenient<String>>,
+    exports: Option<serde_json::Value>,
+    dependencies: Option<Lenient<BTreeMap<String, IgnoredAny>>>,
+    #[serde(rename = "optionalDependencies")]
+    optional: Option<Lenient<BTreeMap<String, IgnoredAny>>>,
+}
+
+/// What generic evidence looks at: of another form, it is as good as not there.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Fits(T),
+    Other(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,49 +53,118 @@ struct Manifest {
 enum Bin {
     One(String),
     Many(BTreeMap<String, String>),
-    Other(serde::de::IgnoredAny),
+    Other(IgnoredAny),
+}
+
+/// The nearest named `package.json` above a file.
+#[derive(Debug)]
+pub(super) struct Nearest {
+    manifest: Manifest,
+    pub name: String,
+    /// Of the `package.json`.
+    pub path: Vec<u8>,
+}
+
+/// Finds the nearest named `package.json` above the file at `real`.
+pub(super) fn nearest(root: &Root, real: &[u8]) -> Option<Nearest> {
+    let mut directory = parent(real);
+    for _ in 0..LEVELS_MAX {
+        if directory.is_empty() || base_name(directory) == b"node_modules" {
+            return None;
+        }
+        let path = [directory, b"/package.json"].concat();
+        let manifest = read_manifest(root, &path);
+        if let Some((manifest, name)) = manifest.and_then(|m| m.name.clone().map(|name| (m, name)))
+        {
+            return Some(Nearest {
+                manifest,
+                name,
+                path,
+            });
+        }
+        directory = parent(directory);
+    }
+    None
 }
 
 /// Evidence that the file at `real` belongs to a known npm package.
 pub(super) fn packages(catalogue: &Catalogue, root: &Root, real: &[u8]) -> Vec<Piece> {
-    let mut directory = parent(real);
-    for _ in 0..LEVELS_MAX {
-        if directory.is_empty() || base_name(directory) == b"node_modules" {
-            return Vec::new();
-        }
-        let path = [directory, b"/package.json"].concat();
-        let manifest = read_manifest(root, &path);
-        if let Some(Manifest {
+    let Some(nearest) = nearest(root, real) else {
+        return Vec::new();
+    };
+    let found = Found {
+        name: &nearest.name,
+        version: nearest.version(),
+        file: nearest.file(real),
+        path: &nearest.path,
+    };
+    found.pieces(catalogue, nearest.manifest.bin.as_ref())
+}
+
+/// The same of a file within an archive at `archive`: `manifests` are the `package.json` files above it, the
+/// nearest first, by their paths in it.
+pub(super) fn packages_within(
+    catalogue: &Catalogue,
+    archive: &[u8],
+    member: &[u8],
+    manifests: &[(Vec<u8>, Vec<u8>)],
+) -> Vec<Piece> {
+    for (path, bytes) in manifests {
+        let manifest: Option<Manifest> = serde_json::from_slice(bytes).ok();
+        let Some(Manifest {
             name: Some(name),
             version,
             bin,
             ..
         }) = manifest
-        {
-            let file = &real[directory.len() + 1..];
-            let found = Found {
-                name: &name,
-                version: version.as_deref(),
-                file,
-                path: &path,
-            };
-            return found.pieces(catalogue, bin.as_ref());
-        }
-        directory = parent(directory);
+        else {
+            continue;
+        };
+        let directory = path.len() - b"package.json".len();
+        let found = Found {
+            name: &name,
+            version: version.as_deref(),
+            file: member.get(directory..).unwrap_or_default(),
+            path: &[archive, b"/", path.as_slice()].concat(),
+        };
+        return found.pieces(catalogue, bin.as_ref());
     }
     Vec::new()
 }
 
+/// A piece of evidence by nothing but the name of a package that a runtime was told to fetch and run.
+pub(super) fn by_specifier(catalogue: &Catalogue, name: &str, version: Option<&str>) -> Vec<Piece> {
+    let of_family = |(at, family): (usize, &Family)| {
+        let mut packages = family.packages.iter();
+        packages.find(|package| package.name.as_str() == name)?;
+        Some(Piece {
+            family: at,
+            kind: Kind::Package,
+            weight: SPECIFIER_WEIGHT,
+            version: version.map(str::to_owned),
+            text: format!("npm package {name} by its specifier; nothing of it is there to be read"),
+            install: None,
+            found_by: Vec::new(),
+        })
+    };
+    let families = catalogue.families().iter().enumerate();
+    families.filter_map(of_family).collect()
+}
+
 /// The file a directory given as a script stands for.
 pub(super) fn main_of(root: &Root, directory: &[u8]) -> Vec<u8> {
-    let manifest = read_manifest(root, &[directory, b"/package.json"].concat());
-    let main = manifest.and_then(|manifest| manifest.main);
+    let main = manifest_in(root, directory).and_then(|manifest| manifest.main);
     [
         directory,
         b"/",
         main.as_deref().unwrap_or("index.js").as_bytes(),
     ]
     .concat()
+}
+
+/// The `package.json` of a directory.
+pub(super) fn manifest_in(root: &Root, directory: &[u8]) -> Option<Manifest> {
+    read_manifest(root, &[directory, b"/package.json"].concat())
 }
 
 /// Evidence that `real` is where an installer of a family puts its files.
@@ -98,6 +187,7 @@ pub(super) fn layouts(catalogue: &Catalogue, root: &Root, real: &[u8]) -> Vec<Pi
                 String::from_utf8_lossy(real)
             ),
             install: None,
+            found_by: Vec::new(),
         })
         .collect()
 }
@@ -114,6 +204,80 @@ pub(super) fn is_telling(catalogue: &Catalogue, path: &[u8]) -> bool {
 
 fn read_manifest(root: &Root, path: &[u8]) -> Option<Manifest> {
     serde_json::from_slice(&root.read_whole(path, MANIFEST_BYTES_MAX)?).ok()
+}
+
+// === impl Nearest ===
+
+impl Nearest {
+    pub(super) fn version(&self) -> Option<&str> {
+        self.manifest.version.as_deref()
+    }
+
+    pub(super) fn description(&self) -> Option<&str> {
+        match &self.manifest.description {
+            Some(Lenient::Fits(description)) => Some(description),
+            Some(Lenient::Other(_)) | None => None,
+        }
+    }
+
+    /// The path of a file below the package, relative to it.
+    pub(super) fn file<'p>(&self, real: &'p [u8]) -> &'p [u8] {
+        real.get(parent(&self.path).len() + 1..).unwrap_or_default()
+    }
+
+    /// Whether the file is one of the package's commands, or what a package with commands gives as its main file.
+    pub(super) fn is_command(&self, file: &[u8]) -> bool {
+        let Some(bin) = &self.manifest.bin else {
+            return false;
+        };
+        let main = self.manifest.main.as_deref();
+        let is_main =
+            main.is_some_and(|main| main.strip_prefix("./").unwrap_or(main).as_bytes() == file);
+        bin.has(file) || is_main && !matches!(bin, Bin::Other(_))
+    }
+
+    /// Names of the packages it depends on.
+    pub(super) fn dependencies(&self) -> impl Iterator<Item = &String> + Clone {
+        let all = [&self.manifest.dependencies, &self.manifest.optional];
+        all.into_iter()
+            .flatten()
+            .flat_map(|list| match list {
+                Lenient::Fits(list) => Some(list.keys()),
+                Lenient::Other(_) => None,
+            })
+            .flatten()
+    }
+
+    /// A package it depends on, where Node looks for it.
+    pub(super) fn dependency(&self, root: &Root, name: &str) -> Option<Nearest> {
+        let is_name = !name.split('/').any(|part| part.is_empty() || part == "..");
+        let mut directory = parent(&self.path);
+        for _ in 0..LEVELS_MAX {
+            if !is_name || directory.is_empty() {
+                return None;
+            }
+            let path = match base_name(directory) {
+                b"node_modules" => [directory, b"/", name.as_bytes(), b"/package.json"].concat(),
+                _ => [
+                    directory,
+                    b"/node_modules/",
+                    name.as_bytes(),
+                    b"/package.json",
+                ]
+                .concat(),
+            };
+            if let Some(manifest) = read_manifest(root, &path) {
+                let name = name.to_owned();
+                return Some(Nearest {
+                    manifest,
+                    name,
+                    path,
+                });
+            }
+            directory = parent(directory);
+        }
+        None
+    }
 }
 
 /// A named `package.json` above a file.
@@ -163,6 +327,8 @@ impl Found<'_> {
                 String::from_utf8_lossy(&cut).into_owned()
             }
         });
+        // All of it was cut off: it is not the agent's.
+        let version = version.filter(|version| !version.is_empty());
         let text = format!(
             "npm package {} {} at {} (entry {})",
             self.name,
@@ -178,7 +344,84 @@ impl Found<'_> {
             version,
             text,
             install,
+            found_by: vec![self.path.to_vec()],
         }
+    }
+}
+
+// === impl Manifest ===
+
+impl Manifest {
+    /// The files, relative to the package, that `subpath` of it may stand for (empty: the package itself). Which
+    /// of them it is depends on conditions of the runtime: any may be it.
+    pub(super) fn targets(&self, subpath: &str) -> Vec<String> {
+        let mut targets = Vec::new();
+        if let Some(exports) = &self.exports {
+            let key = if subpath.is_empty() {
+                ".".to_owned()
+            } else {
+                format!("./{subpath}")
+            };
+            let by_path = exports
+                .as_object()
+                .filter(|paths| paths.keys().any(|path| path.starts_with('.')));
+            match by_path {
+                Some(paths) => {
+                    let exact = paths.get(&key).map(|target| (target, ""));
+                    let by_pattern = || {
+                        paths.iter().find_map(|(path, target)| {
+                            let (before, after) = path.split_once('*')?;
+                            let middle = key.strip_prefix(before)?.strip_suffix(after)?;
+                            Some((target, middle))
+                        })
+                    };
+                    if let Some((target, middle)) = exact.or_else(by_pattern) {
+                        collect(target, middle, CONDITIONS_MAX, &mut targets);
+                    }
+                }
+                None if subpath.is_empty() => collect(exports, "", CONDITIONS_MAX, &mut targets),
+                None => {}
+            }
+        }
+        if subpath.is_empty() {
+            targets.extend(self.main.clone());
+            targets.push("index.js".to_owned());
+        } else {
+            targets.push(subpath.to_owned());
+        }
+        targets
+    }
+
+    /// The file of the command `command`; without one, of that called as the package, or of its only one.
+    pub(super) fn command(&self, command: Option<&str>) -> Option<String> {
+        match self.bin.as_ref()? {
+            Bin::One(target) => Some(target.clone()),
+            Bin::Many(targets) => {
+                let own = self.name.as_deref()?.rsplit('/').next()?;
+                let found = targets.get(command.unwrap_or(own));
+                let only = targets.values().next().filter(|_| targets.len() == 1);
+                found.or(only.filter(|_| command.is_none())).cloned()
+            }
+            Bin::Other(_) => None,
+        }
+    }
+}
+
+/// The strings in a target of `exports`, with a star replaced.
+fn collect(target: &serde_json::Value, star: &str, depth: usize, targets: &mut Vec<String>) {
+    use serde_json::Value;
+    let Some(depth) = depth.checked_sub(1).filter(|_| targets.len() < TARGETS_MAX) else {
+        return;
+    };
+    match target {
+        Value::String(target) => targets.push(target.replace('*', star)),
+        Value::Array(all) => all
+            .iter()
+            .for_each(|one| collect(one, star, depth, targets)),
+        Value::Object(all) => all
+            .values()
+            .for_each(|one| collect(one, star, depth, targets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -19,41 +19,98 @@ const METADATA_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Run<'a> {
     /// A file: its real path and first bytes.
-    File {
-        real: &'a [u8],
-        head: &'a [u8],
-    },
+    File { real: &'a [u8], head: &'a [u8] },
+    /// As `-m` runs it.
     Module(&'a [u8]),
+    /// As `import` does: one of the files that are the agent, or nothing.
+    Import(&'a [u8]),
 }
 
-/// Evidence for what is run; `interpreters` are the paths the interpreter may have been started by,
-/// the likeliest first (a virtual environment is told by the link, not by where it leads).
+/// Where an interpreter finds its distributions, the likeliest first.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Paths the interpreter may have been started by (a virtual environment is told by the link, not by where
+    /// it leads).
+    pub interpreters: Vec<Vec<u8>>,
+    /// Directories that distributions lie in.
+    pub sites: Vec<Vec<u8>>,
+    /// Installation prefixes.
+    pub prefixes: Vec<Vec<u8>>,
+}
+
+/// Evidence for what is run.
 pub(super) fn distributions(
     catalogue: &Catalogue,
     root: &Root,
     run: Run<'_>,
-    interpreters: &[Vec<u8>],
+    places: &Places,
 ) -> Vec<Piece> {
-    let families = catalogue.families().iter().enumerate();
-    let known = families.flat_map(|(at, family)| family.python.iter().map(move |d| (at, d)));
-    let pieces = known.filter_map(|(family, distribution)| {
-        let (path, version, install) = find(root, run, distribution, interpreters)?;
-        let text = format!(
-            "Python distribution {} {version} at {}",
-            distribution.name,
-            String::from_utf8_lossy(&path)
-        );
-        let (kind, weight, version) = (Kind::Python, distribution.weight, Some(version));
-        Some(Piece {
-            family,
-            kind,
-            weight,
-            version,
-            text,
-            install: Some(install),
-        })
+    let pieces = known(catalogue).filter_map(|(family, distribution)| {
+        let (path, version, install) = find(root, run, distribution, places)?;
+        Some(piece(family, distribution, &path, version, install))
     });
     pieces.collect()
+}
+
+/// Every distribution of the catalogue, with the index of its family.
+pub(super) fn known(catalogue: &Catalogue) -> impl Iterator<Item = (usize, &PythonDistribution)> {
+    let families = catalogue.families().iter().enumerate();
+    families.flat_map(|(at, family)| family.python.iter().map(move |d| (at, d)))
+}
+
+/// The evidence that metadata at `path` gives.
+pub(super) fn piece(
+    family: usize,
+    distribution: &PythonDistribution,
+    path: &[u8],
+    version: String,
+    install: Vec<u8>,
+) -> Piece {
+    let text = format!(
+        "Python distribution {} {version} at {}",
+        distribution.name,
+        String::from_utf8_lossy(path)
+    );
+    let (kind, weight, version) = (Kind::Python, distribution.weight, Some(version));
+    Piece {
+        family,
+        kind,
+        weight,
+        version,
+        text,
+        install: Some(install),
+        found_by: vec![path.to_vec()],
+    }
+}
+
+/// Whether running or importing what has this name runs the agent of a distribution.
+pub(super) fn is_agent(distribution: &PythonDistribution, run: Run<'_>) -> bool {
+    let mut modules = distribution.modules.iter();
+    match run {
+        Run::Module(name) => modules.any(|module| module.as_bytes() == name),
+        Run::Import(name) => {
+            let path: Vec<u8> = name
+                .iter()
+                .map(|byte| if *byte == b'.' { b'/' } else { *byte })
+                .collect();
+            let files = [
+                [&path, &b".py"[..]].concat(),
+                [&path, &b"/__init__.py"[..]].concat(),
+            ];
+            let mut entries = distribution.entry.iter();
+            entries.any(|entry| files.iter().any(|file| entry.matches(file)))
+        }
+        Run::File { .. } => false,
+    }
+}
+
+/// The source of a compiled file: `a/__pycache__/b.cpython-313.pyc` is of `a/b.py` (PEP 3147).
+pub(super) fn source_of(path: &[u8]) -> Option<Vec<u8>> {
+    let stem = path.strip_suffix(b".pyc")?;
+    let (directory, file) = (parent(stem), base_name(stem));
+    let package = directory.strip_suffix(b"/__pycache__")?;
+    let name = file.split(|byte| *byte == b'.').next()?;
+    Some([package, b"/", name, b".py"].concat())
 }
 
 /// Path of the metadata, version, and the directory the distribution is installed in.
@@ -61,19 +118,11 @@ fn find(
     root: &Root,
     run: Run<'_>,
     distribution: &PythonDistribution,
-    interpreters: &[Vec<u8>],
+    places: &Places,
 ) -> Option<(Vec<u8>, String, Vec<u8>)> {
     let mut prefixes: Vec<&[u8]> = Vec::new();
     match run {
-        Run::Module(name) => {
-            if !distribution
-                .modules
-                .iter()
-                .any(|module| module.as_bytes() == name)
-            {
-                return None;
-            }
-        }
+        Run::Module(_) | Run::Import(_) => is_agent(distribution, run).then_some(())?,
         Run::File { real, head } => {
             if let Some((site, file)) = split_site(real)
                 && distribution.entry.iter().any(|entry| entry.matches(file))
@@ -88,7 +137,15 @@ fn find(
             prefixes.push(parent(parent(real)));
         }
     }
-    prefixes.extend(interpreters.iter().map(|path| parent(parent(path))));
+    let on_path = places.sites.iter().find_map(|site| {
+        let (path, version) = metadata_in(root, site, distribution)?;
+        Some((path, version, site.clone()))
+    });
+    if on_path.is_some() {
+        return on_path;
+    }
+    prefixes.extend(places.interpreters.iter().map(|path| parent(parent(path))));
+    prefixes.extend(places.prefixes.iter().map(Vec::as_slice));
     if prefixes.contains(&b"/usr".as_slice()) {
         prefixes.push(b"/usr/local");
     }
@@ -104,7 +161,7 @@ fn find(
 }
 
 /// `site-packages` directory and the path within it.
-fn split_site(real: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_site(real: &[u8]) -> Option<(&[u8], &[u8])> {
     [b"/site-packages/".as_slice(), b"/dist-packages/"]
         .iter()
         .find_map(|part| {
@@ -114,7 +171,7 @@ fn split_site(real: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The directories distributions of an installation prefix are in.
-fn sites(root: &Root, prefix: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn sites(root: &Root, prefix: &[u8]) -> Vec<Vec<u8>> {
     let mut sites = Vec::new();
     for library in [b"lib".as_slice(), b"lib64"] {
         let library = [prefix, b"/", library].concat();
@@ -134,15 +191,15 @@ fn metadata_in(
     site: &[u8],
     distribution: &PythonDistribution,
 ) -> Option<(Vec<u8>, String)> {
-    let is_it = |name: &[u8]| {
-        let stem = name.strip_suffix(b".dist-info")?;
-        let end = stem.iter().position(|byte| *byte == b'-')?;
-        (normalised(&stem[..end]) == distribution.name).then_some(())
-    };
-    let names = root.names_in(site, NAMES_MAX, |name| is_it(name).is_some());
+    let names = root.names_in(site, NAMES_MAX, |name| is_metadata_of(name, distribution));
     let directory = names.into_iter().next()?;
     let path = [site, b"/", &directory, b"/METADATA"].concat();
     let metadata = root.read_whole(&path, METADATA_BYTES_MAX)?;
+    Some((path, version_in(&metadata, distribution)?))
+}
+
+/// The version that metadata of this distribution names.
+pub(super) fn version_in(metadata: &[u8], distribution: &PythonDistribution) -> Option<String> {
     let fields = || {
         metadata
             .split(|byte| *byte == b'\n')
@@ -154,14 +211,18 @@ fn metadata_in(
     };
     let name = field("Name:")?;
     (normalised(name.as_bytes()) == distribution.name).then_some(())?;
-    Some((
-        path,
-        field("Version:").filter(|version| !version.is_empty())?,
-    ))
+    field("Version:").filter(|version| !version.is_empty())
+}
+
+/// Whether a directory of this name holds the metadata of a distribution.
+pub(super) fn is_metadata_of(name: &[u8], distribution: &PythonDistribution) -> bool {
+    let stem = name.strip_suffix(b".dist-info");
+    let end = stem.and_then(|stem| Some(&stem[..stem.iter().position(|byte| *byte == b'-')?]));
+    end.is_some_and(|end| normalised(end) == distribution.name)
 }
 
 /// PEP 503: lower case, runs of `-`, `_` and `.` are one hyphen.
-fn normalised(name: &[u8]) -> String {
+pub(super) fn normalised(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name {
         match byte {
@@ -175,14 +236,11 @@ fn normalised(name: &[u8]) -> String {
 
 /// The paths an interpreter may have been started by: as given to `execve`, as in `argv[0]`, as the
 /// kernel has it.
-pub(super) fn interpreters(
-    filename: Option<&[u8]>,
-    argv0: Option<&[u8]>,
-    exe: Option<&[u8]>,
-    cwd: Option<&[u8]>,
-) -> Vec<Vec<u8>> {
-    let given = [filename, argv0, exe].into_iter().flatten();
-    let with_directory = given.filter(|path| base_name(path).len() < path.len());
+pub(super) fn interpreters(given: [Option<&[u8]>; 3], cwd: Option<&[u8]>) -> Vec<Vec<u8>> {
+    let with_directory = given
+        .into_iter()
+        .flatten()
+        .filter(|path| base_name(path).len() < path.len());
     with_directory
         .filter_map(|path| super::command::absolute(path, cwd))
         .collect()

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use aho_corasick::AhoCorasick;
-use skep_catalogue::{Catalogue, Marker, MarkerScope};
+use skep_catalogue::{Catalogue, Compiled, Marker, MarkerScope};
 
 use super::{elf::Range, source::Source};
 
@@ -104,11 +104,13 @@ impl Markers {
 // === impl Scope ===
 
 impl Scope {
-    /// Whether any marker wants a file of this size and linkage to be read.
-    pub(super) fn wants(&self, size: u64, is_static: bool) -> bool {
-        self.markers
-            .iter()
-            .any(|known| size >= known.marker.min_size && (is_static || !known.marker.static_only))
+    /// Whether any marker wants a file of this size, linkage and language to be read.
+    pub(super) fn wants(&self, size: u64, is_static: bool, language: Option<Compiled>) -> bool {
+        self.markers.iter().any(|Known { marker, .. }| {
+            size >= marker.min_size
+                && (is_static || !marker.static_only)
+                && (marker.language.is_none() || marker.language == language)
+        })
     }
 
     /// Searches `range`; stops early once all markers of one family were found.

@@ -1,6 +1,7 @@
 //! Recognition, tried on made-up files (here) and on the published packages (`real_packages`).
 
 mod elf_file;
+mod handed_over;
 mod hostile;
 mod native;
 mod overflows;
@@ -8,6 +9,9 @@ mod real_packages;
 mod runtimes;
 mod scripts;
 mod unjudged;
+mod unknown;
+mod unknown_packages;
+mod versions;
 
 use std::{
     fs,
@@ -21,7 +25,7 @@ use skep_abi::FileKey;
 use skep_catalogue::Catalogue;
 
 use super::{Candidate, Identifier, Judgement};
-use skep_event::{Agent, Text};
+use skep_event::{Agent, Text, UnixNanos};
 
 /// How long a test waits for what a process of its own does at once.
 const HANGS: Duration = Duration::from_secs(60);
@@ -156,6 +160,7 @@ impl Exec {
             uid: None,
             switches: self.switches,
             cwd: Some(&self.cwd),
+            since: None,
         })
     }
 }

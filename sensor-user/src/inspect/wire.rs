@@ -3,18 +3,22 @@
 //! An answer comes from a process that has read hostile files: it is taken apart like any other bytes from
 //! outside. Bounds: [`PACKET_MAX`] a packet; what is longer is none.
 
+mod image;
+mod texts;
+
 use std::sync::Arc;
 
 use prost::Message;
 use skep_abi::FileKey;
-use skep_catalogue::Catalogue;
-use skep_event::{Agent, Repository, Text};
+use skep_catalogue::{Catalogue, UNKNOWN};
+use skep_event::{Agent, Repository, Text, UnixNanos};
 
 use crate::{
-    decode::ArgvEnd,
-    identify::{Candidate, Judgement, Unjudged},
+    identify::{Candidate, CodeFrom, Judgement, Unjudged},
     proc::Image,
 };
+use image::FoundImage;
+use texts::{all_bytes, bytes, texts};
 
 /// Longest packet, bytes: arguments and four paths of 4 KiB fit many times. Below what a socket takes at
 /// once everywhere (`net.core.wmem_default`).
@@ -32,6 +36,8 @@ pub enum Ask {
     Repository,
     /// What a process that runs already executes.
     Image { start_ns: u64 },
+    /// Whether a file that an exec has opened since is an agent's.
+    Opened,
 }
 
 /// What a question may cost.
@@ -46,7 +52,7 @@ pub struct Allowed {
 
 #[derive(Clone, PartialEq, Message)]
 pub struct Question {
-    /// 1 judge, 2 repository, 3 image.
+    /// 1 judge, 2 repository, 3 image, 4 opened.
     #[prost(uint32, tag = "1")]
     ask: u32,
     #[prost(uint32, tag = "2")]
@@ -82,6 +88,15 @@ pub struct Question {
     memory: u64,
     #[prost(uint32, optional, tag = "17")]
     switches: Option<u32>,
+    /// Unix nanoseconds.
+    #[prost(uint64, optional, tag = "18")]
+    since: Option<u64>,
+    /// What was learned of the script it probably runs.
+    #[prost(bytes = "vec", optional, tag = "19")]
+    script: Option<Vec<u8>>,
+    /// Path of a file that was opened.
+    #[prost(bytes = "vec", optional, tag = "20")]
+    opened: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,7 +125,10 @@ pub struct Asked {
     argv_truncated: bool,
     switches: Option<u16>,
     pub cwd: Option<Text>,
+    since: Option<UnixNanos>,
     pub learned: Option<Vec<u8>>,
+    pub script: Option<Vec<u8>>,
+    pub opened: Option<Vec<u8>>,
     pub allowed: Allowed,
 }
 
@@ -135,6 +153,9 @@ pub struct Answer {
     /// Set by [`Answer::packet`]: an answer that says nothing is still not an end of answers.
     #[prost(bool, tag = "8")]
     is_answer: bool,
+    /// What was learned of the script it runs.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub script: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -157,6 +178,10 @@ struct Judged {
     unjudged: Option<Reason>,
     #[prost(bytes = "vec", optional, tag = "9")]
     place: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "10")]
+    name: Option<String>,
+    #[prost(bool, tag = "11")]
+    waits: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -175,53 +200,6 @@ struct FoundRepository {
     remote: Option<Vec<u8>>,
     #[prost(bytes = "vec", optional, tag = "3")]
     branch: Option<Vec<u8>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct FoundImage {
-    #[prost(bytes = "vec", optional, tag = "1")]
-    exe: Option<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    argv: Vec<Vec<u8>>,
-    #[prost(bool, tag = "3")]
-    argv_truncated: bool,
-    #[prost(bytes = "vec", optional, tag = "4")]
-    cwd: Option<Vec<u8>>,
-    #[prost(uint32, optional, tag = "5")]
-    login_uid: Option<u32>,
-    #[prost(bytes = "vec", optional, tag = "6")]
-    terminal: Option<Vec<u8>>,
-    #[prost(uint64, optional, tag = "7")]
-    size: Option<u64>,
-    #[prost(uint32, tag = "8")]
-    mode: u32,
-    #[prost(message, optional, tag = "9")]
-    argv_end: Option<FoundEnd>,
-}
-
-/// See [`ArgvEnd`].
-#[derive(Clone, PartialEq, Message)]
-struct FoundEnd {
-    #[prost(uint64, tag = "1")]
-    left_out: u64,
-    #[prost(bool, tag = "2")]
-    cuts: bool,
-    #[prost(uint32, tag = "3")]
-    arguments: u32,
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    words: Vec<Vec<u8>>,
-}
-
-fn bytes(text: Option<&Text>) -> Option<Vec<u8>> {
-    text.map(|text| text.as_bytes().to_vec())
-}
-
-fn all_bytes(all: &[Text]) -> Vec<Vec<u8>> {
-    all.iter().map(|text| text.as_bytes().to_vec()).collect()
-}
-
-fn texts(all: Vec<Vec<u8>>) -> Vec<Text> {
-    all.into_iter().map(Text::new).collect()
 }
 
 // === impl Question ===
@@ -244,6 +222,7 @@ impl Question {
             cwd,
             uid,
             switches,
+            since,
         } = *candidate;
         let Allowed {
             millis,
@@ -255,6 +234,7 @@ impl Question {
             Ask::Judge => (1, 0),
             Ask::Repository => (2, 0),
             Ask::Image { start_ns } => (3, start_ns),
+            Ask::Opened => (4, 0),
         };
         Self {
             ask,
@@ -279,7 +259,21 @@ impl Question {
             entries,
             memory,
             switches: switches.map(u32::from),
+            since: since.map(|since| since.0),
+            script: None,
+            opened: None,
         }
+    }
+
+    /// The same with what was learned of the script it probably runs.
+    pub fn with_script(self, script: Option<Vec<u8>>) -> Self {
+        Self { script, ..self }
+    }
+
+    /// The same about a file that the candidate's process has opened.
+    pub fn about(mut self, opened: Option<&[u8]>) -> Self {
+        self.opened = opened.map(<[u8]>::to_vec);
+        self
     }
 
     /// How long it may take, milliseconds.
@@ -295,6 +289,7 @@ impl Question {
             3 => Ask::Image {
                 start_ns: self.start_ns,
             },
+            4 => Ask::Opened,
             _ => return None,
         };
         let file = self.file?;
@@ -315,7 +310,10 @@ impl Question {
             argv_truncated: self.argv_truncated,
             switches: self.switches.and_then(|bits| u16::try_from(bits).ok()),
             cwd: self.cwd.map(Text::new),
+            since: self.since.map(UnixNanos),
             learned: self.learned,
+            script: self.script,
+            opened: self.opened,
             allowed: Allowed {
                 millis: self.millis,
                 bytes: self.bytes,
@@ -341,6 +339,7 @@ impl Asked {
             cwd: self.cwd.as_ref(),
             uid: self.uid,
             switches: self.switches,
+            since: self.since,
         }
     }
 }
@@ -355,8 +354,10 @@ impl Answer {
             multicall,
             unjudged,
             place,
+            waits,
         } = judgement;
         let mut judged = Judged {
+            waits: *waits,
             never: *never,
             multicall: *multicall,
             unjudged: unjudged.map(Reason::of),
@@ -370,7 +371,9 @@ impl Answer {
                 confidence,
                 evidence,
                 install_path,
+                name,
             } = &**agent;
+            judged.name = name.clone();
             judged.family = Some(family.clone());
             judged.version = version.clone();
             judged.confidence = u32::from(*confidence);
@@ -402,31 +405,8 @@ impl Answer {
     }
 
     pub fn image(found: Option<&Image>) -> Self {
-        let image = found.map(
-            |Image {
-                 exe,
-                 argv,
-                 argv_truncated,
-                 argv_end,
-                 cwd,
-                 login_uid,
-                 terminal,
-                 size,
-                 mode,
-             }| FoundImage {
-                exe: bytes(exe.as_ref()),
-                argv: all_bytes(argv),
-                argv_truncated: *argv_truncated,
-                cwd: bytes(cwd.as_ref()),
-                login_uid: *login_uid,
-                terminal: bytes(terminal.as_ref()),
-                size: *size,
-                mode: u32::from(*mode),
-                argv_end: argv_end.as_ref().map(FoundEnd::of),
-            },
-        );
         Self {
-            image,
+            image: found.map(FoundImage::of),
             ..Self::default()
         }
     }
@@ -467,11 +447,14 @@ impl Answer {
             multicall,
             unjudged,
             place,
+            name,
+            waits,
         } = self.judged.clone()?;
         let fits = |length: usize| length <= TEXT_MAX;
         let all_fit = evidence.len() <= EVIDENCE_MAX
             && evidence.iter().all(|text| fits(text.len()))
             && version.iter().all(|text| fits(text.len()))
+            && name.iter().all(|text| fits(text.len()))
             && install_path.iter().all(|path| fits(path.len()))
             && place.iter().all(|path| fits(path.len()));
         if !all_fit || confidence > 99 {
@@ -479,13 +462,16 @@ impl Answer {
         }
         let agent = match family {
             Some(family) => {
-                catalogue.family(&family)?;
+                if family != UNKNOWN {
+                    catalogue.family(&family)?;
+                }
                 Some(Arc::new(Agent {
                     family,
                     version,
                     confidence: u8::try_from(confidence).ok()?,
                     evidence,
                     install_path: install_path.map(Text::new),
+                    name,
                 }))
             }
             None => None,
@@ -500,6 +486,7 @@ impl Answer {
             multicall,
             unjudged,
             place: place.map(Text::new),
+            waits,
         })
     }
 
@@ -519,62 +506,7 @@ impl Answer {
     }
 
     pub fn found_image(&self) -> Option<Image> {
-        let FoundImage {
-            exe,
-            argv,
-            argv_truncated,
-            cwd,
-            login_uid,
-            terminal,
-            size,
-            mode,
-            argv_end,
-        } = self.image.clone()?;
-        Some(Image {
-            exe: exe.map(Text::new),
-            argv: texts(argv),
-            argv_truncated,
-            cwd: cwd.map(Text::new),
-            login_uid,
-            terminal: terminal.map(Text::new),
-            size,
-            mode: u16::try_from(mode).ok()?,
-            argv_end: argv_end.map(FoundEnd::end),
-        })
-    }
-}
-
-// === impl FoundEnd ===
-
-impl FoundEnd {
-    fn of(end: &ArgvEnd) -> Self {
-        let ArgvEnd {
-            left_out,
-            cuts,
-            arguments,
-            words,
-        } = end;
-        Self {
-            left_out: *left_out,
-            cuts: *cuts,
-            arguments: *arguments,
-            words: all_bytes(words),
-        }
-    }
-
-    fn end(self) -> ArgvEnd {
-        let Self {
-            left_out,
-            cuts,
-            arguments,
-            words,
-        } = self;
-        ArgvEnd {
-            left_out,
-            cuts,
-            arguments,
-            words: texts(words),
-        }
+        self.image.clone()?.image()
     }
 }
 
@@ -591,6 +523,12 @@ impl Reason {
             Unjudged::UnknownDirectory => (6, 0),
             Unjudged::NotLookedAt => (7, 0),
             Unjudged::Refused => (8, 0),
+            Unjudged::UnreadEnvironment => (9, 0),
+            Unjudged::UnseenCode(CodeFrom::Stream) => (10, 0),
+            Unjudged::UnseenCode(CodeFrom::Terminal) => (11, 0),
+            Unjudged::UnseenCode(CodeFrom::Descriptor) => (12, 0),
+            Unjudged::UnseenCode(CodeFrom::Code) => (13, 0),
+            Unjudged::UnseenCode(CodeFrom::Network) => (14, 0),
         };
         Self { reason, errno }
     }
@@ -605,6 +543,12 @@ impl Reason {
             6 => Unjudged::UnknownDirectory,
             7 => Unjudged::NotLookedAt,
             8 => Unjudged::Refused,
+            9 => Unjudged::UnreadEnvironment,
+            10 => Unjudged::UnseenCode(CodeFrom::Stream),
+            11 => Unjudged::UnseenCode(CodeFrom::Terminal),
+            12 => Unjudged::UnseenCode(CodeFrom::Descriptor),
+            13 => Unjudged::UnseenCode(CodeFrom::Code),
+            14 => Unjudged::UnseenCode(CodeFrom::Network),
             _ => return None,
         })
     }

@@ -58,7 +58,7 @@ fn look(asked: &Asked, identifier: &mut Identifier) -> Answer {
     };
     let image = match asked.ask {
         Ask::Image { start_ns } => Image::read(asked.pid, start_ns),
-        Ask::Judge | Ask::Repository => None,
+        Ask::Judge | Ask::Repository | Ask::Opened => None,
     };
     let person = Person::of(asked.pid).unwrap_or_else(|| Person::ended(asked.uid));
     // Both before anything is read: what cannot be confined reads nothing.
@@ -68,6 +68,10 @@ fn look(asked: &Asked, identifier: &mut Identifier) -> Answer {
     }
     let mut answer = match asked.ask {
         Ask::Judge => judged(asked, &root, identifier),
+        Ask::Opened => {
+            let path = asked.opened.as_deref().unwrap_or_default();
+            Answer::judged(&identifier.judge_opened(&candidate, &root, path))
+        }
         Ask::Repository => repository(asked, &root, person.uid),
         Ask::Image { .. } => {
             Answer::image(image.and_then(|image| seen(image, asked, &root)).as_ref())
@@ -83,6 +87,10 @@ fn judged(asked: &Asked, root: &Root, identifier: &mut Identifier) -> Answer {
         .learned
         .as_ref()
         .is_some_and(|learned| identifier.teach(asked.file, learned));
+    let is_script_taught = asked
+        .script
+        .as_ref()
+        .is_some_and(|learned| identifier.teach_script(learned));
     let judgement: Judgement = identifier.judge_in(&asked.candidate(), root);
     let learned = if is_taught || asked.file.ino == 0 {
         None
@@ -91,6 +99,10 @@ fn judged(asked: &Asked, root: &Root, identifier: &mut Identifier) -> Answer {
     };
     let mut answer = Answer::judged(&judgement);
     answer.learned = learned;
+    // The same again is not worth its bytes; another script than the one that was told of is told.
+    answer.script = identifier
+        .learned_script()
+        .filter(|learned| !is_script_taught || asked.script.as_ref() != Some(learned));
     answer
 }
 

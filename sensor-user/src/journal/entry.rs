@@ -10,9 +10,12 @@ use skep_event::{
     Agent, Found, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
 };
 
-use crate::track::{
-    Bounds,
-    kept::{Kept, KeptProcess, KeptSession},
+use crate::{
+    container,
+    track::{
+        Bounds,
+        kept::{Kept, KeptProcess, KeptSession},
+    },
 };
 
 /// Bytes of arguments that are kept; resumption needs none, people want to see which process it is.
@@ -74,6 +77,19 @@ pub struct SessionEntry {
     repository_branch: Option<Vec<u8>>,
     #[prost(uint64, tag = "16")]
     gaps: u64,
+    #[prost(string, optional, tag = "17")]
+    user_source: Option<String>,
+    #[prost(bytes, optional, tag = "18")]
+    cgroup: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "19")]
+    pid_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "20")]
+    user_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "21")]
+    mount_namespace: Option<u32>,
+    /// Of an agent of no family.
+    #[prost(string, optional, tag = "22")]
+    name: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -111,6 +127,16 @@ pub struct ProcessEntry {
     inferred: bool,
     #[prost(uint32, optional, tag = "16")]
     euid: Option<u32>,
+    #[prost(bytes, optional, tag = "17")]
+    cgroup: Option<Vec<u8>>,
+    #[prost(bytes, optional, tag = "18")]
+    container_id: Option<Vec<u8>>,
+    #[prost(uint32, optional, tag = "19")]
+    pid_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "20")]
+    user_namespace: Option<u32>,
+    #[prost(uint32, optional, tag = "21")]
+    mount_namespace: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -135,6 +161,7 @@ pub fn session(kept: &KeptSession) -> Entry {
         confidence,
         evidence,
         install_path,
+        name,
     } = &**agent;
     let SessionInfo {
         phase: _,
@@ -147,6 +174,14 @@ pub fn session(kept: &KeptSession) -> Entry {
         repository,
         gaps,
         found: _,
+        user_source,
+        cgroup,
+        // The cgroup says both.
+        container_runtime: _,
+        container_id: _,
+        pid_namespace,
+        user_namespace,
+        mount_namespace,
     } = info;
     let bytes = |text: &Option<Text>| text.as_ref().map(|text| text.as_bytes().to_vec());
     let repository = repository.as_ref();
@@ -157,6 +192,7 @@ pub fn session(kept: &KeptSession) -> Entry {
         confidence: u32::from(*confidence),
         evidence: evidence.clone(),
         install_path: bytes(install_path),
+        name: name.clone(),
         parent: parent.map(|id| id.0.to_vec()),
         user: user.clone(),
         uid: *uid,
@@ -167,6 +203,11 @@ pub fn session(kept: &KeptSession) -> Entry {
         repository_remote: repository.and_then(|repository| bytes(&repository.remote)),
         repository_branch: repository.and_then(|repository| bytes(&repository.branch)),
         gaps: *gaps,
+        user_source: user_source.map(|source| source.name().to_owned()),
+        cgroup: bytes(cgroup),
+        pid_namespace: *pid_namespace,
+        user_namespace: *user_namespace,
+        mount_namespace: *mount_namespace,
     };
     Entry {
         kind: Some(Kind::Session(Box::new(entry))),
@@ -195,6 +236,11 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         uid,
         euid,
         inferred,
+        cgroup,
+        container_id,
+        pid_namespace,
+        user_namespace,
+        mount_namespace,
     } = &**image;
     let bytes = |text: &Option<Text>| {
         let text = text.as_ref().filter(|_| with_image);
@@ -228,6 +274,11 @@ pub fn process(kept: &KeptProcess, with_image: bool) -> Entry {
         uid: *uid,
         euid: *euid,
         inferred: *inferred,
+        cgroup: bytes(cgroup),
+        container_id: bytes(container_id),
+        pid_namespace: *pid_namespace,
+        user_namespace: *user_namespace,
+        mount_namespace: *mount_namespace,
     };
     Entry {
         kind: Some(Kind::Process(Box::new(entry))),
@@ -281,12 +332,15 @@ impl Replay {
             confidence: u8::try_from(entry.confidence).ok().filter(|c| *c <= 100)?,
             evidence: entry.evidence,
             install_path: text(entry.install_path),
+            name: entry.name,
         };
         let repository = entry.repository_root.map(|root| Repository {
             root: root.into(),
             remote: text(entry.repository_remote),
             branch: text(entry.repository_branch),
         });
+        let cgroup = text(entry.cgroup);
+        let container = cgroup.as_ref().and_then(container::of_cgroup);
         let info = SessionInfo {
             phase: Phase::Update,
             parent,
@@ -298,6 +352,14 @@ impl Replay {
             repository,
             gaps: entry.gaps,
             found: Found::Resumed,
+            // One that is not known here is asked for again.
+            user_source: entry.user_source.and_then(|source| source.parse().ok()),
+            container_runtime: container.as_ref().and_then(|container| container.runtime),
+            container_id: container.map(|container| container.id),
+            cgroup,
+            pid_namespace: entry.pid_namespace,
+            user_namespace: entry.user_namespace,
+            mount_namespace: entry.mount_namespace,
         };
         let agent = Arc::new(agent);
         self.sessions.insert(id, KeptSession { id, agent, info });
@@ -322,6 +384,11 @@ impl Replay {
             uid: entry.uid,
             euid: entry.euid,
             inferred: entry.inferred,
+            cgroup: entry.cgroup.map(Text::from),
+            container_id: entry.container_id.map(Text::from),
+            pid_namespace: entry.pid_namespace,
+            user_namespace: entry.user_namespace,
+            mount_namespace: entry.mount_namespace,
         };
         let kept = KeptProcess {
             tgid: entry.tgid,

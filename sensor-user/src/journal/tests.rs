@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use skep_event::{
     Agent, Found as HowFound, Phase, Process, Repository, SessionId, SessionInfo, Text, UnixNanos,
+    UserSource,
 };
 
 use crate::track::kept::KeptSession;
@@ -34,6 +35,7 @@ fn session(n: u8) -> KeptSession {
             confidence: 95,
             evidence: vec!["package.json".into()],
             install_path: Some("/usr/lib/claude".into()),
+            name: None,
         }),
         info: SessionInfo {
             phase: Phase::Update,
@@ -50,6 +52,13 @@ fn session(n: u8) -> KeptSession {
             }),
             gaps: 2,
             found: HowFound::Resumed,
+            user_source: Some(UserSource::NameService),
+            cgroup: Some("/lxc.payload.web1/x.service".into()),
+            container_runtime: Some("lxc"),
+            container_id: Some("web1".into()),
+            pid_namespace: Some(7),
+            user_namespace: None,
+            mount_namespace: Some(9),
         },
     }
 }
@@ -73,6 +82,11 @@ fn process(tgid: u32, n: u8) -> KeptProcess {
             uid: Some(1000),
             euid: Some(0),
             inferred: false,
+            cgroup: Some("/x".into()),
+            container_id: None,
+            pid_namespace: Some(8),
+            user_namespace: None,
+            mount_namespace: Some(u32::MAX),
         }),
     }
 }

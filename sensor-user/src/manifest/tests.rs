@@ -96,6 +96,8 @@ fn every_json_line_has_every_top_level_key() {
         let have: Vec<&str> = line.keys().map(String::as_str).collect();
         let mut expected = vec![
             "time",
+            "boot_time",
+            "boot_id",
             "class",
             "session",
             "agent",

@@ -11,6 +11,7 @@
 use std::fmt::Write;
 
 use jiff::tz::TimeZone;
+use skep_catalogue::UNKNOWN;
 
 use skep_event::{
     Agent, Change, Connect, Coverage, CoverageKind, CoveragePhase, Detail, Event, Exec, Exit,
@@ -72,6 +73,8 @@ impl Human {
     pub fn line(&self, event: &Event) -> String {
         let Event {
             time,
+            boot_time: _,
+            boot_id: _,
             session,
             agent,
             process,
@@ -147,12 +150,18 @@ impl Human {
     }
 }
 
+/// `codex 0.169.0`; of an agent of no family, `unknown (some-agent 1.2.3)`.
 fn agent_name(agent: &Agent) -> String {
+    let unknown = agent.name.as_ref().filter(|_| agent.family == UNKNOWN);
+    let name = unknown.unwrap_or(&agent.family);
     let name = match &agent.version {
-        Some(version) => format!("{} {version}", agent.family),
-        None => agent.family.clone(),
+        Some(version) => format!("{name} {version}"),
+        None => name.clone(),
     };
-    visible(&name)
+    match unknown {
+        Some(_) => visible(&format!("{UNKNOWN} ({name})")),
+        None => visible(&name),
+    }
 }
 
 fn process_name(process: &Process) -> String {
@@ -368,6 +377,13 @@ fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
+/// As the runtimes themselves show an id: twelve digits.
+fn short(id: &Text) -> Text {
+    let bytes = id.as_bytes();
+    let is_long = bytes.len() == 64 && bytes.iter().all(u8::is_ascii_hexdigit);
+    Text::from(if is_long { &bytes[..12] } else { bytes })
+}
+
 fn session_text(info: &SessionInfo) -> String {
     let SessionInfo {
         phase: _,
@@ -380,6 +396,13 @@ fn session_text(info: &SessionInfo) -> String {
         repository,
         gaps,
         found,
+        user_source: _,
+        cgroup: _,
+        container_runtime,
+        container_id,
+        pid_namespace: _,
+        user_namespace: _,
+        mount_namespace: _,
     } = info;
     let mut text = "session".to_owned();
     match (user, uid) {
@@ -395,6 +418,10 @@ fn session_text(info: &SessionInfo) -> String {
     }
     if let Some(cwd) = cwd {
         let _ = write!(text, " in {}", plain(cwd));
+    }
+    if let Some(id) = container_id {
+        let runtime = container_runtime.map_or(String::new(), |runtime| format!(" ({runtime})"));
+        let _ = write!(text, ", container {}{runtime}", plain(&short(id)));
     }
     if let Some(repository) = repository {
         let remote = repository.remote.as_ref().unwrap_or(&repository.root);
@@ -442,9 +469,12 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         last,
         count,
         reason,
+        clock_offset_before: _,
+        clock_offset_after: _,
     } = coverage;
     let (style, word) = match (what, phase) {
         (CoverageKind::Canary, _) => (Style::Vouched, "CHECK"),
+        (CoverageKind::Clock, _) => (Style::Lost, "CLOCK"),
         (_, CoveragePhase::End) => (Style::Vouched, "GAP END"),
         (_, CoveragePhase::Begin | CoveragePhase::Point) => (Style::Lost, "GAP"),
     };
@@ -460,6 +490,7 @@ fn coverage_text(coverage: &Coverage) -> (Style, &'static str, String) {
         CoverageKind::Vanished => ("ended unseen", "process"),
         CoverageKind::Untested => ("untested", "record"),
         CoverageKind::Degraded => ("degraded", "session"),
+        CoverageKind::Clock => ("set", "record"),
     };
     let mut text = subject.to_owned();
     if let Some(hook) = hook {

@@ -63,7 +63,7 @@ impl Census {
         &mut self,
         track: &mut Tracker<J>,
         processes: &mut Processes,
-        clock: BootClock,
+        clock: &BootClock,
         sink: &mut impl Sink,
     ) {
         if Instant::now() < self.next {

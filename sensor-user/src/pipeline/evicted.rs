@@ -28,7 +28,7 @@ impl EvictedTold {
         &mut self,
         counts: TrackCounts,
         not_judged: Vec<NotJudged>,
-        clock: BootClock,
+        clock: &BootClock,
         sink: &mut impl Sink,
     ) {
         let now = clock.now();

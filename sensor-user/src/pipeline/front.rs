@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{
     census::Census,
     evicted::EvictedTold,
+    wall_clock::WallClock,
     watchdog::{Canaries, Parts, Watchdog},
 };
 use crate::{
@@ -32,6 +33,7 @@ pub struct Front<J> {
     accounts: Accounts,
     pub accounted: Instant,
     pub clock: BootClock,
+    pub wall_clock: WallClock,
     evicted: EvictedTold,
     /// For the next life of the sensor.
     pub journal: Option<Journal>,
@@ -61,16 +63,17 @@ impl<J: Judge + Running + Clone> Front<J> {
         Self {
             probes,
             head,
-            epochs: FoldEpochs::new(clock),
+            epochs: FoldEpochs::new(clock.clone()),
             accounts,
             accounted: Instant::now(),
-            clock,
+            wall_clock: WallClock::new(),
             evicted: EvictedTold::since(clock.now()),
             journal: None,
             unkept_since: None,
             watchdog: None,
             census: Census::new(clock.now()),
             backlog: Backlog::within(memory_bytes),
+            clock,
         }
     }
 
@@ -78,6 +81,7 @@ impl<J: Judge + Running + Clone> Front<J> {
     pub fn read(&mut self, sink: &mut impl Sink) -> bool {
         let now = Instant::now();
         let more = self.read_records(sink);
+        self.settle_held(BootClock::boot_now(), sink);
         if let Some(epoch) = self.head.decode.take_newest_epoch() {
             self.epochs.saw(epoch, now);
         }
@@ -90,7 +94,12 @@ impl<J: Judge + Running + Clone> Front<J> {
             let waiting = self.backlog.pop();
             let exec = match self.fetch(waiting.as_deref(), sink) {
                 Fetched::Nothing => return false,
-                Fetched::Handled => continue,
+                Fetched::Handled => {
+                    if self.head.track.has_questions() {
+                        self.settle_held(0, sink);
+                    }
+                    continue;
+                }
                 Fetched::Exec(exec) => *exec,
             };
             // It is out of the ring, so that while its file is judged others can be taken out too.
@@ -98,6 +107,14 @@ impl<J: Judge + Running + Clone> Front<J> {
             self.head.exec(exec, &mut verdicts, sink);
         }
         true
+    }
+
+    /// Answers those that wait for what they open, as of now (boot clock, nanoseconds; 0: whatever the time).
+    fn settle_held(&mut self, now_ns: u64, sink: &mut impl Sink) {
+        if self.head.track.holds_any() {
+            let mut verdicts = self.probes.verdicts_beside(&mut self.backlog);
+            self.head.track.settle_held(now_ns, &mut verdicts, sink);
+        }
     }
 
     /// Has the chain take one record, the given or the next of the ring.
@@ -122,6 +139,10 @@ impl<J: Judge + Running + Clone> Front<J> {
 
     /// Tells what was lost since the last time; with `last`, also what would be told together later.
     pub fn account(&mut self, last: bool, sink: &mut impl Sink) {
+        if last {
+            // Nobody waits any longer.
+            self.settle_held(u64::MAX, sink);
+        }
         let own = OwnLosses {
             malformed: self.head.decode.malformed(),
             table_full: self.head.track.counts().refused,
@@ -147,10 +168,11 @@ impl<J: Judge + Running + Clone> Front<J> {
         }
         let now = self.clock.now();
         self.head.track.tell_due_rings(now, last, sink);
+        self.head.track.tell_names(now, sink);
         self.accounted = Instant::now();
         let not_judged = self.head.track.take_unjudged();
         self.evicted
-            .tell(self.head.track.counts(), not_judged, self.clock, sink);
+            .tell(self.head.track.counts(), not_judged, &self.clock, sink);
     }
 
     // === duties ===
@@ -173,7 +195,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             return;
         };
         let parts = Parts {
-            clock: self.clock,
+            clock: self.clock.clone(),
             records_read: self.head.decode.read_in_all(),
             probes: &mut self.probes,
             track: &mut self.head.track,
@@ -194,7 +216,7 @@ impl<J: Judge + Running + Clone> Front<J> {
             ..
         } = self;
         if !more {
-            census.count_heads(&mut head.track, &mut probes.processes, *clock, sink);
+            census.count_heads(&mut head.track, &mut probes.processes, clock, sink);
         }
     }
 }

@@ -302,7 +302,7 @@ impl Watchdog {
         parts: &mut Parts<'_, J>,
         sink: &mut impl Sink,
     ) -> Option<u64> {
-        let clock = parts.clock;
+        let clock = parts.clock.clone();
         // Its exit takes the entry out, if the exit hook is there.
         parts.probes.processes.unwatch(running.child.id());
         let sound = match ended {

@@ -14,7 +14,7 @@ use crate::{
 pub fn status_hooks(
     hooks: &[HookReport],
     liveness: Option<&LivenessReport>,
-    clock: BootClock,
+    clock: &BootClock,
 ) -> Vec<Hook> {
     let now = clock.now();
     let all = liveness.map_or(&[][..], |liveness| liveness.hooks.as_slice());

@@ -96,7 +96,7 @@ impl<J: Judge> Tracker<J> {
             return;
         };
         out.act(&Act {
-            time: self.clock.unix(common.time_ns),
+            at: self.clock.at(common.time_ns),
             session,
             agent: self.sessions.get(session).map(|session| &session.agent),
             process,

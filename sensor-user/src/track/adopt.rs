@@ -31,8 +31,10 @@ use skep_event::{
 };
 
 use crate::{
+    container::Container,
     decode::{self, Common},
     enrich::SessionFacts,
+    place::{Namespaces, Place},
     step::Sink,
     verdicts::Verdicts,
 };
@@ -97,14 +99,40 @@ impl<J: Judge> Tracker<J> {
                 repository,
                 gaps,
                 found: _,
+                user_source,
+                cgroup,
+                container_runtime,
+                container_id,
+                pid_namespace,
+                user_namespace,
+                mount_namespace,
             } = info;
+            let place = Place {
+                cgroup,
+                container: container_id.map(|id| Container {
+                    runtime: container_runtime,
+                    id,
+                }),
+                namespaces: Namespaces {
+                    pid: pid_namespace,
+                    user: user_namespace,
+                    mount: mount_namespace,
+                },
+            };
+            // From a journal without the source, or written while the name was still to come.
+            let (user, user_source) = match user_source {
+                Some(_) => (user, user_source),
+                None => self.enrich.user(uid, user_namespace),
+            };
             let facts = SessionFacts {
                 user,
+                user_source,
                 uid,
                 login_uid,
                 terminal,
                 cwd,
                 repository,
+                place,
             };
             let mut session = Session::new(agent, parent, facts);
             session.gaps = gaps.saturating_add(1);
@@ -243,10 +271,12 @@ impl<J: Judge> Tracker<J> {
         out: &mut impl Sink,
     ) -> Option<SessionId> {
         let exec = running.image(common, task, &mut || verdicts.meanwhile());
+        // It may have executed that later, and never earlier.
+        let since = common.start_ns.map(|ns| self.clock.unix(ns));
         let judgement = match &exec {
-            Some(exec) => self
-                .judge
-                .judge(&candidate(common, exec), &mut || verdicts.meanwhile()),
+            Some(exec) => self.judge.judge(&candidate(common, exec, since), &mut || {
+                verdicts.meanwhile()
+            }),
             // Gone, or it executes something at this moment: the next walk tells.
             None => member.as_ref().map(|_| Default::default())?,
         };
@@ -257,7 +287,7 @@ impl<J: Judge> Tracker<J> {
             verdicts.never(task.file);
         }
         let mut exec = exec.unwrap_or_else(|| unknown(task));
-        let image = Arc::new(Process {
+        let mut image = Arc::new(Process {
             pid: common.tgid,
             start: common.start_ns.map(|ns| self.clock.unix(ns)),
             ppid: Some(task.ppid),
@@ -268,11 +298,21 @@ impl<J: Judge> Tracker<J> {
             uid: exec.uid,
             euid: exec.euid,
             inferred: true,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         });
+        let place = self.enrich.place(common.tgid, &exec);
         let (session, core) = match (member, judgement.agent) {
             (None, None) => return None,
             (Some(member), None) => (member.session, false),
-            (Some(member), Some(_)) if judgement.multicall => (member.session, false),
+            (Some(member), Some(agent))
+                if judgement.multicall && self.is_within_family(&member, &agent) =>
+            {
+                (member.session, false)
+            }
             (Some(member), Some(agent)) if self.is_same_agent(&member, &agent) => {
                 (member.session, true)
             }
@@ -282,6 +322,7 @@ impl<J: Judge> Tracker<J> {
                     agent,
                     exec: &exec,
                     image: &image,
+                    place: &place,
                     parent: member.map(|member| member.session),
                     found: Found::Running,
                 };
@@ -293,6 +334,7 @@ impl<J: Judge> Tracker<J> {
                 (id, true)
             }
         };
+        self.tell_place(session, &place, &mut image);
         let member = Member {
             session,
             core,
@@ -422,22 +464,11 @@ impl<J: Judge> Tracker<J> {
 /// What is known of a process that could not be read.
 fn unknown(task: &decode::Task) -> decode::Exec {
     decode::Exec {
-        file: None,
-        previous_claim: None,
         ppid: Some(task.ppid),
         parent_start_ns: Some(task.parent_start_ns),
         uid: Some(task.uid),
         euid: Some(task.euid),
-        login_uid: None,
-        cgroup_id: 0,
-        exe: None,
-        filename: None,
-        cwd: None,
-        argv: Vec::new(),
-        argv_truncated: true,
-        argv_end: None,
-        switches: None,
-        terminal: None,
+        ..decode::Exec::unknown()
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Bounds {
     pub claims: usize,
     /// Processes found by a walk, and canaries, until they are asked for.
     pub walked: usize,
+    /// Memory of records that wait for a verdict.
+    pub held_bytes: usize,
 }
 
 /// What a bound made the tracker forget, since the start.
@@ -72,6 +74,7 @@ impl Default for Bounds {
             session_bytes: 4 << 20,
             claims: 256,
             walked: 16 * 1024,
+            held_bytes: 2 << 20,
         }
     }
 }
@@ -82,6 +85,7 @@ impl Bounds {
         Self {
             image_bytes: memory_bytes / 4,
             session_bytes: memory_bytes / 16,
+            held_bytes: memory_bytes / 32,
             ..Self::default()
         }
     }

@@ -66,6 +66,11 @@ impl<J: Judge> Tracker<J> {
             uid: member.and_then(|member| member.image.uid),
             euid: member.and_then(|member| member.image.euid),
             inferred: false,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         })
     }
 

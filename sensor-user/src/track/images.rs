@@ -106,13 +106,19 @@ impl Cut {
             argv_truncated: true,
             exe: None,
             cwd: None,
+            cgroup: None,
+            container_id: None,
             ..*image
         };
         if self == Self::Arguments {
             (cut.exe, cut.cwd) = (image.exe.clone(), image.cwd.clone());
+            (cut.cgroup, cut.container_id) = (image.cgroup.clone(), image.container_id.clone());
         }
         let changes = !image.argv.is_empty()
-            || self == Self::Paths && (image.exe.is_some() || image.cwd.is_some());
+            || self == Self::Paths
+                && [&image.exe, &image.cwd, &image.cgroup, &image.container_id]
+                    .iter()
+                    .any(|text| text.is_some());
         changes.then_some(cut)
     }
 }

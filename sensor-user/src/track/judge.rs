@@ -17,4 +17,20 @@ pub trait Judge {
     ) -> Option<Repository> {
         None
     }
+
+    /// Whether a file of this path may be one that an agent is started by, so that it is worth asking about.
+    fn is_telling(&self, _path: &[u8]) -> bool {
+        false
+    }
+
+    /// Judges an exec that waits ([`Judgement::waits`]) by a file that its process has opened. Only an agent
+    /// is an answer.
+    fn opened(
+        &mut self,
+        _candidate: &Candidate<'_>,
+        _path: &[u8],
+        _meanwhile: &mut dyn FnMut(),
+    ) -> Judgement {
+        Judgement::default()
+    }
 }

@@ -38,7 +38,26 @@ impl Rings {
     }
 
     pub fn is_due(&self, now: UnixNanos) -> bool {
-        self.told
-            .is_none_or(|told| now.0.saturating_sub(told.0) >= EVERY.as_nanos() as u64)
+        // A clock that was set back makes nobody wait until it has caught up.
+        let is_past = |told: UnixNanos| now < told || now.0 - told.0 >= EVERY.as_nanos() as u64;
+        self.told.is_none_or(is_past)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up() {
+        let at = |seconds: u64| UnixNanos(seconds * 1_000_000_000);
+        let rings = Rings {
+            told: Some(at(1000)),
+            untold: None,
+        };
+        assert!(!rings.is_due(at(1059)));
+        assert!(rings.is_due(at(1060)));
+        assert!(rings.is_due(at(10)));
+        assert!(Rings::default().is_due(at(0)));
     }
 }

@@ -14,7 +14,13 @@ use super::{
 };
 use skep_event::{Agent, Found, Phase, SessionId, SessionInfo};
 
-use crate::{decode::SocketKind, enrich::SessionFacts};
+use crate::{
+    container::Container,
+    decode::SocketKind,
+    enrich::SessionFacts,
+    place::{Namespaces, Place},
+    users::Named,
+};
 
 /// Kinds of sockets of one session that are told at most.
 const SOCKETS_TOLD: usize = 16;
@@ -23,7 +29,7 @@ const ENDED_KEPT: usize = 256;
 
 pub struct Session {
     pub agent: Arc<Agent>,
-    parent: Option<SessionId>,
+    pub parent: Option<SessionId>,
     facts: SessionFacts,
     pub found: Found,
     /// Known gaps in what was observed of it.
@@ -91,12 +97,28 @@ impl Session {
     pub fn info(&self, phase: Phase) -> SessionInfo {
         let SessionFacts {
             user,
+            user_source,
             uid,
             login_uid,
             terminal,
             cwd,
             repository,
+            place,
         } = self.facts.clone();
+        let Place {
+            cgroup,
+            container,
+            namespaces:
+                Namespaces {
+                    pid,
+                    user: of_user,
+                    mount,
+                },
+        } = place;
+        let (container_runtime, container_id) = match container {
+            Some(Container { runtime, id }) => (runtime, Some(id)),
+            None => (None, None),
+        };
         SessionInfo {
             phase,
             parent: self.parent,
@@ -108,7 +130,31 @@ impl Session {
             repository,
             gaps: self.gaps,
             found: self.found,
+            user_source,
+            cgroup,
+            container_runtime,
+            container_id,
+            pid_namespace: pid,
+            user_namespace: of_user,
+            mount_namespace: mount,
         }
+    }
+
+    /// Where it began.
+    pub fn place(&self) -> &Place {
+        &self.facts.place
+    }
+
+    /// Whether the name of this user, who is its own, was still to come.
+    pub fn waits_for_name_of(&self, uid: u32) -> bool {
+        self.facts.uid == Some(uid) && self.facts.user_source.is_none()
+    }
+
+    /// At most as long as a line of passwd(5): counted with the facts only where there is room, see
+    /// [`Sessions::begin`].
+    pub fn name_user(&mut self, named: &Named) {
+        self.facts.user.clone_from(&named.name);
+        self.facts.user_source = Some(named.source);
     }
 }
 

@@ -21,8 +21,8 @@ impl<J: Judge> Step for Tracker<J> {
             } = Bounds::default();
             let (processes, sessions) = (grouped(processes), grouped(sessions));
             format!(
-                "{processes} processes, {sessions} sessions; command lines 1/4, facts of sessions 1/16 \
-                 of `[limits] memory_bytes`"
+                "{processes} processes, {sessions} sessions; command lines 1/4, facts of sessions 1/16, \
+                 records that wait for a verdict 1/32 of `[limits] memory_bytes`"
             )
         },
         counters: &[

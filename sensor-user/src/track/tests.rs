@@ -6,10 +6,16 @@ use super::*;
 
 mod bounds;
 mod gaps;
+mod held;
+mod places;
 
 use skep_event::{ConnectRef, Device, NetFamily, OpenRef, Protocol, Text};
 
-use crate::{decode::Ids, identify::Judgement, users::Users};
+use crate::{
+    decode::Ids,
+    identify::{CodeFrom, Judgement, Unjudged},
+    users::Users,
+};
 
 /// Judges by the base name of the executed file.
 struct ByName;
@@ -25,6 +31,7 @@ impl Judge for ByName {
                 confidence: 90,
                 evidence: vec!["name in a test".into()],
                 install_path: None,
+                name: None,
             }))
         };
         match name {
@@ -46,14 +53,50 @@ impl Judge for ByName {
                 agent: agent("codex", Some("2")),
                 ..Default::default()
             },
+            "agent-a" | "agent-b" => Judgement {
+                agent: agent("unknown", None).map(|agent| {
+                    let mut agent = Agent::clone(&agent);
+                    agent.name = Some(name.to_owned());
+                    Arc::new(agent)
+                }),
+                ..Default::default()
+            },
             "node" => Judgement::default(),
+            // Its code came through a pipe.
+            "python" => Judgement {
+                waits: true,
+                ..Judgement::not(PIPE)
+            },
             _ => Judgement {
                 never: true,
                 ..Default::default()
             },
         }
     }
+
+    fn is_telling(&self, path: &[u8]) -> bool {
+        path.ends_with(b".js")
+    }
+
+    fn opened(&mut self, _: &Candidate<'_>, path: &[u8], _: &mut dyn FnMut()) -> Judgement {
+        let agent = path.ends_with(b"/gemini.js").then(|| {
+            Arc::new(Agent {
+                family: "gemini-cli".into(),
+                version: Some("3".into()),
+                confidence: 70,
+                evidence: vec!["opened in a test".into()],
+                install_path: None,
+                name: None,
+            })
+        });
+        Judgement {
+            agent,
+            ..Judgement::default()
+        }
+    }
 }
+
+const PIPE: Unjudged = Unjudged::UnseenCode(CodeFrom::Stream);
 
 #[derive(Default)]
 struct Maps {
@@ -169,6 +212,8 @@ impl World {
             euid: Some(1000),
             login_uid: None,
             cgroup_id: 1,
+            cgroup: None,
+            namespaces: Default::default(),
             exe: Some(Text::from(format!("/bin/{}", argv[0]).as_str())),
             filename: None,
             cwd: None,
@@ -345,6 +390,23 @@ fn an_agent_started_by_a_tool_of_an_agent_is_a_child_session() {
     world.fork(10, 13, None);
     let (_, events) = world.exec(13, &["codex"], None);
     assert_ne!(session(&events), parent);
+}
+
+#[test]
+fn two_agents_of_no_family_are_one_session_only_if_they_have_one_name() {
+    let mut world = World::new();
+    let (_, events) = world.exec(10, &["agent-a"], None);
+    let first = session(&events);
+    world.fork(10, 11, None);
+    let (_, events) = world.exec(11, &["agent-a"], None);
+    assert_eq!((classes(&events), session(&events)), (vec!["exec"], first));
+    let (_, events) = world.exec(11, &["agent-b"], None);
+    assert_ne!(session(&events), first);
+    // In the same process as well.
+    let (_, events) = world.exec(10, &["agent-b"], None);
+    // The second begins, and the first has nobody left.
+    assert_eq!(classes(&events), ["session", "session", "exec"]);
+    assert_ne!(session(&events), first);
 }
 
 #[test]

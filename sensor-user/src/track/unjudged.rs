@@ -136,6 +136,8 @@ mod tests {
             euid: None,
             login_uid: None,
             cgroup_id: 0,
+            cgroup: None,
+            namespaces: Default::default(),
             exe: Some(Text::from(exe)),
             filename: None,
             cwd: None,

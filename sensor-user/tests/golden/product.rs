@@ -14,7 +14,7 @@ use prost::Message;
 use skep_abi::{Claim, ClaimVerdict, FileKey, FoldCount};
 use skep_event::{
     Agent, Coverage, CoverageKind, CoveragePhase, Detail, Event, Finding, Found, Lost, Phase,
-    Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, json, wire,
+    Process, Repository, SessionId, SessionInfo, Severity, Text, UnixNanos, UserSource, json, wire,
 };
 use skep_proto::v1;
 use skep_redact::Redactor;
@@ -26,6 +26,7 @@ use skep_sensor::{
     enrich::Enrich,
     identify::{Candidate, Judgement},
     journal::{Journal, Source},
+    stamp::Stamp,
     status::StatusBoard,
     step::Sink,
     track::{
@@ -77,6 +78,7 @@ fn agent(family: &str, version: Option<&str>, confidence: u8) -> Agent {
         confidence,
         evidence,
         install_path: version.map(|_| Text::from(&b"/opt/\xff/claude"[..])),
+        name: None,
     }
 }
 
@@ -136,22 +138,17 @@ impl Running for ByInode {
             _ => return None,
         };
         Some(decode::Exec {
-            file: None,
-            previous_claim: None,
             ppid: Some(task.ppid),
-            parent_start_ns: None,
             uid: Some(task.uid),
             euid: Some(task.euid),
-            login_uid: None,
-            cgroup_id: 0,
             exe: Some(exe.into()),
-            filename: None,
             cwd: Some("/nonexistent/golden".into()),
             argv: argv.map(Into::into).to_vec(),
             argv_truncated: false,
             argv_end: None,
             switches: None,
             terminal: Some("pts7".into()),
+            ..decode::Exec::unknown()
         })
     }
 
@@ -187,9 +184,11 @@ pub fn events(steps: &[Step], state: &Path, passwd: &Path) -> Events {
     let clock = BootClock::with_offset(BOOTED);
     let (journal, found) = Journal::open(state, BOOT, 0);
     let enrich = Enrich::new(Users::of_file(passwd));
+    let mut tail = Tail::within(MEMORY_BYTES);
+    tail.stamp = Stamp::new(clock.clone(), BOOT);
     let mut sensor = Sensor {
-        tracker: Tracker::new(BOOT.to_owned(), clock, ByPath, enrich),
-        tail: Tail::within(MEMORY_BYTES),
+        tracker: Tracker::new(BOOT.to_owned(), clock.clone(), ByPath, enrich),
+        tail,
         journal,
         clock,
         now: Instant::now(),
@@ -248,7 +247,7 @@ impl Sensor {
                 // One that finds no event is lost, as the accounts then say.
                 let _ = tail
                     .fold
-                    .repeated(record, count.count, clock.unix(count.last_ns));
+                    .repeated(record, count.count, clock.at(count.last_ns));
                 return;
             }
             Step::Close(epoch) => return tail.fold.close(*epoch),
@@ -388,6 +387,11 @@ fn process(pid: u32) -> Process {
         uid: Some(u32::MAX - 1),
         euid: None,
         inferred: true,
+        cgroup: Some("/system.slice/docker-1.scope".into()),
+        container_id: None,
+        pid_namespace: Some(4_026_532_281),
+        user_namespace: Some(4_026_532_280),
+        mount_namespace: Some(4_026_532_279),
     }
 }
 
@@ -408,6 +412,13 @@ fn info(phase: Phase, found: Found) -> SessionInfo {
         }),
         gaps: 3,
         found,
+        user_source: Some(UserSource::NameService),
+        cgroup: Some("/lxc.payload.web/system.slice/ssh.service".into()),
+        container_runtime: Some("lxc"),
+        container_id: Some("web".into()),
+        pid_namespace: Some(4_026_531_836),
+        user_namespace: Some(4_026_531_837),
+        mount_namespace: Some(4_026_531_841),
     }
 }
 
@@ -456,6 +467,10 @@ pub fn earlier_life(state: &Path) {
         cwd: None,
         uid: None,
         inferred: false,
+        cgroup: None,
+        pid_namespace: None,
+        user_namespace: None,
+        mount_namespace: None,
         ..process(FIRST_PID + 81)
     };
     let changes = vec![

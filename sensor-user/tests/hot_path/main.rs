@@ -44,6 +44,7 @@ impl Judge for Everything {
             confidence: 90,
             evidence: vec![],
             install_path: None,
+            name: None,
         };
         Judgement {
             agent: Some(Arc::new(agent)),

@@ -162,6 +162,9 @@ impl Tape {
             loginuid: u32::MAX,
             argc,
             argv_bytes: argv.len() as u32,
+            pid_namespace: 4_026_531_836,
+            user_namespace: 4_026_531_837,
+            mount_namespace: 4_026_531_841,
             exe_len: exe.len() as u16,
             filename_len: filename.len() as u16,
             cwd_len: cwd.len() as u16,
@@ -170,7 +173,6 @@ impl Tape {
             tty_len: 0,
             mode: 0o100_755,
             switches: 0,
-            pad: 0,
         };
         self.push(&exec, &tail);
     }

@@ -151,6 +151,7 @@ pub fn judge_counting(
         cwd: Some(&Text::from("/")),
         uid: Some(uid),
         switches: None,
+        since: None,
     };
     let mut meanwhile = 0;
     let judgement = inspector.judge(&candidate, &mut || meanwhile += 1);

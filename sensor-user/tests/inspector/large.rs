@@ -167,3 +167,35 @@ fn a_section_of_half_a_gigabyte_is_read_or_late_and_records_go_on() {
         "{judgement:?}"
     );
 }
+
+#[test]
+fn a_large_script_of_no_family_is_searched_within_the_memory_of_a_question_and_remembered() {
+    let place = Place::new();
+    let mut inspector = inspector(Limits {
+        millis: 20_000,
+        ..limits()
+    });
+    let node = place.program("bin/node");
+    let process = Running::start(&node, None);
+    let package = "node_modules/some-agent";
+    place.file(
+        &format!("{package}/package.json"),
+        r#"{"name":"some-agent","version":"1.2.3","bin":"cli.js"}"#,
+    );
+    let mut text = "x".repeat(24 << 20);
+    text.push_str("child_process tool_calls name:\"bash\" anthropic-version AGENTS.md --yolo");
+    let script = place.file(&format!("{package}/cli.js"), &text);
+    let words = ["node", str_of(&script)];
+    for is_first in [true, false] {
+        let judgement = judge(&mut inspector, &node, (process.pid(), me()), &words);
+        let agent = judgement
+            .agent
+            .unwrap_or_else(|| panic!("{:?}", judgement.unjudged));
+        assert_eq!(agent.family, "unknown");
+        assert_eq!(agent.name.as_deref(), Some("some-agent"));
+        if is_first {
+            // Another process looks at it again, and would find no package.
+            fs::remove_file(place.path(&format!("{package}/package.json"))).expect("removes");
+        }
+    }
+}

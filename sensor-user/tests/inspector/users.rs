@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::chown, time::Instant};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
-use skep_sensor::identify::Unjudged;
+use skep_sensor::identify::{CodeFrom, Unjudged};
 
 use crate::desk::{
     NOBODY, Place, Running, SOMEBODY, inspector, is_root, judge, limits, me, str_of,
@@ -120,7 +120,8 @@ fn a_fifo_and_a_lease_hold_nobody_up() {
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).expect("makes a FIFO");
     let began = Instant::now();
     let judgement = judge(&mut inspector, &node, who, &["node", str_of(&fifo)]);
-    assert_eq!((judgement.agent, judgement.unjudged), (None, None));
+    let by_pipe = Unjudged::UnseenCode(CodeFrom::Stream);
+    assert_eq!((judgement.agent, judgement.unjudged), (None, Some(by_pipe)));
 
     let leased = place.file("leased.js", "1\n");
     let holder = fs::OpenOptions::new()
@@ -194,6 +195,7 @@ fn a_repository_counts_when_its_user_or_root_has_made_it() {
             cwd: Some(&cwd),
             uid: Some(NOBODY),
             switches: None,
+            since: None,
         };
         skep_sensor::track::Judge::repository(&mut inspector, &candidate, &mut || ())
     };

@@ -14,6 +14,9 @@ use crate::sensor::{config, wait_for};
 const SWITCH: &str = "SKEP_TEST_SWITCH";
 const RING: u32 = 1 << 20;
 
+/// Variables, and what is to be seen.
+type Case<'a> = (&'a [(&'a str, &'a str)], Option<u16>);
+
 /// Which of the two switches were on when a shell was executed with these variables; `None`: not known.
 fn seen(probes: &mut Probes, variables: &[(&str, &str)]) -> Option<u16> {
     let mut child = Command::new("/bin/sh")
@@ -54,7 +57,7 @@ fn a_switch_is_on_by_its_value_at_the_exec() {
     let hidden = format!("{}{SWITCH}=1", "x".repeat(PATH_MAX - 1 - "A=".len()));
     let many: Vec<String> = (0..300).map(|number| format!("V{number}")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), "1")).collect();
-    let cases: &[(&[(&str, &str)], Option<u16>)] = &[
+    let cases: &[Case<'_>] = &[
         (&[], Some(0)),
         (&[(SWITCH, "1")], Some(2)),
         (

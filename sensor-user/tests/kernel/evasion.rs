@@ -11,6 +11,7 @@ mod changes;
 mod checks;
 mod expected;
 mod files;
+mod interpreters;
 mod load;
 mod places;
 mod process;
@@ -52,8 +53,9 @@ pub struct Group {
     pub techniques: &'static [Technique],
 }
 
-const ALL: [&Group; 7] = [
+const ALL: [&Group; 8] = [
     &programs::GROUP,
+    &interpreters::GROUP,
     &processes::GROUP,
     &places::GROUP,
     &files::GROUP,

@@ -26,6 +26,7 @@ mod liveness;
 mod log;
 mod once;
 mod opens;
+mod place;
 mod programs;
 mod races;
 mod sensor;

@@ -13,6 +13,7 @@ use skep_catalogue::Catalogue;
 use skep_event::{Change, Connect, Detail, Event, Exec, Open, Phase, Process, SessionId, Text};
 
 use skep_sensor::{
+    cgroup::Cgroups,
     clock::BootClock,
     enrich::Enrich,
     identify::switches,
@@ -363,8 +364,8 @@ fn attach_with(config: ProbeConfig, bounds: Bounds) -> Pipeline<Inspector> {
     let inspector = Inspector::start(launch, limits, catalogue).expect("an inspector starts");
     let probes = Probes::attach(config)
         .unwrap_or_else(|error| panic!("the sensor cannot start here: {error}"));
-    let enrich = Enrich::new(Users::host());
-    let tracker = Tracker::with_bounds("boot".into(), clock, inspector, enrich, bounds);
+    let enrich = Enrich::new(Users::host()).with_cgroups(Cgroups::host());
+    let tracker = Tracker::with_bounds("boot".into(), clock.clone(), inspector, enrich, bounds);
     Pipeline::new(probes, tracker, clock, MEMORY_BYTES).expect("the kernel's accounts can be read")
 }
 

@@ -22,6 +22,8 @@ pub fn watch(state: &Path, events: &Path, avoid: Vec<String>) -> Result<()> {
     };
     config.catalogue.directory = state.join("no-catalogue");
     config.kernel.avoid = avoid;
+    // Where the machine is emulated everything takes its time.
+    config.inspector.question_milliseconds = 60_000;
 
     let boot = start::boot_id();
     let clock = BootClock::for_boot(state, &boot);
@@ -45,7 +47,7 @@ pub fn watch(state: &Path, events: &Path, avoid: Vec<String>) -> Result<()> {
             break;
         }
         let idle = if more { Duration::ZERO } else { IDLE };
-        stopping |= stop.wait(pipeline.ring(), idle);
+        stopping |= stop.wait([Some(pipeline.ring()), pipeline.alarm()], idle);
     }
     match failed {
         Some(error) => Err(error).context("cannot write events"),

@@ -62,7 +62,18 @@ fn into_cache(
     has: impl Fn(&Path) -> bool,
     install: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let cache = workspace::cache("agents")?;
+    into_folder("agents", name, version, has, install)
+}
+
+/// Installs into a folder of a part of the cache, unless it is there, and returns that.
+pub(super) fn into_folder(
+    part: &str,
+    name: &str,
+    version: &str,
+    has: impl Fn(&Path) -> bool,
+    install: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let cache = workspace::cache(part)?;
     let folder = cache.join(format!("{}@{version}", name.replace('/', "+")));
     if has(&folder) {
         return Ok(folder);

@@ -55,6 +55,7 @@ pub fn event(time_unix_nano: u64, detail: Detail) -> Event {
         hook: None,
         result: None,
         detail: Some(detail),
+        ..Event::default()
     }
 }
 
@@ -83,6 +84,7 @@ fn agent() -> Agent {
         confidence: 95,
         evidence: vec!["package.json:@anthropic-ai/claude-code@2.1.91".to_owned()],
         install_path: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".to_owned()),
+        name: None,
     }
 }
 
@@ -98,6 +100,7 @@ fn process(pid: u32, ppid: u32, argv: &[&str]) -> Process {
         uid: Some(1000),
         euid: Some(1000),
         inferred: false,
+        ..Process::default()
     }
 }
 
@@ -119,6 +122,7 @@ pub fn small_session() -> Vec<Event> {
             }),
             gaps: Some(0),
             found: Found::Observed.into(),
+            ..SessionInfo::default()
         })
     };
     let exec = |filename: &str| {
@@ -239,6 +243,7 @@ pub fn session_with_gaps() -> Vec<Event> {
             last_unix_nano: at(last),
             count: 0,
             reason: format!("because of {what}"),
+            ..Coverage::default()
         };
     let lost = |record: &str| {
         Detail::Lost(Lost {

@@ -14,9 +14,9 @@ class! {
 
     what: CoverageKind {
         wire: what,
-        column: text(Column::at(58, "coverage_what", "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded")),
+        column: text(Column::at(58, "coverage_what", "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded, clock")),
         secrets: none,
-        meaning: "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested or degraded",
+        meaning: "what the sensor can or cannot vouch for: blind, throttled, hook, io_uring, socket, canary, evicted, unjudged, vanished, untested, degraded or clock",
         example: "blind",
         why: why::COMPLETENESS,
         sample: CoverageKind::Throttled,
@@ -80,6 +80,26 @@ class! {
         why: why::COMPLETENESS,
         sample: "the session sent more than its share while the ring was over half full".into(),
     }
+    /// Of a step of the wall clock: Unix time minus boot clock before it, nanoseconds.
+    clock_offset_before: Option<i64> {
+        wire: clock_offset_before,
+        column: signed(Column::at(81, "clock_offset_before", "of a step of the wall clock: Unix time minus boot clock before it, nanoseconds")),
+        secrets: none,
+        meaning: "when the wall clock was set: Unix time minus boot clock before that, in nanoseconds",
+        example: "1782894000000000000",
+        why: "tells which times are by a clock that was wrong",
+        sample: Some(1_699_900_000_000_000_000),
+    }
+    /// And after it.
+    clock_offset_after: Option<i64> {
+        wire: clock_offset_after,
+        column: signed(Column::at(82, "clock_offset_after", "of a step of the wall clock: Unix time minus boot clock after it, nanoseconds")),
+        secrets: none,
+        meaning: "when the wall clock was set: Unix time minus boot clock after that, in nanoseconds",
+        example: "1782894003200000000",
+        why: "corrects times that are by a clock that was wrong",
+        sample: Some(1_699_900_003_200_000_000),
+    }
 }
 
 /// What a [`Coverage`] is about.
@@ -118,6 +138,8 @@ pub enum CoverageKind {
     Untested,
     /// A part of the sensor does not do its work; the reason says which.
     Degraded,
+    /// The wall clock was set: times from here on have another difference to the boot clock.
+    Clock,
 }
 
 numbered! {
@@ -152,6 +174,8 @@ impl Coverage {
             last,
             count,
             reason: reason.into(),
+            clock_offset_before: None,
+            clock_offset_after: None,
         }
     }
 
@@ -176,5 +200,5 @@ impl Wire<String> for CoverageKind {
 #[cfg(test)]
 impl Coverage {
     /// Part of the JSON form of its sample.
-    pub(crate) const SAMPLE_JSON: &'static str = r#""coverage":{"what":"throttled","phase":"end","hook":"fexit/vfs_open","first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z","count":1200,"reason":"the session sent more than its share while the ring was over half full"}"#;
+    pub(crate) const SAMPLE_JSON: &'static str = r#""coverage":{"what":"throttled","phase":"end","hook":"fexit/vfs_open","first":"2023-11-14T22:13:20.000000001Z","last":"2023-11-14T22:13:20.500000000Z","count":1200,"reason":"the session sent more than its share while the ring was over half full","clock_offset_before":1699900000000000000,"clock_offset_after":1699900003200000000}"#;
 }

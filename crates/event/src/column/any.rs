@@ -50,6 +50,10 @@ pub fn wide<T, W: Number + Debug + 'static>() -> BoxedStrategy<W> {
     number(any::<u64>())
 }
 
+pub fn signed<T, W: Same<Option<i64>> + Debug>() -> BoxedStrategy<W> {
+    option::of(any::<i64>()).prop_map(W::from_same).boxed()
+}
+
 /// Whole microseconds: what is finer is the sensor's own log's.
 pub fn time<T, W: Number + Debug + 'static>() -> BoxedStrategy<W> {
     number((0..=i64::MAX as u64 / 1000).prop_map(|micros| micros * 1000))

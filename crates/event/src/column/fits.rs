@@ -47,6 +47,10 @@ pub(crate) fn wide<T, W>(_: &W) -> Result<(), Unfit> {
     Ok(())
 }
 
+pub(crate) fn signed<T, W>(_: &W) -> Result<(), Unfit> {
+    Ok(())
+}
+
 pub(crate) fn time<T, W: Number>(wire: &W) -> Result<(), Unfit> {
     unix_nanos(wire.number().unwrap_or_default())
 }

@@ -52,6 +52,14 @@ macro_rules! numbers {
 
 numbers! { short int long wide time }
 
+pub fn signed<M, T, W: Same<Option<i64>>>(
+    visitor: &mut impl Columns<M>,
+    column: &'static Column,
+    field: impl Fn(&M) -> &W + Reads,
+) {
+    visitor.signed(column, move |message| *field(message).same());
+}
+
 /// A part: its own columns.
 pub fn part<M, T: Part, W: Same<Message<T>>>(
     visitor: &mut impl Columns<M>,

@@ -28,6 +28,10 @@ macro_rules! numbers {
 
 numbers! { short int long wide time }
 
+pub fn signed<T, W: Same<Option<i64>>>(cells: &impl Cells, column: &'static Column) -> W {
+    W::from_same(cells.signed(column))
+}
+
 pub fn part<T: Part, W: Same<Message<T>>>(cells: &impl Cells, _: &'static Column) -> W {
     let is_there = cells.has(T::Facts::FIRST);
     W::from_same(is_there.then(|| T::Facts::read(cells)))

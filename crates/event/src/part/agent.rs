@@ -6,7 +6,7 @@ facts! {
     /// A recognised agent.
     Agent = Agent at "agent", "agent" of &Class::ALL;
 
-    /// Catalogue id of the family, e.g. `claude-code`.
+    /// Catalogue id of the family, e.g. `claude-code`; `unknown` when no family describes it.
     family: String {
         wire: family,
         column: text(Column::at(8, "agent_family", "catalogue id of the agent")),
@@ -55,5 +55,15 @@ facts! {
         example: "/usr/lib/node_modules/@openai/codex",
         why: why::RECOGNITION,
         sample: Some("/usr/lib/node_modules/@anthropic-ai/claude-code".into()),
+    }
+    /// Name of the package or program of an agent of the family `unknown`, e.g. `mini-swe-agent`.
+    name: Option<String> {
+        wire: name,
+        column: text(Column::at(95, "agent_name", "name of the package or program of an agent whose family is unknown")),
+        secrets: text,
+        meaning: "of an agent that no family describes, the name of its package or program",
+        example: "mini-swe-agent",
+        why: why::RECOGNITION,
+        sample: Some("mini-swe-agent".into()),
     }
 }

@@ -114,6 +114,52 @@ facts! {
         why: why::COMPLETENESS,
         sample: false,
     }
+    /// This and the ones below: `None` where it is that of the session.
+    cgroup: Option<Text> {
+        wire: cgroup,
+        column: text(Column::at(90, "process_cgroup", "cgroup of the process, where it is not its session's")),
+        secrets: text,
+        meaning: "which control group it is in, where that is not the session's",
+        example: "/system.slice/docker-3f1e….scope",
+        why: why::CONTAINER,
+        sample: Some("/docker/x".into()),
+    }
+    container_id: Option<Text> {
+        wire: container_id,
+        column: text(Column::at(91, "process_container_id", "container of the process, where it is not its session's")),
+        secrets: text,
+        meaning: "which container it is in, where that is not the session's",
+        example: "3f1e5c0b9a7d…",
+        why: why::CONTAINER,
+        sample: Some("web1".into()),
+    }
+    pid_namespace: Option<u32> {
+        wire: pid_namespace,
+        column: long(Column::at(92, "process_pid_namespace", "pid namespace of the process, where it is not its session's")),
+        secrets: none,
+        meaning: "its pid namespace, where that is not the session's",
+        example: "4026532281",
+        why: why::CONTAINER,
+        sample: Some(4_026_532_281),
+    }
+    user_namespace: Option<u32> {
+        wire: user_namespace,
+        column: long(Column::at(93, "process_user_namespace", "user namespace of the process, where it is not its session's")),
+        secrets: none,
+        meaning: "its user namespace, where that is not the session's",
+        example: "4026532280",
+        why: why::CONTAINER,
+        sample: Some(4_026_532_280),
+    }
+    mount_namespace: Option<u32> {
+        wire: mount_namespace,
+        column: long(Column::at(94, "process_mount_namespace", "mount namespace of the process, where it is not its session's")),
+        secrets: none,
+        meaning: "its mount namespace, where that is not the session's",
+        example: "4026532279",
+        why: why::CONTAINER,
+        sample: Some(4_026_532_279),
+    }
 }
 
 /// Memory of a process with all it says.
@@ -124,6 +170,8 @@ pub fn process_bytes(process: &Process) -> usize {
         .exe
         .iter()
         .chain(&process.cwd)
+        .chain(&process.cgroup)
+        .chain(&process.container_id)
         .map(text)
         .sum::<usize>();
     size_of::<Process>() + ALLOCATION + argv + paths

@@ -20,6 +20,8 @@ fn opens(count: usize) -> Vec<v1::Event> {
         }),
         hook: Some("lsm/file_open".to_owned()),
         result: Some(-2),
+        boot_time_nano: (number > 0).then_some(number as u64 * 3),
+        boot_id: (number > 0).then(|| "0e3a2f6e-5c1b-4d2a-9a55-0d5d3ef0a001".to_owned()),
         detail: Some(Detail::Open(v1::Open {
             path: Some(format!("/{number}")),
             count: 1,
@@ -42,6 +44,8 @@ fn whole(batch: &Batch) -> Vec<v1::Event> {
         process: part(&parts.processes, event.process),
         hook: part(&parts.hooks, event.hook),
         result: event.result,
+        boot_time_nano: event.boot_time_nano,
+        boot_id: part(&parts.boots, event.boot),
         detail: event.detail.clone(),
     });
     events.collect()
@@ -61,9 +65,11 @@ fn it_is_what_the_message_is_and_sums_the_last_event() {
         agents,
         processes,
         hooks,
+        boots,
     } = &batch.parts;
     let parts = [sessions.len(), agents.len(), processes.len(), hooks.len()];
     assert_eq!(parts, [1, 1, 2, 1], "each once");
+    assert_eq!(boots.len(), 1, "once, too");
     assert_eq!(
         batch.last_crc32,
         crc32fast::hash(&events[2].encode_to_vec())
@@ -142,7 +148,13 @@ fn a_message_that_was_cut_is_refused_by_name_and_not_joined_with_the_next() {
 #[test]
 fn a_refusal_names_the_event_and_its_field() {
     let refused = |fields: &[(u32, &[u8])]| batch_of(fields).unwrap_err().to_string();
-    for (tag, name) in [(2, "session"), (3, "agent"), (4, "process"), (5, "hook")] {
+    for (tag, name) in [
+        (2, "session"),
+        (3, "agent"),
+        (4, "process"),
+        (5, "hook"),
+        (8, "boot_id"),
+    ] {
         let text = refused(&[(tag, b"\xff")]);
         assert!(
             text.contains(&format!("event 1 of it, field {name}")),

@@ -183,7 +183,12 @@ fn a_file_that_shrinks_while_it_is_read_gives_what_is_left() {
             .expect("opens");
         let source = Source::new(opened.try_clone().expect("clones"), elf.len() as u64);
         opened.set_len(left as u64).expect("shrinks");
-        content::inspect(&identifier.catalogue, &identifier.markers, &source);
+        content::inspect(
+            &identifier.catalogue,
+            &identifier.markers,
+            &identifier.texts,
+            &source,
+        );
         opened.set_len(0).expect("shrinks");
         opened.write_all_at(&elf, 0).expect("writes");
     }
@@ -298,6 +303,7 @@ fn links_are_followed_within_the_root_of_the_process() {
             uid: None,
             switches: None,
             cwd: Some(&cwd),
+            since: None,
         };
         let judgement = world.identifier.judge(&candidate);
         assert_eq!(judgement.agent.is_some(), is_agent, "{script}");
@@ -386,6 +392,11 @@ pub(super) fn inspect_bytes(bytes: &[u8]) {
         file.set_len(0).expect("empties");
         file.write_all_at(bytes, 0).expect("writes");
         let source = Source::new(file.try_clone().expect("clones"), bytes.len() as u64);
-        content::inspect(&identifier.catalogue, &identifier.markers, &source);
+        content::inspect(
+            &identifier.catalogue,
+            &identifier.markers,
+            &identifier.texts,
+            &source,
+        );
     });
 }

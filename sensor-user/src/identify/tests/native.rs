@@ -130,15 +130,24 @@ fn a_graph_whose_tables_are_not_understood_is_searched_as_a_whole() {
 }
 
 #[test]
-fn the_tools_in_the_binary_are_no_agents() {
+fn the_tools_in_the_binary_are_said_to_be_called_as_such() {
     let mut world = World::new();
     let exe = world.file("claude", claude().bytes());
+    let sure = assert_agent(
+        world.judge(&world.exec(&exe, &["claude"])),
+        "claude-code",
+        Some("2.1.400"),
+    );
     for tool in ["rg", "ugrep", "bfs", "/x/y/rg"] {
         let judgement = world.judge(&world.exec(&exe, &[tool, "--files"]));
-        assert!(
-            judgement.multicall && !judgement.never && judgement.agent.is_none(),
-            "{tool}"
-        );
+        assert!(judgement.multicall && !judgement.never, "{tool}");
+        // Whether it is a tool depends on whose it is, which only the tracker knows.
+        let agent = judgement.agent.expect("evidence, not silence");
+        assert_eq!(agent.family, "claude-code");
+        let range = skep_catalogue::MIN_CONFIDENCE..sure.confidence;
+        assert!(range.contains(&agent.confidence), "{agent:?}");
+        let says = |text: &String| text.contains("called as one of its tools");
+        assert!(agent.evidence.iter().any(says), "{agent:?}");
     }
     assert_agent(
         world.judge(&world.exec(&exe, &["grep"])),
@@ -294,6 +303,7 @@ fn a_file_that_is_not_the_one_executed_is_not_judged() {
         uid: None,
         switches: None,
         cwd: None,
+        since: None,
     };
     assert_eq!(world.identifier.judge(&candidate), super::Judgement::UNSEEN);
 }
@@ -318,6 +328,7 @@ fn another_device_for_the_same_inode_is_believed_less() {
         uid: None,
         switches: None,
         cwd: None,
+        since: None,
     };
     let agent = assert_agent(
         world.identifier.judge(&candidate),

@@ -166,6 +166,7 @@ fn a_running_agent_whose_file_was_deleted_or_moved_is_still_known() {
         uid: None,
         switches: None,
         cwd: None,
+        since: None,
     };
     assert_agent(
         world.identifier.judge(&candidate),
@@ -276,6 +277,7 @@ fn an_unknown_inode_is_judged_with_less_confidence_and_not_remembered() {
         uid: None,
         switches: None,
         cwd: None,
+        since: None,
     };
     let judgement = world.identifier.judge(&candidate);
     assert_no_agent(&judgement);

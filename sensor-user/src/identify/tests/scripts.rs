@@ -85,7 +85,6 @@ fn reading_or_passing_an_agents_script_is_not_running_it() {
         vec!["node", "other.js", cli],
         vec!["node", "-e", "1", cli],
         vec!["node", "--check", cli],
-        vec!["node", "-r", cli, "other.js"],
         vec!["node"],
         vec!["node", "missing.js"],
     ] {
@@ -208,7 +207,7 @@ fn cursor_is_known_by_its_documented_layout() {
     assert_no_agent(&world.judge(&world.exec(&node, &words)));
 }
 
-fn aider(world: &World, prefix: &str) -> String {
+pub(super) fn aider(world: &World, prefix: &str) -> String {
     let site = format!("{prefix}/lib/python3.11/site-packages");
     let metadata = "Metadata-Version: 2.4\nName: aider-chat\nVersion: 0.86.2\n\nName: other\n";
     world.file(

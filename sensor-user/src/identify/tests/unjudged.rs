@@ -33,6 +33,7 @@ fn judge(
         cwd: cwd.as_ref(),
         uid: None,
         switches: None,
+        since: None,
     };
     let root = Root::of(&candidate, descriptors(&candidate), Looks::within(budget));
     world
@@ -62,9 +63,19 @@ fn a_script_that_may_have_been_cut_off_is_not_called_none() {
     assert_eq!(judge(&["node", "--x", "--y"], true), cut_off);
     assert_eq!(judge(&["node", "--x", "/nowhere/begin"], true), cut_off);
     assert_eq!(judge(&["node", "/nowhere/x.js", "--y"], true), None);
-    assert_eq!(judge(&["node", "-e", "1"], true), None);
-    assert_eq!(judge(&["node", "--x", "--y"], false), None);
-    assert_eq!(judge(&["node", "-"], true), None);
+    assert_eq!(judge(&["node", "-e", "1", "x"], true), None);
+    assert_eq!(
+        judge(&["node", "-e", "1"], true),
+        cut_off,
+        "the code goes on"
+    );
+    assert_ne!(judge(&["node", "--x", "--y"], false), cut_off);
+    assert_ne!(judge(&["node", "-", "x"], true), cut_off);
+    assert_eq!(
+        judge(&["node", "-"], true),
+        cut_off,
+        "the first letter of an option"
+    );
 }
 
 #[test]

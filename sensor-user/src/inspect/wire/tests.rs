@@ -26,6 +26,7 @@ fn a_question_arrives_as_it_was_asked() {
         cwd: Some(&cwd),
         uid: Some(1000),
         switches: Some(1),
+        since: Some(UnixNanos(9)),
     };
     let allowed = Allowed {
         millis: 2000,
@@ -52,6 +53,7 @@ fn an_answer_arrives_as_it_was_given() {
         confidence: 95,
         evidence: vec!["one".into(), "two".into()],
         install_path: Some(text(b"/opt/\xff")),
+        name: None,
     };
     let every = [
         Unjudged::Gone,

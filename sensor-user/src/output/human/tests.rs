@@ -18,6 +18,25 @@ fn an_exec_reads_as_in_the_documentation() {
 }
 
 #[test]
+fn an_agent_of_no_family_has_the_name_of_its_package() {
+    let mut event = sample::exec();
+    let mut agent = Agent::clone(event.agent.as_deref().expect("has one"));
+    agent.family = "unknown".to_owned();
+    (agent.name, agent.version) = (Some("some-agent".to_owned()), Some("1.2.3".to_owned()));
+    for (name, shown) in [
+        (Some("some-agent"), "unknown (some-agent 1.2.3)"),
+        (None, "unknown 1.2.3"),
+        (Some("a\x1b[2Jb"), "unknown (a"),
+    ] {
+        agent.name = name.map(str::to_owned);
+        event.agent = Some(std::sync::Arc::new(agent.clone()));
+        let line = line(&event);
+        assert!(line.contains(shown), "{line}");
+        assert!(!line.contains('\x1b'), "{line}");
+    }
+}
+
+#[test]
 fn each_class_shows_what_matters() {
     let cases = [
         (sample::failed_exec(), "exec     /bin/bash -sV  ENOENT"),
@@ -29,7 +48,7 @@ fn each_class_shows_what_matters() {
         ),
         (
             sample::session(),
-            "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, \
+            "START    session of dev (logged in as uid 1001) on /dev/pts/3 in /home/dev/app, container web (docker), \
              repository https://example.com/app.git @ main, child of 0909",
         ),
         (
@@ -67,6 +86,8 @@ fn what_is_not_vouched_for_reads_as_a_sentence() {
             last: at(last),
             count,
             reason: reason.into(),
+            clock_offset_before: None,
+            clock_offset_after: None,
         });
         line(&event)
     };

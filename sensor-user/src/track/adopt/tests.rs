@@ -25,6 +25,7 @@ impl Judge for ByName {
                 confidence: 90,
                 evidence: Vec::new(),
                 install_path: None,
+                name: None,
             })
         });
         Judgement {
@@ -226,6 +227,11 @@ fn kept() -> (Kept, SessionId) {
             uid: None,
             euid: None,
             inferred: false,
+            cgroup: None,
+            container_id: None,
+            pid_namespace: None,
+            user_namespace: None,
+            mount_namespace: None,
         }),
     };
     let agent = Arc::new(Agent {
@@ -234,6 +240,7 @@ fn kept() -> (Kept, SessionId) {
         confidence: 90,
         evidence: Vec::new(),
         install_path: None,
+        name: None,
     });
     let info = Session::new(agent.clone(), None, SessionFacts::default()).info(Phase::Update);
     let kept = Kept {

@@ -230,7 +230,7 @@ impl Tape {
                     exec.tty_len,
                 ] = lengths;
                 exec.mode = 0o100_755;
-                (exec.switches, exec.pad) = (0, 0);
+                exec.switches = 0;
                 fill(exec);
             },
         );

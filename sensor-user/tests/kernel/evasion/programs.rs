@@ -196,7 +196,7 @@ fn agent_in_memory_gone(stage: &Stage) -> Verdict {
 }
 
 /// Programs of which the sensor said so far that it could not judge them.
-fn unjudged(stage: &Stage) -> u64 {
+pub fn unjudged(stage: &Stage) -> u64 {
     stage.sensor.account();
     let mut count = 0;
     stage.sensor.each(|event| {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Command};
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use skep_abi::{FOLD_KINDS, Kind};
 use skep_event::{Detail, Event, SessionId};
 
@@ -22,12 +23,13 @@ fn records(counts: &PipelineCounts) -> (u64, u64) {
     (open.sent, open.folded)
 }
 
-/// A script that opens a file, waits until another is there, and goes on: once that open is told, its verdict is
+/// A script that opens a file, waits for somebody to open a FIFO, without executing anything, and goes on: once that open is told, its verdict is
 /// there, without which nothing is folded.
 fn once_judged(directory: &Path, script: &str) -> (String, String, String) {
     let ready = file(directory, "ready");
     let go = directory.join("go").display().to_string();
-    let script = format!(": < {ready}; while [ ! -e {go} ]; do sleep 0.1; done; {script}");
+    mkfifoat(CWD, &go, Mode::RUSR | Mode::WUSR).expect("own directory");
+    let script = format!(": < {ready}; : < {go}; {script}");
     (ready, go, script)
 }
 

@@ -20,19 +20,19 @@ const WORKERS: usize = 2;
 /// What a straggler does: it waits, executing one program after the other, until the epoch has a name, and
 /// makes a file of that name.
 const STRAGGLER: &str =
-    "while read -r e < epoch && [ \"$e\" = - ]; do sleep 0.03; done; : > \"made-$e-$1\"";
+    "while read -r e < epoch && [ \"$e\" = - ]; do sleep 0.2; done; : > \"made-$e-$1\"";
 
 /// A worker starts stragglers of four kinds while the epoch has no name: forked; forked and executed; executed
 /// twice; executed by a child that waits.
 const WORKER: &str = r#"
-straggle() { while read -r e < epoch && [ "$e" = - ]; do sleep 0.03; done; : > "made-$e-$1"; }
+straggle() { while read -r e < epoch && [ "$e" = - ]; do sleep 0.2; done; : > "made-$e-$1"; }
 i=0
 while read -r e < epoch && [ "$e" != stop ]; do
     if [ "$e" != - ]; then
         wait
         : > "idle-$e-$w"
         i=0
-    elif [ $i -lt 12 ]; then
+    elif [ $i -lt 8 ]; then
         i=$((i + 1))
         case $((i % 4)) in
             0) ( straggle "forked-$w-$i" ) & ;;

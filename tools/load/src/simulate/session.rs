@@ -619,6 +619,7 @@ impl Session {
             }),
             gaps: Some(0),
             found: Found::Observed.into(),
+            ..v1::SessionInfo::default()
         }
     }
 }

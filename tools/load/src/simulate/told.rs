@@ -96,6 +96,7 @@ pub fn coverage(
         last_unix_nano: nanos,
         count,
         reason: reason.to_owned(),
+        ..v1::Coverage::default()
     })
 }
 

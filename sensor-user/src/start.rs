@@ -62,6 +62,9 @@ pub fn pipeline(config: &Config, clock: BootClock) -> Result<Pipeline<Inspector>
     let launch = Launch::own(&config.catalogue.directory);
     // Before the hooks: nothing it does at its start is anybody's to see.
     let inspector = Inspector::start(launch, limits, Arc::clone(&catalogue))?;
+    // The hooks take the most, for a moment: what is needed no more is not to be there beside that.
+    give_back_heap();
+    give_back_code();
     let log = config.kernel.log;
     let probes = Probes::attach(ProbeConfig {
         ring_bytes: config.kernel.ring_bytes,

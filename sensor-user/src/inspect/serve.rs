@@ -29,7 +29,10 @@ use super::{
     wire::{Answer, Asked, PACKET_MAX, Question},
     worker,
 };
-use crate::identify::{Identifier, Unjudged};
+use crate::{
+    identify::{Identifier, Unjudged},
+    memory::{give_back_code, give_back_heap},
+};
 
 /// The first argument that makes `skep-sensor` an inspector; the second is the directory of the catalogue.
 /// Not for people: it is not among the commands.
@@ -71,6 +74,9 @@ struct Worker {
 ///
 /// Standard input is no socket, or the kernel refuses to wait.
 pub fn serve(mut identifier: Identifier) -> io::Result<()> {
+    // It has read the catalogue.
+    give_back_heap();
+    give_back_code();
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     rustix::io::fcntl_setfd(&control, rustix::io::FdFlags::CLOEXEC)?;
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {

@@ -54,7 +54,8 @@ fn every_command_that_shows_a_setting_says_who_set_it() {
         .iter()
         .map(|step| step.step.as_str())
         .collect();
-    assert_eq!(steps, ["decode", "track", "fold", "redact"]);
+    let in_order = ["decode", "track", "first sight", "fold", "stamp", "redact"];
+    assert_eq!(steps, in_order);
     let page = shown(&["status", "--config"], &config);
     for line in [
         format!("uplink            http://{} (file)", absent.address),

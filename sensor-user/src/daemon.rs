@@ -23,6 +23,7 @@ use crate::{
     install_id::{InstallId, InstallIdError},
     journal::Journal,
     logging::Logging,
+    memory::{give_back_code, give_back_heap},
     pipeline::{PipelineCounts, watchdog::Canaries},
     probes::{HookReport, HookStatus},
     settings::{Handle, Settings},
@@ -107,6 +108,9 @@ pub fn run(settings: Settings, logging: &Logging) -> Result<(), DaemonError> {
     .map_err(DaemonError::Uplink)?;
     tracing::info!(sensor = %id, collector = config.collector.address, "watching");
     eprintln!("ready");
+    // The rest of what ran for the start alone.
+    give_back_heap();
+    give_back_code();
 
     let interval = Duration::from_secs(config.liveness.interval_seconds);
     board.tell_time_by(clock.clone());

@@ -67,8 +67,9 @@ pub const GROUP: Group = Group {
             title: "script behind 9,000 bytes of arguments",
             tries: "the script stands behind what the record of the exec holds of the arguments",
             attempt: |stage| {
-                let title = "x".repeat(9_000);
-                node(stage, &["--title", &title, AGENT], Given::Arguments)
+                // One that node does not write over its own arguments, as it does with `--title`.
+                let condition = "x".repeat(9_000);
+                node(stage, &["--conditions", &condition, AGENT], Given::Arguments)
             },
         },
         Technique {

@@ -69,7 +69,11 @@ pub const GROUP: Group = Group {
             attempt: |stage| {
                 // One that node does not write over its own arguments, as it does with `--title`.
                 let condition = "x".repeat(9_000);
-                node(stage, &["--conditions", &condition, AGENT], Given::Arguments)
+                node(
+                    stage,
+                    &["--conditions", &condition, AGENT],
+                    Given::Arguments,
+                )
             },
         },
         Technique {

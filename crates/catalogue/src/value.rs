@@ -37,12 +37,7 @@ pub(super) fn regex(key: &'static str, source: &Spanned<String>) -> At<Regex> {
 
 pub(super) fn path_pattern(key: &'static str, source: Spanned<String>) -> At<Pattern> {
     if source.get_ref().is_empty() {
-        let problem = Problem::Value {
-            key,
-            found: String::new(),
-            expected: "a pattern",
-        };
-        return Err((source.span(), problem));
+        return Err(other_than("a pattern", key, &source));
     }
     Pattern::new(source.get_ref()).map_err(|error| {
         (
@@ -62,18 +57,28 @@ pub(super) fn path_patterns(key: &'static str, sources: Vec<Spanned<String>>) ->
         .collect()
 }
 
+/// A text that is not what was expected.
+fn other_than(
+    expected: &'static str,
+    key: &'static str,
+    text: &Spanned<String>,
+) -> (Range<usize>, Problem) {
+    let found = text.get_ref().clone();
+    let problem = Problem::Value {
+        key,
+        found,
+        expected,
+    };
+    (text.span(), problem)
+}
+
 pub(super) fn environment_name(key: &'static str, name: Spanned<String>) -> At<String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if name.get_ref().is_empty() || !name.get_ref().bytes().all(fits) {
-        let found = name.get_ref().clone();
-        let expected = "the name of an environment variable";
-        return Err((
-            name.span(),
-            Problem::Value {
-                key,
-                found,
-                expected,
-            },
+        return Err(other_than(
+            "the name of an environment variable",
+            key,
+            &name,
         ));
     }
     Ok(name.into_inner())
@@ -83,16 +88,7 @@ pub(super) fn environment_name(key: &'static str, name: Spanned<String>) -> At<S
 pub(super) fn folder(key: &'static str, name: Spanned<String>) -> At<String> {
     let text = name.get_ref();
     if text.is_empty() || text.contains('/') || text == ".." || text == "." {
-        let found = text.clone();
-        let expected = "the name of a folder";
-        return Err((
-            name.span(),
-            Problem::Value {
-                key,
-                found,
-                expected,
-            },
-        ));
+        return Err(other_than("the name of a folder", key, &name));
     }
     Ok(name.into_inner())
 }

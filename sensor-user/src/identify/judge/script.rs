@@ -164,15 +164,11 @@ impl Case<'_> {
         if by_distribution.is_empty() && opened.source.len() > head.len() as u64 {
             by_distribution = python(&opened.source.read(0, WRAPPER_MAX));
         }
-        if by_distribution.is_empty() && self.catalogue_has_python() {
+        if by_distribution.is_empty() {
             by_distribution = zipapp::pieces(&self.catalogue, &opened.source, &opened.real);
         }
         pieces.extend(by_distribution);
         pieces
-    }
-
-    fn catalogue_has_python(&self) -> bool {
-        python::known(&self.catalogue).next().is_some()
     }
 
     pub(super) fn python_pieces(&self, run: python::Run<'_>) -> Vec<Piece> {

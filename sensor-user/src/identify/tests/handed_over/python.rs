@@ -1,6 +1,6 @@
 //! The same of Python.
 
-use super::*;
+use super::{archives::zip, *};
 
 fn aider(world: &World) -> String {
     super::super::scripts::aider(world, "venv")
